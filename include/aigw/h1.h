@@ -1,0 +1,101 @@
+/* HTTP/1.1 heads and body framing (RFC 9112): llhttp in strict mode, wrapped, plus every check that the
+ * packaged llhttp (8.1.0) lacks, so that no message is understood in two ways. The only user of llhttp.
+ *
+ * Use: collect bytes until h1_head_end() finds the empty line, then h1_begin() over exactly the head; then
+ * h1_body() over what follows until it says done. Bytes after the message are never looked at.
+ * Pure: no I/O, no allocation; one owner, one thread. Slices point into the caller's bytes. */
+#ifndef AIGW_H1_H
+#define AIGW_H1_H
+
+#include <aigw/buf.h>
+#include <llhttp.h>
+
+#define H1_MAX_FIELDS 100
+#define H1_MAX_HEAD_BYTES 65536
+
+enum h1_role { H1_REQUEST, H1_RESPONSE };
+
+/* What is wrong with a message; texts by h1_error_text(). */
+enum h1_error {
+	H1_OK = 0,
+	H1_BAD_SYNTAX = -1,      /* 400 */
+	H1_BAD_HEAD_SIZE = -2,   /* 431: more than H1_MAX_HEAD_BYTES or H1_MAX_FIELDS */
+	H1_BAD_HOST = -3,        /* 400: none, several, or malformed Host */
+	H1_BAD_FRAMING = -4,     /* 400: Transfer-Encoding not exactly "chunked", on 1.0, or with Content-Length */
+	H1_BAD_TARGET = -5,      /* 400: not origin-form (absolute form, *, authority; "*" only with OPTIONS) */
+	H1_BAD_CHUNK = -6,       /* 400: chunk extension, trailer field that frames, bad size */
+	H1_BAD_VERSION = -7,     /* 400/505: not HTTP/1.0 or 1.1 */
+	H1_BAD_UPGRADE = -8,     /* 426: CONNECT or Upgrade */
+	H1_BAD_FIELD = -9,       /* 400: obs-fold, empty name, underscore twin of a framing field, byte >= 0x80 or control in a value */
+};
+
+struct h1_field {
+	struct slice name;
+	struct slice value; /* trimmed */
+};
+
+struct h1_head {
+	/* request */
+	struct slice method;
+	struct slice target; /* as sent, origin-form: "/v1/models?x=y" */
+	struct slice path;   /* before '?' */
+	struct slice query;  /* behind '?', may be empty */
+	/* response */
+	uint16_t status;
+	uint8_t minor;       /* HTTP/1.minor */
+	bool keep_alive;     /* this message allows the connection to go on */
+	bool chunked;
+	bool has_length;
+	bool has_body;       /* request: length > 0 or chunked; response: by status and framing */
+	bool expect_continue;
+	bool until_close;    /* response: the body ends with the connection */
+	uint64_t length;     /* content-length, valid if has_length */
+	uint16_t n_fields;
+	struct h1_field fields[H1_MAX_FIELDS];
+};
+
+/* Parser state that lives as long as the message (about 140 bytes). */
+struct h1 {
+	llhttp_t parser;
+	llhttp_settings_t const *settings;
+	struct h1_head *head;   /* only during h1_begin */
+	char *out;              /* only during h1_body: where compacted bytes go */
+	size_t out_n;
+	int16_t error;
+	uint8_t role;
+	bool done;
+	bool in_trailer;
+	bool head_request;      /* response to HEAD: no body */
+};
+
+/* Length of the head including its empty line, 0 if not whole yet; `*scanned` remembers progress between
+ * calls (start with 0). Only CRLF CRLF ends a head; a head whose first bytes can't begin one, or that holds a
+ * bare LF line end, is -H1_BAD_SYNTAX at once; longer than H1_MAX_HEAD_BYTES is H1_BAD_HEAD_SIZE. */
+ssize_t h1_head_end(const char *p, size_t n, size_t *scanned);
+
+/* Parses a whole head into *head. H1_OK or what is wrong. `head_request`: for responses to HEAD. */
+enum h1_error h1_begin(struct h1 *h, enum h1_role role, bool head_request, const char *p, size_t n,
+	struct h1_head *head);
+
+/* Body bytes: decodes in place (chunk framing removed, the content moved together to the front of p).
+ * *ret_used: bytes of p that belong to this message; *ret_content: bytes of content now at p. h->done: the message is
+ * complete. H1_OK or what is wrong. */
+enum h1_error h1_body(struct h1 *h, char *p, size_t n, size_t *ret_used, size_t *ret_content);
+
+/* The connection ended: H1_OK if the message may end so (until_close or done), else H1_BAD_SYNTAX. */
+enum h1_error h1_eof(struct h1 *h);
+
+/* First field of that name (case-insensitive), or NULL. */
+const struct h1_field *h1_find(const struct h1_head *head, struct slice name);
+/* Number of fields of that name. */
+unsigned h1_count(const struct h1_head *head, struct slice name);
+
+const char *h1_error_text(enum h1_error e);
+unsigned h1_error_status(enum h1_error e); /* 400, 426, 431 or 505 */
+const char *h1_reason(unsigned status);    /* "OK", "Not Found" */
+
+/* Choke point: the only function that writes a field into a head. Refuses (-EINVAL, nothing written) names or values
+ * with bytes that could end the line: control bytes, DEL. */
+int h1_write_field(struct buf *b, struct slice name, struct slice value);
+
+#endif

@@ -1,0 +1,69 @@
+/* JSON in place, without a tree: the hot path's view of a body (RFC 8259). Validates the whole text while it
+ * reports the members of the top level; strings are skipped 16 bytes at a time. Depth is limited to 128.
+ * Pure; any thread; allocates nothing. */
+#ifndef AIGW_JSON_SCAN_H
+#define AIGW_JSON_SCAN_H
+
+#include <aigw/buf.h>
+
+enum jscan_kind { JSCAN_OBJECT, JSCAN_ARRAY, JSCAN_STRING, JSCAN_NUMBER, JSCAN_TRUE, JSCAN_FALSE, JSCAN_NULL };
+
+struct jscan_member {
+	struct slice key;   /* raw bytes between the quotes */
+	struct slice value; /* raw text of the value, quotes of a string included */
+	enum jscan_kind kind;
+	bool key_escaped;   /* the key holds a backslash: compare with jscan_key_is only */
+	bool value_escaped; /* a string value that holds a backslash */
+};
+
+/* Called for each member in order; non-zero stops the scan and is returned. */
+typedef int jscan_member_fn(void *arg, const struct jscan_member *m);
+
+/* `text` must be one object with optional white space around it. 0; -EINVAL: not valid JSON or not an
+ * object (*ret_offset: byte where it went wrong); else what fn returned. fn may be NULL: validate only. */
+int jscan_object(struct slice text, jscan_member_fn *fn, void *arg, size_t *ret_offset);
+
+/* The elements of an array, same rules; m->key is empty. */
+int jscan_array(struct slice text, jscan_member_fn *fn, void *arg, size_t *ret_offset);
+
+/* Compares the decoded key: "mod\u0065l" is "model". */
+bool jscan_key_is(const struct jscan_member *m, struct slice name);
+
+/* First top-level member of that name. 0, -ENOENT, -EINVAL. */
+int jscan_find(struct slice object, struct slice name, struct jscan_member *ret);
+
+/* An integer value that fits; -EINVAL for anything else (fraction, exponent, other kinds). "3.0" is 3. */
+int jscan_int(const struct jscan_member *m, int64_t *ret);
+
+/* Decodes a string value (raw, with quotes) into b. -EINVAL: lone surrogate or not a string; -ENOBUFS. */
+int jscan_string(struct slice raw, struct buf *b);
+
+/* --- jscan_tap: the same over a body that arrives in pieces, in constant memory --------------------
+ * Watches for members by path and keeps the raw text of the latest match of each (up to JSCAN_TAP_VALUE_MAX
+ * bytes; longer ones are dropped). It doesn't validate; on a malformed body it simply finds nothing. */
+#define JSCAN_TAP_PATHS 4
+#define JSCAN_TAP_VALUE_MAX 4096
+
+struct jscan_tap_path {
+	struct slice outer; /* e.g. "response"; empty: the member stands on the top level */
+	struct slice name;  /* e.g. "usage" */
+};
+
+struct jscan_tap {
+	const struct jscan_tap_path *paths;
+	unsigned n_paths;
+	struct buf value[JSCAN_TAP_PATHS]; /* raw text of the latest match; empty: none */
+	/* private */
+	unsigned depth;
+	unsigned state;
+	unsigned key_n;
+	unsigned open;      /* bit per path: its value is being copied */
+	bool outer_match[JSCAN_TAP_PATHS];
+	char key[32];
+};
+
+void jscan_tap_init(struct jscan_tap *t, const struct jscan_tap_path *paths, unsigned n_paths);
+void jscan_tap_feed(struct jscan_tap *t, const char *p, size_t n);
+void jscan_tap_fini(struct jscan_tap *t);
+
+#endif

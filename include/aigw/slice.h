@@ -1,0 +1,62 @@
+/* Borrowed bytes: pointer and length, no terminator assumed. Whoever hands out a slice says how
+ * long it stays valid. Any thread. */
+#ifndef AIGW_SLICE_H
+#define AIGW_SLICE_H
+
+#include <aigw/base.h>
+#include <strings.h>
+
+struct slice {
+	const char *p;
+	size_t n;
+};
+
+#define SLICE(lit) ((struct slice){ "" lit, sizeof(lit) - 1 })
+#define SLICE_EMPTY ((struct slice){ NULL, 0 })
+#define SLICE_FMT "%.*s"
+#define SLICE_ARG(s) (int)(s).n, (s).p ? (s).p : ""
+
+static inline struct slice slice_of(const char *p, size_t n)
+{
+	return (struct slice){ p, n };
+}
+
+static inline struct slice slice_str(const char *s)
+{
+	return (struct slice){ s, s ? strlen(s) : 0 };
+}
+
+static inline bool slice_eq(struct slice a, struct slice b)
+{
+	return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
+}
+
+/* ASCII case-insensitive: header names, schemes. */
+static inline bool slice_eq_nocase(struct slice a, struct slice b)
+{
+	return a.n == b.n && (a.n == 0 || strncasecmp(a.p, b.p, a.n) == 0);
+}
+
+static inline bool slice_starts(struct slice s, struct slice prefix)
+{
+	return s.n >= prefix.n && (prefix.n == 0 || memcmp(s.p, prefix.p, prefix.n) == 0);
+}
+
+static inline struct slice slice_skip(struct slice s, size_t n)
+{
+	return n >= s.n ? (struct slice){ s.p + s.n, 0 } : (struct slice){ s.p + n, s.n - n };
+}
+
+/* Without spaces and tabs at both ends. */
+static inline struct slice slice_trim(struct slice s)
+{
+	while (s.n && (s.p[0] == ' ' || s.p[0] == '\t')) {
+		s.p++;
+		s.n--;
+	}
+	while (s.n && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
+		s.n--;
+	return s;
+}
+
+#endif
