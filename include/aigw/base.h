@@ -37,6 +37,8 @@ _Noreturn void assert_fail(const char *what, const char *file, int line);
 
 /* Bytes copied by hand with an explicit length only. */
 #ifndef AIGW_ALLOW_BANNED
+#undef sprintf /* macros in a fortified build with clang */
+#undef vsprintf
 #pragma GCC poison strcpy strcat sprintf vsprintf strncpy strncat gets strtok
 #endif
 

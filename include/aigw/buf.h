@@ -26,9 +26,9 @@ int buf_char(struct buf *b, char c);
 int buf_u64(struct buf *b, uint64_t v); /* decimal, locale-free */
 int buf_i64(struct buf *b, int64_t v);
 int buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
-int buf_vprintf(struct buf *b, const char *fmt, va_list ap);
+int buf_vprintf(struct buf *b, const char *fmt, va_list ap) PRINTF_LIKE(2, 0);
 void buf_drop(struct buf *b, size_t n);      /* removes the first n bytes */
-const char *buf_cstr(struct buf *b);         /* NUL-terminated view (NUL not counted); "" on failure */
+const char *buf_cstr(struct buf *b);         /* NUL-terminated view (NUL not counted); "" on failure, or if err is set */
 
 static inline struct slice buf_view(const struct buf *b)
 {

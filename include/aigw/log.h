@@ -1,5 +1,6 @@
 /* The log's sink: one logfmt line per event on stderr. Programs call it, libraries never.
- * Line: `ts=… level=info area=uplink event=uplink.connected key=value …`. No prompts, no keys, no secrets.
+ * Line: `ts=… prog=aigw-agentd level=info area=uplink event=uplink.connected key=value …`. No prompts, no keys,
+ * no secrets.
  * Any thread; a line is one write(2). Equal events of one area above 10 a second are counted and
  * reported as `repeated=N` with the next one. */
 #ifndef AIGW_LOG_H
