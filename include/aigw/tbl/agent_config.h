@@ -1,0 +1,18 @@
+/* Settings of aigw-agentd (agentd.yaml). No include guard: define CONFIG before including.
+ * CONFIG(type, member, preset, min, max, choices, reload, doc) */
+CONFIG(STR,      listen,         "127.0.0.1:2449", 0, 0, "", false, "Address and port for OpenAI clients over TCP, loopback only; off: none.")
+CONFIG(STR,      socket,         "/run/aigw/agent.sock", 0, 0, "", false, "Unix socket for OpenAI clients, mode 0666; off: none.")
+CONFIG(STR,      controller,     "unix:/run/aigw-ctl/agents.sock", 0, 0, "", false, "The controller, unix:PATH; off: none, serve from the caches.")
+CONFIG(STR,      agent_id,       "", 0, 0, "", false, "Name of this agent; default: the host's name.")
+CONFIG(STR,      state_dir,      "/var/lib/aigw", 0, 0, "", false, "Spool, caches and identity.")
+CONFIG(STR,      runtime_dir,    "/run/aigw-agentd", 0, 0, "", false, "The in-flight file; has to survive restarts of the program, not of the host.")
+CONFIG(STR,      stats,          "/run/aigw/stats", 0, 0, "", false, "Where the stats filesystem is mounted; off: nowhere.")
+CONFIG(STR,      secrets_dir,    "/etc/aigw/secrets.d", 0, 0, "", true, "One provider credential per file; off: none.")
+CONFIG(INT,      workers,        "0", 0, 64, "", false, "Worker threads; 0: one per core.")
+CONFIG(ENUM,     durability,     "strict", 0, 0, "strict|relaxed", true, "strict: an answer's end waits for its record on disk; relaxed: it does not.")
+CONFIG(SIZE,     spool_size,     "512MiB", 1048576, 1099511627776, "", false, "Size of the store of usage records; full at 80 %.")
+CONFIG(INT,      inflight_slots, "32768", 64, 1048576, "", false, "Calls that may be in flight.")
+CONFIG(SIZE,     max_body,       "32MiB", 1024, 1073741824, "", true, "Largest request body; more: 413.")
+CONFIG(SIZE,     body_memory,    "256MiB", 65536, 1099511627776, "", true, "Request bodies in memory, all together; more: 503.")
+CONFIG(DURATION, drain_timeout,  "80s", 0, 86400000000, "", true, "After SIGTERM streams may go on so long.")
+CONFIG(ENUM,     log,            "info", 0, 0, "error|warning|info|debug", true, "Log level.")
