@@ -44,7 +44,8 @@ static inline bool slice_starts(struct slice s, struct slice prefix)
 
 static inline struct slice slice_skip(struct slice s, size_t n)
 {
-	return n >= s.n ? (struct slice){ s.p + s.n, 0 } : (struct slice){ s.p + n, s.n - n };
+	n = MIN(n, s.n);
+	return n ? (struct slice){ s.p + n, s.n - n } : s; /* no arithmetic on a NULL pointer */
 }
 
 /* Without spaces and tabs at both ends. */
