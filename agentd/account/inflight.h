@@ -1,0 +1,78 @@
+/* The in-flight file: one 1 KiB slot for every call from its admission to the commit of its record, in a MAP_SHARED file in the
+ * runtime directory (tmpfs): plain stores that a SIGKILL can't take (money.md 2). The slot is the record's home until then.
+ *
+ * Slots are handed out last-freed first. A slot is written by one worker (from take to settle), then read by the committer,
+ * which frees it; readers of other threads (statfs) use slot_peek(). File and spool are held by an exclusive lock. */
+#ifndef AGENTD_ACCOUNT_INFLIGHT_H
+#define AGENTD_ACCOUNT_INFLIGHT_H
+
+#include <aigw/errbuf.h>
+#include <aigw/usage.h>
+#include <stdatomic.h>
+
+#define SLOT_BYTES 1024
+#define SLOT_TEXT_BYTES 640
+#define SLOT_NONE UINT32_MAX
+
+enum slot_state {
+	SLOT_FREE = 0,
+	SLOT_ADMITTED = 1, /* nothing sent upstream: a restart books refused:restart */
+	SLOT_SENT = 2,     /* right before the first upstream byte: a restart books unknown */
+	SLOT_SETTLED = 3,  /* final; crc covers values and text: a restart books it as it says */
+};
+
+enum slot_text {
+#define USAGE_INT(tag, name, unit, doc)
+#define USAGE_STR(tag, name, max, doc) SLOT_TEXT_##name,
+#include <aigw/tbl/usage_fields.h>
+#undef USAGE_INT
+#undef USAGE_STR
+	SLOT_TEXT_COUNT
+};
+
+struct slot_values {
+#define USAGE_INT(tag, name, unit, doc) int64_t name;
+#define USAGE_STR(tag, name, max, doc)
+#include <aigw/tbl/usage_fields.h>
+#undef USAGE_INT
+#undef USAGE_STR
+};
+
+struct slot {
+	_Atomic uint32_t state;      /* enum slot_state */
+	_Atomic uint32_t version;    /* odd while text is being written: for slot_peek */
+	_Atomic uint32_t next_free;  /* free list */
+	uint32_t crc;                /* CRC-32C of values, text_len and text when SETTLED */
+	struct slot_values v;        /* the owner writes them as the call goes on */
+	uint64_t began_mono_us;      /* for AGE in lists; meaningless after a reboot */
+	uint16_t text_used;
+	uint8_t text_len[SLOT_TEXT_COUNT];
+	uint8_t text_at[SLOT_TEXT_COUNT][2]; /* offset, little-endian */
+	_Alignas(8) char text[SLOT_TEXT_BYTES];
+};
+/* inflight.c: static_assert(sizeof(struct slot) == SLOT_BYTES, padded if smaller). */
+
+struct inflight;
+
+/* Opens or creates RUNTIME_DIR/inflight with n slots and locks it; a file of other size keeps the larger number until it is
+ * empty. -EBUSY: another agent holds it, with a sentence. */
+int inflight_open(const char *runtime_dir, uint32_t n, struct inflight **ret, struct errbuf *e);
+void inflight_close(struct inflight *f);
+uint32_t inflight_count(const struct inflight *f);         /* slots in all */
+uint32_t inflight_used(const struct inflight *f);          /* taken now (approximate) */
+struct slot *inflight_slot(struct inflight *f, uint32_t i);
+
+uint32_t inflight_take(struct inflight *f);                /* any worker; SLOT_NONE: none free. Zeroed, state FREE */
+void inflight_free(struct inflight *f, uint32_t i);        /* committer; or a worker whose call leaves no record */
+
+/* Appends a text; cut to its field's max and to what is left (then v.truncated = 1). Each field once, before SLOT_ADMITTED or
+ * while owned by the worker. */
+void slot_set_text(struct slot *s, enum slot_text field, struct slice value);
+struct slice slot_text(const struct slot *s, enum slot_text field);
+void slot_set_state(struct slot *s, enum slot_state state); /* release order; SETTLED computes the crc */
+/* The slot as a record; texts borrowed from the slot. */
+void slot_record(const struct slot *s, struct usage_record *ret);
+/* Consistent copy for other threads: false if it is free or kept changing. */
+bool slot_peek(const struct slot *s, struct slot *copy);
+
+#endif

@@ -1,0 +1,47 @@
+/* Live numbers. Every worker has blocks of its own (one writer: relaxed load + store, plain moves); readers sum over the workers.
+ * Objects (models, providers, projects, uids) get a slot number for the life of the process; slot 0 of each kind takes the overflow ("_other").
+ * Histograms: log-linear, 32 steps per octave, microseconds; allocated by the worker at first use. */
+#ifndef AGENTD_STATS_STATS_H
+#define AGENTD_STATS_STATS_H
+
+#include <aigw/base.h>
+#include <aigw/buf.h>
+#include <aigw/slice.h>
+#include <stdatomic.h>
+
+enum stat_kind { STAT_GLOBAL, STAT_MODEL, STAT_PROVIDER, STAT_PROJECT, STAT_UID, STAT_KIND_COUNT };
+#define STAT_MAX_OBJECTS 4096 /* per kind */
+
+enum stat_counter {
+#define COUNTER(name, unit, doc) STAT_##name,
+#include <aigw/tbl/counters.h>
+#undef COUNTER
+	STAT_COUNTER_COUNT
+};
+
+enum stat_hist { HIST_duration, HIST_ttft, HIST_overhead, HIST_COUNT };
+
+struct stats;       /* the process's */
+struct stats_block; /* one worker's */
+
+int stats_new(unsigned n_workers, struct stats **ret);
+void stats_free(struct stats *s);
+struct stats_block *stats_worker(struct stats *s, unsigned worker);
+
+/* Slot of an object, made if new. Control loop (names); uids from workers too (lock-free table). 0: overflow. */
+uint32_t stats_slot(struct stats *s, enum stat_kind kind, struct slice name);
+uint32_t stats_uid_slot(struct stats *s, uint32_t uid);
+
+/* Worker's thread. */
+void stats_add(struct stats_block *b, enum stat_kind kind, uint32_t slot, enum stat_counter c, int64_t n);
+void stats_time(struct stats_block *b, enum stat_kind kind, uint32_t slot, enum stat_hist h, usec d);
+
+/* Any thread: sums over workers. */
+int64_t stats_sum(const struct stats *s, enum stat_kind kind, uint32_t slot, enum stat_counter c);
+struct stat_quantiles { uint64_t n, p50, p90, p95, p99, p999, max; }; /* us */
+void stats_quantiles(const struct stats *s, enum stat_kind kind, uint32_t slot, enum stat_hist h, struct stat_quantiles *ret);
+uint32_t stats_slots(const struct stats *s, enum stat_kind kind);                     /* slots in use, 0 included */
+struct slice stats_slot_name(const struct stats *s, enum stat_kind kind, uint32_t slot); /* valid for ever */
+const char *stats_counter_name(enum stat_counter c);
+
+#endif
