@@ -54,23 +54,36 @@ struct h1_head {
 	struct h1_field fields[H1_MAX_FIELDS];
 };
 
-/* Parser state that lives as long as the message (about 140 bytes). */
+enum h1_mode { H1_NO_BODY, H1_LENGTH, H1_CHUNKED, H1_UNTIL_CLOSE };
+
+#define H1_TRAILER_MAX_BYTES 8192
+#define H1_TRAILER_NAME_BYTES 18 /* one more than the longest name that frames */
+
+/* Parser state that lives as long as the message (about 150 bytes). Callers read `done` only. */
 struct h1 {
 	llhttp_t parser;
-	llhttp_settings_t const *settings;
-	struct h1_head *head;   /* only during h1_begin */
-	char *out;              /* only during h1_body: where compacted bytes go */
-	size_t out_n;
-	int16_t error;
-	uint8_t role;
+	union {
+		struct h1_head *head; /* only during h1_begin */
+		char *out;            /* only during h1_body: where the content is gathered */
+	};
+	union {
+		uint64_t left; /* H1_LENGTH: bytes to come */
+		size_t out_n;  /* H1_CHUNKED: bytes gathered in this call */
+	};
 	bool done;
-	bool in_trailer;
-	bool head_request;      /* response to HEAD: no body */
+	bool in_head;
+	bool skip_body;   /* response to HEAD */
+	uint8_t role;
+	uint8_t mode;
+	int8_t error;
+	uint8_t name_n;   /* trailer: name so far, cut at its limit */
+	uint16_t trailer_n;
+	char name[H1_TRAILER_NAME_BYTES];
 };
 
 /* Length of the head including its empty line, 0 if not whole yet; `*scanned` remembers progress between
  * calls (start with 0). Only CRLF CRLF ends a head; a head whose first bytes can't begin one, or that holds a
- * bare LF line end, is -H1_BAD_SYNTAX at once; longer than H1_MAX_HEAD_BYTES is H1_BAD_HEAD_SIZE. */
+ * bare LF line end, is H1_BAD_SYNTAX (negative) at once; longer than H1_MAX_HEAD_BYTES is H1_BAD_HEAD_SIZE. */
 ssize_t h1_head_end(const char *p, size_t n, size_t *scanned);
 
 /* Parses a whole head into *head. H1_OK or what is wrong. `head_request`: for responses to HEAD. */
@@ -79,11 +92,15 @@ enum h1_error h1_begin(struct h1 *h, enum h1_role role, bool head_request, const
 
 /* Body bytes: decodes in place (chunk framing removed, the content moved together to the front of p).
  * *ret_used: bytes of p that belong to this message; *ret_content: bytes of content now at p. h->done: the message is
- * complete. H1_OK or what is wrong. */
+ * complete. H1_OK or what is wrong (then both are 0 and the message is lost). */
 enum h1_error h1_body(struct h1 *h, char *p, size_t n, size_t *ret_used, size_t *ret_content);
 
 /* The connection ended: H1_OK if the message may end so (until_close or done), else H1_BAD_SYNTAX. */
 enum h1_error h1_eof(struct h1 *h);
+
+/* RFC 9110 5.6.2 and 5.5: a field name, and a value (bytes from 0x80 only with obs_text). */
+bool h1_is_token(struct slice s);
+bool h1_is_value(struct slice s, bool obs_text);
 
 /* First field of that name (case-insensitive), or NULL. */
 const struct h1_field *h1_find(const struct h1_head *head, struct slice name);
@@ -94,8 +111,8 @@ const char *h1_error_text(enum h1_error e);
 unsigned h1_error_status(enum h1_error e); /* 400, 426, 431 or 505 */
 const char *h1_reason(unsigned status);    /* "OK", "Not Found" */
 
-/* Choke point: the only function that writes a field into a head. Refuses (-EINVAL, nothing written) names or values
- * with bytes that could end the line: control bytes, DEL. */
+/* Choke point: the only function that writes a field into a head. Refuses (-EINVAL, nothing written) names that are no
+ * token and values with bytes that could end the line: control bytes but the tab, DEL. */
 int h1_write_field(struct buf *b, struct slice name, struct slice value);
 
 #endif

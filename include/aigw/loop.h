@@ -10,11 +10,11 @@
 
 #define LOOP_SCRATCH_BYTES (64u << 10)
 
-/* A deadline in the coarse wheel: fires once, up to 10 ms late (never early), unless stopped. Embedded in its owner;
- * re-arming only moves it. */
+/* A deadline in the coarse wheel: fires once, up to 20 ms late, unless stopped. Embedded in its owner; re-arming
+ * only moves it. */
 struct deadline {
 	struct list node;
-	usec at_us; /* monotonic; 0: not armed */
+	uint64_t at_tick; /* 0: not armed */
 	void (*fired)(struct deadline *d);
 };
 
@@ -31,16 +31,15 @@ struct loop {
 	uv_loop_t uv;
 	uv_timer_t wheel_timer;
 	uv_prepare_t prepare;
-	uv_idle_t idle;           /* active while deferred work is queued, so that the loop does not sleep */
 	struct list wheel[LOOP_WHEEL_SLOTS];
-	uint64_t wheel_tick;      /* next to be looked at */
+	uint64_t wheel_tick;      /* next tick to be looked at */
+	uint64_t timer_tick;      /* tick that wheel_timer is set for; UINT64_MAX: not running */
 	uint32_t armed;           /* deadlines in the wheel */
 	struct list deferred;
-	usec now_us;              /* monotonic, refreshed by loop_now() at most once per iteration */
-	uint64_t now_iteration;
 	char *scratch_in;         /* reads; valid until the callback returns */
 	char *scratch_out;        /* composing writes; valid until the callback returns */
-	char *scratch_tls;        /* ciphertext */
+	char *scratch_tls_in;     /* ciphertext; allocated with the first TLS stream */
+	char *scratch_tls_out;
 	void *owner;              /* worker, agent, ctld */
 };
 

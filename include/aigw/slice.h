@@ -12,6 +12,7 @@ struct slice {
 };
 
 #define SLICE(lit) ((struct slice){ "" lit, sizeof(lit) - 1 })
+#define SLICE_INIT(lit) { "" lit, sizeof(lit) - 1 } /* for static tables */
 #define SLICE_EMPTY ((struct slice){ NULL, 0 })
 #define SLICE_FMT "%.*s"
 #define SLICE_ARG(s) (int)(s).n, (s).p ? (s).p : ""

@@ -28,6 +28,7 @@ struct tree {
 #define TREE_MAX_DEPTH 32
 #define TREE_MAX_NODES 1000000
 #define TREE_MAX_ALIASES 1000
+#define TREE_MAX_KEYS 256   /* of one map */
 
 /* Parses one YAML (or JSON) document. Duplicate keys, anchors used more than TREE_MAX_ALIASES times, several documents,
  * invalid UTF-8, non-scalar keys and anything over the limits are refused. On failure the sentence in e begins with
