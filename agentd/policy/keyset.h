@@ -1,5 +1,6 @@
 /* All virtual keys that this agent knows, looked up in an LMDB of its own (a million keys are looked up, not loaded). The committer
- * thread is its only writer; workers read with a transaction of their own each. A verdict holds only for the sequence it was made at. */
+ * thread is its only writer; workers read with a transaction of their own each. A verdict holds only for the generation it was made at: sequences
+ * may repeat (another controller, one restored from a backup), generations never do within a process. */
 #ifndef AGENTD_POLICY_KEYSET_H
 #define AGENTD_POLICY_KEYSET_H
 
@@ -11,7 +12,8 @@ struct keyset_reader; /* one thread's */
 
 int keyset_open(const char *state_dir, struct keyset **ret, struct errbuf *e); /* STATE_DIR/keys.mdb; format number; newer refused */
 void keyset_close(struct keyset *k);
-uint64_t keyset_seq(const struct keyset *k);                  /* any thread; acquire */
+uint64_t keyset_seq(const struct keyset *k);                  /* any thread; acquire: the controller's, for hello and keys.ack */
+uint64_t keyset_generation(const struct keyset *k);           /* any thread; acquire: another one after every commit, from 1 */
 void keyset_realm(const struct keyset *k, uint8_t ret[16]);   /* zero: none yet; control loop */
 uint64_t keyset_count(const struct keyset *k);
 
@@ -23,7 +25,7 @@ int keyset_reader_new(struct keyset *k, struct keyset_reader **ret, struct errbu
 void keyset_reader_free(struct keyset_reader *r);
 
 struct key_verdict {
-	uint64_t seq;              /* at which it was made */
+	uint64_t generation;       /* at which it was made: remembered per connection, valid while keyset_generation() says the same */
 	enum key_state state;      /* 0: unknown id or wrong secret */
 	char project[64];          /* NUL-terminated */
 	usec expires_us;           /* wall; 0: never */

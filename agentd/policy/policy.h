@@ -13,12 +13,13 @@ struct policy {
 	uint64_t revision;
 	usec applied_us;              /* wall */
 	struct policy_doc *doc;       /* owned */
-	/* stats slots by index of doc->models, providers, projects (see stats/stats.h; UINT32_MAX: overflow slot 0) */
+	/* Slots in the stats tables by index of doc->models, providers, projects. policy_build leaves them 0 (the overflow slot); who
+	 * publishes the policy fills them before. */
 	uint32_t *model_stat, *provider_stat, *project_stat;
 	struct policy_names *names;
 };
 
-/* Takes doc (also on failure). */
+/* Takes doc (also on failure). Users and groups of identities are resolved here, by the host's user database: it may block. */
 int policy_build(struct policy_doc *doc, uint64_t revision, usec applied_us, struct policy **ret, struct errbuf *e);
 struct policy *policy_ref(struct policy *p);
 void policy_unref(struct policy *p); /* any thread; frees at 0 */
@@ -40,5 +41,7 @@ struct policy_peer {
 bool policy_wants_unit(const struct policy *p);
 /* First identity in file order that matches; -1: none. Returns the index of the identity. */
 int policy_identify(const struct policy *p, const struct policy_peer *peer);
+/* Identities whose user or group this host does not know; they never match. Up to max indexes into out (for a warning); number of all. */
+unsigned policy_unknown_identities(const struct policy *p, uint32_t *out, unsigned max);
 
 #endif

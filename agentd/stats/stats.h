@@ -38,10 +38,13 @@ void stats_time(struct stats_block *b, enum stat_kind kind, uint32_t slot, enum 
 
 /* Any thread: sums over workers. */
 int64_t stats_sum(const struct stats *s, enum stat_kind kind, uint32_t slot, enum stat_counter c);
+void stats_read(const struct stats *s, enum stat_kind kind, uint32_t slot, int64_t ret[static STAT_COUNTER_COUNT]); /* all in one pass */
 struct stat_quantiles { uint64_t n, p50, p90, p95, p99, p999, max; }; /* us */
 void stats_quantiles(const struct stats *s, enum stat_kind kind, uint32_t slot, enum stat_hist h, struct stat_quantiles *ret);
 uint32_t stats_slots(const struct stats *s, enum stat_kind kind);                     /* slots in use, 0 included */
-struct slice stats_slot_name(const struct stats *s, enum stat_kind kind, uint32_t slot); /* valid for ever */
+struct slice stats_slot_name(const struct stats *s, enum stat_kind kind, uint32_t slot); /* valid for ever; slot 0 "_other"; not for uids */
+bool stats_slot_uid(const struct stats *s, uint32_t slot, uint32_t *ret_uid);            /* false: no such slot, or 0 */
+uint32_t stats_find_uid(const struct stats *s, uint32_t uid);                            /* its slot without making one; 0: none */
 const char *stats_counter_name(enum stat_counter c);
 
 #endif
