@@ -43,7 +43,6 @@ static void line_end(struct client *c)
 		return;
 	if (!c->event_ns)
 		c->event_ns = c->read_ns;
-	c->events++;
 	stamp = stamp_read(at + sizeof(mark) - 1);
 	clients.on_event(c, c->read_ns > stamp ? c->read_ns - stamp : 0);
 }
@@ -136,7 +135,6 @@ int client_begin(struct client *c, uint64_t due_ns)
 	c->state = CLIENT_BUSY;
 	c->complete = c->last = c->done = false;
 	c->status = 0;
-	c->events = 0;
 	c->due_ns = due_ns;
 	c->sent_ns = clock_ns();
 	c->byte_ns = c->event_ns = c->tail_ns = c->read_ns = 0;

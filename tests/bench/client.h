@@ -20,10 +20,9 @@ struct client {
 	bool done;     /* [DONE] was seen */
 	uint16_t status;
 	uint64_t due_ns, sent_ns;   /* when the call should have begun, and when it did */
-	uint64_t byte_ns, event_ns; /* first byte of the answer, first content event; 0: not yet */
+	uint64_t byte_ns, event_ns; /* first byte of the answer, first stamped event; 0: not yet */
 	uint64_t tail_ns;           /* last event before [DONE], or last read but one */
 	uint64_t read_ns;           /* the read that is being parsed */
-	uint32_t events;            /* content events in this answer */
 	size_t sent;
 	llhttp_t parser;
 	size_t line_len; /* of the SSE line in hand; what is over LINE_BYTES is dropped */

@@ -200,7 +200,7 @@ static uint64_t streams_begun(void)
 	uint64_t n = 0;
 
 	for (uint64_t i = 0; i < plan.conns; i++)
-		n += conn[i].state == CLIENT_BUSY && conn[i].events > 0;
+		n += conn[i].state == CLIENT_BUSY && conn[i].tail_ns;
 	return n;
 }
 
