@@ -116,7 +116,7 @@ def run(o):
   own_network = private_network()
   files = raise_files()
   settings(o, files)
-  Nginx.files = files
+  Nginx.files = min(files, 32768)  # it has memory for each from the start
   run_dir = tempfile.mkdtemp(prefix="aigw-bench-", dir=memory_dir())
   state_dir = None
   upstream = None

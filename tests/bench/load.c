@@ -186,7 +186,7 @@ static void run_open(void)
 		if (due >= stop_ns)
 			break;
 		if (now >= stop_ns) { /* overrun: what never began is unanswered as well */
-			count.unanswered += (stop_ns - due) * plan.rate / NS_PER_S + 1;
+			count.unanswered += ((stop_ns - due) * plan.rate + NS_PER_S - 1) / NS_PER_S;
 			break;
 		}
 		events_wait(idle_len ? due : stop_ns);
