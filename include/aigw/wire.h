@@ -54,7 +54,7 @@ struct wire_error {
 struct wire_message {
 	enum wire_kind kind;
 	uint32_t id;          /* of CALL, RESULT and error */
-	enum wire_kind of;    /* WIRE_error: the call that it answers (set by the receiver from `calls`) */
+	enum wire_kind of;    /* WIRE_error: the call that it answers (set by wire_decode from `expect`) */
 	union {
 #define WIRE_MESSAGE(name, method, form) struct wire_##name name;
 #define WIRE_FIELD(message, type, name)
@@ -71,11 +71,12 @@ struct wire_message {
 int wire_encode(const struct wire_message *m, struct buf *b);
 
 /* The first frame in p: its payload's length (the frame takes 4 more bytes), 0 if not whole yet, -EMSGSIZE if it claims
- * more than `max`. */
+ * more than `max`, or nothing at all. */
 ssize_t wire_frame(const char *p, size_t n, size_t max);
 
 /* Decodes a payload. Slices point into it, lists into the arena. A RESULT is typed by the call it answers: `expect` is
- * the RESULT kind of the caller's only outstanding call of that id (WIRE_none: none outstanding). -EBADMSG with a sentence. */
+ * the RESULT kind of the caller's only outstanding call (WIRE_none: none outstanding); the caller compares ret->id.
+ * -EBADMSG or -ENOMEM with a sentence; -ENOSYS: a CALL of a method that is unknown here, ret->id is set for the answer. */
 int wire_decode(struct slice payload, enum wire_kind expect, struct arena *a, struct wire_message *ret, struct errbuf *e);
 
 /* The structural check alone (also the fuzz target's entry). */
