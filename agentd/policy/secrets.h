@@ -3,6 +3,7 @@
 #ifndef AGENTD_POLICY_SECRETS_H
 #define AGENTD_POLICY_SECRETS_H
 
+#include <aigw/buf.h>
 #include <aigw/errbuf.h>
 #include <aigw/secret.h>
 
