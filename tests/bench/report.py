@@ -200,8 +200,9 @@ def strict_floors(results):
       out.append(at_most(f"strict, end held at {field}, synced writes, {shape}", ratio(held, sync), limit))
   later = mean_interval(strict_pairs(results, "50-event stream", "first_p50"))
   got = f"{later[0]:.0f} us, {later[1]:.0f} to {later[2]:.0f}" if later and sync else None
-  out.append(floor("strict, first token later at p50", got, f"interval not above {number(sync and FIRST_TOKEN * sync, 0)} us",
-                   got is not None and later[1] <= FIRST_TOKEN * sync))
+  limit = FIRST_TOKEN * sync if sync else None
+  out.append(floor("strict, first token later at p50", got, f"interval not above {number(limit, 0)} us",
+                   got is not None and later[1] <= limit))
   return out
 
 

@@ -123,8 +123,8 @@ class Accounting(unittest.TestCase):
 
 def good_run():
   """Records in which every floor holds, some only just."""
-  calls = [dict(target=t, shape=s, rep=r, cpu_us=cpu, calls_per_s=5e4, core=0.99, p50=1.0, p99=2.0, opened=0, failures=0,
-                others=0.0)
+  calls = [dict(target=t, shape=s, rep=r, cpu_us=cpu, calls_per_s=5e4, core=0.99, p50=1.0, p99=2.0, opened=0,
+                failures=0, others=0.0)
            for r in range(3)
            for s, costs in {"1 KB": (10.0, 10.0), "32 KB": (20.0, 14.0), "50-event stream": (40.0, 20.0)}.items()
            for t, cpu in zip(("nginx", "aigw"), costs)]
