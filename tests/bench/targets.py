@@ -329,7 +329,7 @@ class Sim:
 class AigwTls(Aigw):
   """aigw with aigw-sim over TLS as its provider."""
 
-  models = {"mock-gpt": "sim-small", "mock-held": "sim-held+tokens-2+hold-open"}
+  models = {"mock-gpt": "sim-small", "mock-held": "sim-held+tokens-600+pace-1000000"}
 
   def __init__(self, name, place, upstream):
     super().__init__(name, place, upstream)
