@@ -1,0 +1,542 @@
+/* JSON in place: what RFC 8259 allows and what it does not, members as they stand, decoded values.
+ */
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <cmocka.h>
+
+#include <aigw/json.h>
+#include <aigw/json_scan.h>
+
+#define FIFTEEN "123456789012345"
+
+/* Values: each is tried inside an object, inside an array, and nested. */
+static const char *const good_values[] = {
+	"0",
+	"-0",
+	"1",
+	"-1",
+	"10",
+	"1234567890123456789012345678901234567890",
+	"0.0",
+	"0.5",
+	"-1.25",
+	"1e5",
+	"1E5",
+	"1e+5",
+	"1e-5",
+	"0e0",
+	"1.5e300",
+	"true",
+	"false",
+	"null",
+	"\"\"",
+	"\"a\"",
+	"\"\\\"\"",
+	"\"\\\\\"",
+	"\"\\/\\b\\f\\n\\r\\t\"",
+	"\"\\u0000\"",
+	"\"\\uABcd\"",
+	"\"\\ud800\"",
+	"\"\177\"",
+	"\"\303\244\"",
+	"\"\377\"",
+	"\"" FIFTEEN "\"",
+	"\"" FIFTEEN "6\"",
+	"\"" FIFTEEN "67\"",
+	"\"" FIFTEEN "\\n" FIFTEEN "\"",
+	"\"{}[],:\"",
+	"[]",
+	"[ ]",
+	"{}",
+	"{ }",
+	"[1]",
+	"[1,2]",
+	"[ 1 , 2 ]",
+	"[[],[]]",
+	"[{},{}]",
+	"{\"a\":{}}",
+	"{\"a\":[],\"b\":[1,{\"c\":null}]}",
+	"{\"\":0}",
+	"{\"a\":1,\"a\":2}",
+	"\t1\n",
+	"\r\n{\r\n}\r\n",
+};
+
+static const char *const bad_values[] = {
+	"",
+	" ",
+	"-",
+	"+1",
+	"01",
+	"-01",
+	"1.",
+	".5",
+	"-.5",
+	"1.e5",
+	"1e",
+	"1e+",
+	"1e-",
+	"1.5.5",
+	"0x1",
+	"1a",
+	"--1",
+	"1 2",
+	"NaN",
+	"Infinity",
+	"tru",
+	"truex",
+	"True",
+	"fals",
+	"nul",
+	"nulll",
+	"undefined",
+	"'a'",
+	"\"",
+	"\"a",
+	"a\"",
+	"\"a\"b",
+	"\"\\\"",
+	"\"\\x\"",
+	"\"\\a\"",
+	"\"\\0\"",
+	"\"\\u\"",
+	"\"\\u12\"",
+	"\"\\u123g\"",
+	"\"\\U0041\"",
+	"\"\n\"",
+	"\"\t\"",
+	"\"\001\"",
+	"\"" FIFTEEN "\037\"",
+	"\"" FIFTEEN FIFTEEN "\n\"",
+	"\"\\\n\"",
+	"[",
+	"]",
+	"[1",
+	"[1,",
+	"[1,]",
+	"[,1]",
+	"[,]",
+	"[1 2]",
+	"[1:2]",
+	"[\"a\":1]",
+	"[1}",
+	"{",
+	"}",
+	"{1",
+	"{\"a\"",
+	"{\"a\":",
+	"{\"a\":1",
+	"{\"a\":1,",
+	"{\"a\":1,}",
+	"{,}",
+	"{\"a\"}",
+	"{\"a\",1}",
+	"{\"a\":}",
+	"{:1}",
+	"{a:1}",
+	"{1:1}",
+	"{null:1}",
+	"{\"a\":1 \"b\":2}",
+	"{\"a\":1;\"b\":2}",
+	"{\"a\":1]",
+	"{\"a\"::1}",
+	"{\"a\" 1}",
+	"[]]",
+	"{}}",
+	"//",
+	"/**/1",
+	"1//",
+	"\v1",
+	"\f1",
+	"\302\2401",
+	"\357\273\2771",
+};
+
+/* Own memory of the exact size, so that a sanitizer sees every byte too far. */
+static int scan_exact(struct slice text, bool object, size_t *ret_offset)
+{
+	char *own = malloc(text.n ? text.n : 1);
+	int r;
+
+	if (text.n)
+		memcpy(own, text.p, text.n);
+	r = object ? jscan_object(slice_of(own, text.n), NULL, NULL, ret_offset)
+		   : jscan_array(slice_of(own, text.n), NULL, NULL, ret_offset);
+	free(own);
+	return r;
+}
+
+static void check_value(const char *value, int expected)
+{
+	static const char *const frames[] = {
+		"{\"k\":%s}",
+		"{\"k\":%s,\"l\":0}",
+		"{\"j\":0,\"k\":%s}",
+		"{\"k\":[%s]}",
+		"{\"k\":[0,%s]}",
+		"{\"k\":{\"m\":%s}}",
+		"{\"k\":[[{\"m\":%s}]]}",
+		" {\"k\" : %s } ",
+	};
+	static const char *const arrays[] = { "[%s]", "[0,%s]", "[%s,0]", "[[%s]]" };
+	struct buf b;
+
+	buf_init(&b, 4096);
+	for (size_t i = 0; i < ARRAY_LEN(frames) + ARRAY_LEN(arrays); i++) {
+		bool object = i < ARRAY_LEN(frames);
+		const char *frame = object ? frames[i] : arrays[i - ARRAY_LEN(frames)];
+		const char *at = strstr(frame, "%s");
+		size_t offset = SIZE_MAX;
+		int r;
+
+		/* An empty element makes an empty array. */
+		if (expected && strspn(value, " ") == strlen(value) && strstr(frame, "[%s]"))
+			continue;
+		buf_reset(&b);
+		(void)buf_append(&b, frame, (size_t)(at - frame));
+		(void)buf_str(&b, value);
+		assert_int_equal(buf_str(&b, at + 2), 0);
+		r = scan_exact(buf_view(&b), object, &offset);
+		if (r != expected || (r && offset > b.n))
+			fail_msg("%s: %d at %zu, expected %d", buf_cstr(&b), r, offset, expected);
+	}
+	buf_fini(&b);
+}
+
+static void test_values(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(good_values); i++)
+		check_value(good_values[i], 0);
+	for (size_t i = 0; i < ARRAY_LEN(bad_values); i++)
+		check_value(bad_values[i], -EINVAL);
+}
+
+static void test_top_level(void **state)
+{
+	static const char *const bad[] = { "", " ", "1", "\"a\"", "null", "[]", "{}{}", "{} x",
+		"{},", "x{}", "\357\273\277{}" };
+
+	(void)state;
+	assert_int_equal(jscan_object(SLICE("{}"), NULL, NULL, NULL), 0);
+	assert_int_equal(jscan_object(SLICE(" \t\r\n{ } \n"), NULL, NULL, NULL), 0);
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+		assert_int_equal(scan_exact(slice_str(bad[i]), true, NULL), -EINVAL);
+	assert_int_equal(jscan_object(SLICE_EMPTY, NULL, NULL, NULL), -EINVAL);
+	assert_int_equal(jscan_array(SLICE("[]"), NULL, NULL, NULL), 0);
+	assert_int_equal(jscan_array(SLICE("{}"), NULL, NULL, NULL), -EINVAL);
+}
+
+static void test_a_nul_is_no_end(void **state)
+{
+	(void)state;
+	assert_int_equal(jscan_object(slice_of("{}\0", 3), NULL, NULL, NULL), -EINVAL);
+	assert_int_equal(jscan_object(slice_of("{\"a\":\"\0\"}", 9), NULL, NULL, NULL), -EINVAL);
+}
+
+static void test_every_prefix_is_refused(void **state)
+{
+	static const char text[] = "{\"a\":[1,{\"b\":\"c\\u00e4" FIFTEEN "\"},true],\"d\":-1.5e3}";
+
+	(void)state;
+	for (size_t n = 0; n < sizeof(text) - 1; n++)
+		assert_int_equal(scan_exact(slice_of(text, n), true, NULL), -EINVAL);
+	assert_int_equal(scan_exact(slice_of(text, sizeof(text) - 1), true, NULL), 0);
+}
+
+static void test_offset_of_the_error(void **state)
+{
+	static const struct {
+		const char *text;
+		size_t offset;
+	} cases[] = {
+		{ "[]", 0 },
+		{ "{\"a\":tru}", 8 },
+		{ "{\"a\":1,}", 7 },
+		{ "{\"a\":1} x", 8 },
+		{ "{\"a\":\"\n\"}", 6 },
+		{ "{\"a\":[1,2", 9 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		size_t offset = SIZE_MAX;
+
+		assert_int_equal(
+			jscan_object(slice_str(cases[i].text), NULL, NULL, &offset), -EINVAL);
+		assert_int_equal(offset, cases[i].offset);
+	}
+}
+
+static void test_depth(void **state)
+{
+	char text[4 * JSCAN_DEPTH_MAX + 16];
+
+	(void)state;
+	for (size_t depth = JSCAN_DEPTH_MAX - 1; depth <= JSCAN_DEPTH_MAX + 1; depth++) {
+		int expected = depth <= JSCAN_DEPTH_MAX ? 0 : -EINVAL;
+
+		memset(text, '[', depth);
+		memset(text + depth, ']', depth);
+		assert_int_equal(scan_exact(slice_of(text, 2 * depth), false, NULL), expected);
+	}
+	/* Objects and arrays by turns, across the words of the stack; then one is closed as the
+	 * other. */
+	for (size_t wrong = 0; wrong <= 100; wrong++) {
+		struct buf b;
+
+		buf_init(&b, 1000);
+		for (size_t i = 0; i < 100; i++)
+			(void)buf_str(&b, i % 2 ? "{\"a\":" : "[");
+		(void)buf_char(&b, '0');
+		for (size_t i = 100; i-- > 0;)
+			(void)buf_char(&b, (i % 2 == 1) != (i == wrong) ? '}' : ']');
+		assert_int_equal(scan_exact(buf_view(&b), false, NULL), wrong == 100 ? 0 : -EINVAL);
+		buf_fini(&b);
+	}
+}
+
+struct seen {
+	struct jscan_member m[8];
+	unsigned n;
+	unsigned stop_at;
+};
+
+static int see(void *arg, const struct jscan_member *m)
+{
+	struct seen *s = arg;
+
+	assert_true(s->n < ARRAY_LEN(s->m));
+	s->m[s->n++] = *m;
+	return s->n == s->stop_at ? 42 : 0;
+}
+
+static void test_members(void **state)
+{
+	static const struct {
+		const char *key, *value;
+		enum jscan_kind kind;
+		bool key_escaped, value_escaped;
+	} expected[] = {
+		{ "model", "\"gpt\"", JSCAN_STRING, false, false },
+		{ "a\\u0062", "{\"x\" : [1, 2]}", JSCAN_OBJECT, true, false },
+		{ "c", "[ ]", JSCAN_ARRAY, false, false },
+		{ "", "-1.50", JSCAN_NUMBER, false, false },
+		{ "model", "\"q\\\"\"", JSCAN_STRING, false, true },
+		{ "t", "true", JSCAN_TRUE, false, false },
+		{ "f", "false", JSCAN_FALSE, false, false },
+		{ "n", "null", JSCAN_NULL, false, false },
+	};
+	struct slice text =
+		SLICE("{\"model\":\"gpt\", \"a\\u0062\" : {\"x\" : [1, 2]} ,\"c\":[ ],\n\"\":-1.50,"
+		      "\"model\":\"q\\\"\",\"t\":true,\"f\":false,\"n\":null}");
+	struct seen s = { 0 };
+
+	(void)state;
+	assert_int_equal(jscan_object(text, see, &s, NULL), 0);
+	assert_int_equal(s.n, ARRAY_LEN(expected));
+	for (size_t i = 0; i < s.n; i++) {
+		assert_true(slice_eq(s.m[i].key, slice_str(expected[i].key)));
+		assert_true(slice_eq(s.m[i].value, slice_str(expected[i].value)));
+		assert_int_equal(s.m[i].kind, expected[i].kind);
+		assert_int_equal(s.m[i].key_escaped, expected[i].key_escaped);
+		assert_int_equal(s.m[i].value_escaped, expected[i].value_escaped);
+	}
+	s = (struct seen){ .stop_at = 2 };
+	assert_int_equal(jscan_object(text, see, &s, NULL), 42);
+	assert_int_equal(s.n, 2);
+}
+
+static void test_elements(void **state)
+{
+	struct seen s = { 0 };
+
+	(void)state;
+	assert_int_equal(jscan_array(SLICE(" [ 1 , \"a\\n\",{\"b\":[]} ] "), see, &s, NULL), 0);
+	assert_int_equal(s.n, 3);
+	assert_true(slice_eq(s.m[0].value, SLICE("1")));
+	assert_true(slice_eq(s.m[1].value, SLICE("\"a\\n\"")) && s.m[1].value_escaped);
+	assert_true(slice_eq(s.m[2].value, SLICE("{\"b\":[]}")));
+	assert_int_equal(s.m[2].key.n, 0);
+}
+
+static void test_key_is(void **state)
+{
+	static const struct {
+		struct slice raw, name;
+		bool is;
+	} cases[] = {
+		{ { "model", 5 }, { "model", 5 }, true },
+		{ { "mod\\u0065l", 10 }, { "model", 5 }, true },
+		{ { "\\u006d\\u006F\\u0064\\u0065\\u006c", 30 }, { "model", 5 }, true },
+		{ { "mod\\u0065", 9 }, { "model", 5 }, false },
+		{ { "mod\\u0065ls", 11 }, { "model", 5 }, false },
+		{ { "a\\/\\\"\\\\\\n", 9 }, { "a/\"\\\n", 5 }, true },
+		{ { "\\u00e4\\u20ac", 12 }, { "\303\244\342\202\254", 5 }, true },
+		{ { "\\ud83d\\ude00", 12 }, { "\360\237\230\200", 4 }, true },
+		{ { "\\ud83d", 6 }, { "\355\240\275", 3 }, false },
+		{ { "\\u0000a", 7 }, { "", 0 }, false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct jscan_member m = { .key = cases[i].raw,
+			.key_escaped = memchr(cases[i].raw.p, '\\', cases[i].raw.n) != NULL };
+
+		assert_int_equal(jscan_key_is(&m, cases[i].name), cases[i].is);
+	}
+}
+
+static void test_find(void **state)
+{
+	struct slice text = SLICE("{\"a\":{\"b\":1},\"b\":2,\"b\":3,\"\\u0063\":4}");
+	struct jscan_member m;
+
+	(void)state;
+	assert_int_equal(jscan_find(text, SLICE("b"), &m), 0);
+	assert_true(slice_eq(m.value, SLICE("2")));
+	assert_int_equal(jscan_find(text, SLICE("c"), &m), 0);
+	assert_true(slice_eq(m.value, SLICE("4")));
+	assert_int_equal(jscan_find(text, SLICE("d"), &m), -ENOENT);
+	assert_int_equal(jscan_find(SLICE("{\"a\":1,}"), SLICE("d"), &m), -EINVAL);
+	assert_int_equal(jscan_find(SLICE("[]"), SLICE("d"), &m), -EINVAL);
+}
+
+static void test_int(void **state)
+{
+	static const struct {
+		const char *text;
+		int result;
+		int64_t value;
+	} cases[] = {
+		{ "0", 0, 0 },
+		{ "-0", 0, 0 },
+		{ "3.0", 0, 3 },
+		{ "-12.000", 0, -12 },
+		{ "9223372036854775807", 0, INT64_MAX },
+		{ "-9223372036854775808", 0, INT64_MIN },
+		{ "9223372036854775808", -EINVAL, 0 },
+		{ "3.5", -EINVAL, 0 },
+		{ "3.01", -EINVAL, 0 },
+		{ "1e3", -EINVAL, 0 },
+		{ "1.0e3", -EINVAL, 0 },
+		{ "\"3\"", -EINVAL, 0 },
+		{ "true", -EINVAL, 0 },
+		{ "null", -EINVAL, 0 },
+		{ "[3]", -EINVAL, 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		char text[64];
+		struct jscan_member m;
+		int64_t v = 0;
+
+		(void)snprintf(text, sizeof(text), "{\"n\":%s}", cases[i].text);
+		assert_int_equal(jscan_find(slice_str(text), SLICE("n"), &m), 0);
+		assert_int_equal(jscan_int(&m, &v), cases[i].result);
+		assert_int_equal(v, cases[i].value);
+	}
+}
+
+static void test_string(void **state)
+{
+	static const struct {
+		const char *raw;
+		int result;
+		const char *text;
+	} cases[] = {
+		{ "\"\"", 0, "" },
+		{ "\"abc\"", 0, "abc" },
+		{ "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"", 0, "\"\\/\b\f\n\r\t" },
+		{ "\"\\u0041\\u00e4\\u20ac\\uD83D\\uDE00z\"", 0,
+			"A\303\244\342\202\254\360\237\230\200z" },
+		{ "\"\\uffff\\ue000\"", 0, "\357\277\277\356\200\200" },
+		{ "\"" FIFTEEN FIFTEEN "\\n" FIFTEEN "\"", 0, FIFTEEN FIFTEEN "\n" FIFTEEN },
+		{ "\"\\ud83d\"", -EINVAL, "" },
+		{ "\"\\ud83dx\"", -EINVAL, "" },
+		{ "\"\\ud83d\\n\"", -EINVAL, "" },
+		{ "\"\\ud83d\\u0041\"", -EINVAL, "" },
+		{ "\"\\ude00\"", -EINVAL, "" },
+		{ "\"\\ud83d\\ud83d\"", -EINVAL, "" },
+		{ "\"ok\\q\"", -EINVAL, "" },
+		{ "\"\\\"", -EINVAL, "" },
+		{ "\"\\u00\"", -EINVAL, "" },
+		{ "\"a\"b\"", -EINVAL, "" },
+		{ "\"a\nb\"", -EINVAL, "" },
+		{ "\"", -EINVAL, "" },
+		{ "", -EINVAL, "" },
+		{ "12", -EINVAL, "" },
+	};
+	struct buf b;
+
+	(void)state;
+	buf_init(&b, 100);
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		buf_reset(&b);
+		assert_int_equal(buf_str(&b, ">"), 0);
+		if (jscan_string(slice_str(cases[i].raw), &b) != cases[i].result)
+			fail_msg("%s", cases[i].raw);
+		assert_true(slice_starts(buf_view(&b), SLICE(">")));
+		assert_true(slice_eq(slice_skip(buf_view(&b), 1), slice_str(cases[i].text)));
+	}
+	buf_fini(&b);
+	buf_init(&b, 4);
+	assert_int_equal(jscan_string(SLICE("\"abcde\""), &b), -ENOBUFS);
+	assert_int_equal(b.n, 0);
+	buf_fini(&b);
+}
+
+/* Damaged texts: the verdict must be that of an independent parser. */
+static void test_agrees_with_the_tree_parser(void **state)
+{
+	static const char text[] =
+		"{\"a\":[1,-2.5,{\"b\":\"c\\n\"},true,[[]]],\"dd\":{\"e\":null,\"f\":false}}";
+	static const char bytes[] = "{}[],:\"\\0123-.ntrue \t";
+	uint32_t seed = 1;
+	unsigned good = 0;
+
+	(void)state;
+	for (unsigned round = 0; round < 20000; round++) {
+		char damaged[sizeof(text)];
+		json_t *tree;
+		int r;
+
+		memcpy(damaged, text, sizeof(text));
+		for (unsigned k = 0; k < 1 + round % 3; k++) {
+			seed = seed * 1664525 + 1013904223;
+			damaged[(seed >> 8) % (sizeof(text) - 1)] =
+				bytes[(seed >> 20) % (sizeof(bytes) - 1)];
+		}
+		r = scan_exact(slice_of(damaged, sizeof(text) - 1), true, NULL);
+		tree = json_loadb(damaged, sizeof(text) - 1, 0, NULL);
+		if ((r == 0) != (tree != NULL))
+			fail_msg("%s: %d", damaged, r);
+		good += r == 0;
+		json_decref(tree);
+	}
+	assert_true(good > 1000 && good < 19000);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_values),
+		cmocka_unit_test(test_top_level),
+		cmocka_unit_test(test_a_nul_is_no_end),
+		cmocka_unit_test(test_every_prefix_is_refused),
+		cmocka_unit_test(test_offset_of_the_error),
+		cmocka_unit_test(test_depth),
+		cmocka_unit_test(test_members),
+		cmocka_unit_test(test_elements),
+		cmocka_unit_test(test_key_is),
+		cmocka_unit_test(test_find),
+		cmocka_unit_test(test_int),
+		cmocka_unit_test(test_string),
+		cmocka_unit_test(test_agrees_with_the_tree_parser),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
