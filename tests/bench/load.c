@@ -269,6 +269,7 @@ static void request_build(void)
 	static const char filler[] =
 		"Plain words with a \\\"quotation\\\", digits 0123456789 and a "
 		"line end now and then, as prompts have them.\\n";
+	static const char end[] = "\"}]}";
 	size_t cap = plan.size + HEADERS_BYTES + 2048, head_len, len;
 	char *body = malloc(cap), *request = malloc(cap);
 
@@ -284,8 +285,8 @@ static void request_build(void)
 		memcpy(body + len, filler, sizeof(filler) - 1);
 	while (len + 4 < plan.size)
 		body[len++] = '.';
-	memcpy(body + len, "\"}]}", 4);
-	len += 4;
+	memcpy(body + len, end, sizeof(end) - 1);
+	len += sizeof(end) - 1;
 	head_len = (size_t)snprintf(request, cap,
 		"POST %s HTTP/1.1\r\nHost: localhost\r\nUser-Agent: OpenAI/Python 2.0.0\r\n"
 		"Accept: application/json\r\nContent-Type: application/json\r\n%s"
