@@ -64,9 +64,10 @@ def calls_tables(results):
 
 
 def added(records, name, field):
-  """Per rotation: the target's figure less direct's of the same rotation."""
-  direct = by_rep(pick(records, target="direct"), field)
-  return {rep: minus(v, direct.get(rep)) for rep, v in by_rep(pick(records, target=name), field).items()}
+  """Per rotation: the target's figure less the median of direct's. Not direct's of the same rotation:
+  they run seconds apart, so its disturbances say nothing about the target's."""
+  direct = mid(pick(records, target="direct"), field)
+  return {rep: minus(v, direct) for rep, v in by_rep(pick(records, target=name), field).items()}
 
 
 def p99_pairs(results):
