@@ -1,0 +1,373 @@
+/* An object of a worker (its counters for one model, say) is allocated by that worker when it first counts for it, and
+ * published with release; readers add up what is there. Where there is no memory, an object's numbers go to the overflow
+ * object of its kind for good, so that a gauge's plus and minus meet. */
+#include "stats/stats.h"
+#include "stats/hist.h"
+
+#define HASH_NONFATAL_OOM 1
+#include <uthash.h>
+
+#include <sys/mman.h>
+
+#undef uthash_nonfatal_oom
+#define uthash_nonfatal_oom(elt) (out_of_memory = true)
+
+#define UID_HINTS 8192u /* power of two, at least twice STAT_MAX_OBJECTS */
+#define UID_PROBES 16u
+#define UID_TAKEN (UINT64_C(1) << 32) /* a zero entry is free, so uid 0 needs a mark */
+
+struct stats_object {
+	_Alignas(64) _Atomic int64_t count[STAT_COUNTER_COUNT];
+	struct hist *_Atomic hist[HIST_COUNT];
+};
+
+struct stats_block {
+	struct stats_object other[STAT_KIND_COUNT]; /* slot 0 */
+	/* Only pages that are used take memory: blocks are mapped. */
+	struct stats_object *_Atomic object[STAT_KIND_COUNT][STAT_MAX_OBJECTS];
+};
+
+struct stats_name {
+	UT_hash_handle hh;
+	uint32_t slot;
+	uint32_t n;
+	char text[];
+};
+
+struct stats_names {
+	struct stats_name *table;                       /* control loop's */
+	struct stats_name *_Atomic slot[STAT_MAX_OBJECTS]; /* written before `used` says so */
+	_Atomic uint32_t used;
+};
+
+struct stats {
+	unsigned n_workers;
+	struct stats_block **blocks;
+	struct stats_names names[STAT_KIND_COUNT];
+	_Atomic uint64_t uid[STAT_MAX_OBJECTS]; /* by slot, filled without holes from 1 */
+	_Atomic uint32_t uids;                  /* slots in use, 0 included */
+	_Atomic uint32_t uid_hint[UID_HINTS];   /* hash of a uid -> slot; only a short cut */
+};
+
+static struct stats_block *block_new(void)
+{
+	void *p = mmap(NULL, sizeof(struct stats_block), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static void object_fini(struct stats_object *o)
+{
+	for (int h = 0; h < HIST_COUNT; h++)
+		free(atomic_load_explicit(&o->hist[h], memory_order_relaxed));
+}
+
+static void block_free(struct stats_block *b, uint32_t used[static STAT_KIND_COUNT])
+{
+	for (int kind = 0; kind < STAT_KIND_COUNT; kind++) {
+		struct stats_object *other = &b->other[kind];
+
+		object_fini(other);
+		for (uint32_t i = 0; i < used[kind]; i++) {
+			struct stats_object *o = atomic_load_explicit(&b->object[kind][i], memory_order_relaxed);
+
+			if (!o || o == other)
+				continue;
+			object_fini(o);
+			free(o);
+		}
+	}
+	(void)munmap(b, sizeof(*b));
+}
+
+int stats_new(unsigned n_workers, struct stats **ret)
+{
+	struct stats *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return -ENOMEM;
+	for (int kind = 0; kind < STAT_KIND_COUNT; kind++)
+		atomic_init(&s->names[kind].used, 1);
+	atomic_init(&s->uids, 1);
+	s->blocks = calloc(MAX(n_workers, 1u), sizeof(struct stats_block *));
+	while (s->blocks && s->n_workers < n_workers) {
+		s->blocks[s->n_workers] = block_new();
+		if (!s->blocks[s->n_workers])
+			break;
+		s->n_workers++;
+	}
+	if (!s->blocks || s->n_workers < n_workers) {
+		stats_free(s);
+		return -ENOMEM;
+	}
+	*ret = s;
+	return 0;
+}
+
+void stats_free(struct stats *s)
+{
+	uint32_t used[STAT_KIND_COUNT];
+
+	if (!s)
+		return;
+	for (int kind = 0; kind < STAT_KIND_COUNT; kind++)
+		used[kind] = stats_slots(s, kind);
+	for (unsigned w = 0; w < s->n_workers; w++)
+		block_free(s->blocks[w], used);
+	for (int kind = 0; kind < STAT_KIND_COUNT; kind++) {
+		HASH_CLEAR(hh, s->names[kind].table);
+		for (uint32_t i = 0; i < used[kind]; i++)
+			free(atomic_load_explicit(&s->names[kind].slot[i], memory_order_relaxed));
+	}
+	free(s->blocks);
+	free(s);
+}
+
+struct stats_block *stats_worker(struct stats *s, unsigned worker)
+{
+	ASSERT(worker < s->n_workers);
+	return s->blocks[worker];
+}
+
+const char *stats_counter_name(enum stat_counter c)
+{
+	static const char *const names[STAT_COUNTER_COUNT] = {
+#define COUNTER(name, unit, doc) #name,
+#include <aigw/tbl/counters.h>
+#undef COUNTER
+	};
+
+	return names[c];
+}
+
+/* --- slots ------------------------------------------------------------------------------------------------------------ */
+
+uint32_t stats_slot(struct stats *s, enum stat_kind kind, struct slice name)
+{
+	struct stats_names *names = &s->names[kind];
+	uint32_t slot = atomic_load_explicit(&names->used, memory_order_relaxed);
+	struct stats_name *n = NULL;
+	bool out_of_memory = false;
+
+	ASSERT(kind != STAT_UID);
+	if (kind == STAT_GLOBAL || name.n == 0 || name.n > UINT16_MAX)
+		return 0;
+	HASH_FIND(hh, names->table, name.p, name.n, n);
+	if (n)
+		return n->slot;
+	n = slot < STAT_MAX_OBJECTS ? calloc(1, sizeof(*n) + name.n) : NULL;
+	if (!n)
+		return 0;
+	n->slot = slot;
+	n->n = (uint32_t)name.n;
+	memcpy(n->text, name.p, name.n);
+	HASH_ADD_KEYPTR(hh, names->table, n->text, name.n, n);
+	if (out_of_memory) {
+		free(n);
+		return 0;
+	}
+	atomic_store_explicit(&names->slot[slot], n, memory_order_relaxed);
+	atomic_store_explicit(&names->used, slot + 1, memory_order_release);
+	return slot;
+}
+
+uint32_t stats_slots(const struct stats *s, enum stat_kind kind)
+{
+	if (kind == STAT_UID)
+		return atomic_load_explicit(&s->uids, memory_order_acquire);
+	return atomic_load_explicit(&s->names[kind].used, memory_order_acquire);
+}
+
+struct slice stats_slot_name(const struct stats *s, enum stat_kind kind, uint32_t slot)
+{
+	const struct stats_name *n;
+
+	ASSERT(kind != STAT_UID);
+	if (slot == 0 || slot >= stats_slots(s, kind))
+		return SLICE("_other");
+	n = atomic_load_explicit(&s->names[kind].slot[slot], memory_order_relaxed);
+	return slice_of(n->text, n->n);
+}
+
+static _Atomic uint32_t *uid_hint(struct stats *s, uint32_t uid, uint32_t probe)
+{
+	return &s->uid_hint[(uid * 2654435761u + probe) % UID_HINTS];
+}
+
+static bool uid_is_at(const struct stats *s, uint32_t slot, uint32_t uid)
+{
+	return atomic_load_explicit(&s->uid[slot], memory_order_relaxed) == (UID_TAKEN | uid);
+}
+
+static void uid_publish(struct stats *s, uint32_t uid, uint32_t slot)
+{
+	uint32_t used = atomic_load_explicit(&s->uids, memory_order_relaxed);
+
+	while (used <= slot && !atomic_compare_exchange_weak_explicit(&s->uids, &used, slot + 1,
+				       memory_order_release, memory_order_relaxed))
+		;
+	for (uint32_t probe = 0; probe < UID_PROBES; probe++) {
+		uint32_t none = 0;
+
+		if (atomic_compare_exchange_strong_explicit(uid_hint(s, uid, probe), &none, slot,
+			    memory_order_relaxed, memory_order_relaxed) ||
+			none == slot)
+			return;
+	}
+}
+
+/* The list itself decides who is where: a uid is appended by exchanging the first zero entry, and whoever loses looks at
+ * what won. So two workers never give one uid two slots, and nobody waits. */
+uint32_t stats_uid_slot(struct stats *s, uint32_t uid)
+{
+	for (uint32_t probe = 0; probe < UID_PROBES; probe++) {
+		uint32_t slot = atomic_load_explicit(uid_hint(s, uid, probe), memory_order_relaxed);
+
+		if (slot == 0)
+			break;
+		if (uid_is_at(s, slot, uid))
+			return slot;
+	}
+	for (uint32_t slot = 1; slot < STAT_MAX_OBJECTS; slot++) {
+		uint64_t there = 0;
+
+		if (atomic_compare_exchange_strong_explicit(&s->uid[slot], &there, UID_TAKEN | uid,
+			    memory_order_relaxed, memory_order_relaxed) ||
+			there == (UID_TAKEN | uid)) {
+			uid_publish(s, uid, slot);
+			return slot;
+		}
+	}
+	return 0;
+}
+
+bool stats_slot_uid(const struct stats *s, uint32_t slot, uint32_t *ret_uid)
+{
+	if (slot == 0 || slot >= stats_slots(s, STAT_UID))
+		return false;
+	*ret_uid = (uint32_t)atomic_load_explicit(&s->uid[slot], memory_order_relaxed);
+	return true;
+}
+
+uint32_t stats_find_uid(const struct stats *s, uint32_t uid)
+{
+	uint32_t used = stats_slots(s, STAT_UID);
+
+	for (uint32_t slot = 1; slot < used; slot++) {
+		if (uid_is_at(s, slot, uid))
+			return slot;
+	}
+	return 0;
+}
+
+/* --- counting ----------------------------------------------------------------------------------------------------------- */
+
+static struct stats_object *object_new(struct stats_block *b, enum stat_kind kind, uint32_t slot)
+{
+	size_t size = sizeof(struct stats_object); /* a multiple of its alignment */
+	struct stats_object *o = aligned_alloc(_Alignof(struct stats_object), size);
+
+	if (o)
+		memset(o, 0, size);
+	else
+		o = &b->other[kind];
+	atomic_store_explicit(&b->object[kind][slot], o, memory_order_release);
+	return o;
+}
+
+static struct stats_object *object_of(struct stats_block *b, enum stat_kind kind, uint32_t slot)
+{
+	struct stats_object *o;
+
+	if (slot == 0 || slot >= STAT_MAX_OBJECTS)
+		return &b->other[kind];
+	o = atomic_load_explicit(&b->object[kind][slot], memory_order_relaxed);
+	return LIKELY(o != NULL) ? o : object_new(b, kind, slot);
+}
+
+void stats_add(struct stats_block *b, enum stat_kind kind, uint32_t slot, enum stat_counter c, int64_t n)
+{
+	_Atomic int64_t *count = &object_of(b, kind, slot)->count[c];
+	uint64_t sum = (uint64_t)atomic_load_explicit(count, memory_order_relaxed) + (uint64_t)n;
+
+	atomic_store_explicit(count, (int64_t)sum, memory_order_relaxed);
+}
+
+void stats_time(struct stats_block *b, enum stat_kind kind, uint32_t slot, enum stat_hist h, usec d)
+{
+	struct hist *_Atomic *at = &object_of(b, kind, slot)->hist[h];
+	struct hist *hist = atomic_load_explicit(at, memory_order_relaxed);
+
+	if (UNLIKELY(!hist)) {
+		hist = calloc(1, sizeof(*hist));
+		if (!hist)
+			return; /* this time is not in the quantiles; counters are */
+		atomic_store_explicit(at, hist, memory_order_release);
+	}
+	hist_add(hist, d > 0 ? (uint64_t)d : 0);
+}
+
+/* --- reading -------------------------------------------------------------------------------------------------------------- */
+
+/* NULL: the worker has nothing of its own for it. */
+static const struct stats_object *object_read(const struct stats_block *b, enum stat_kind kind, uint32_t slot)
+{
+	const struct stats_object *o;
+
+	if (slot == 0)
+		return &b->other[kind];
+	if (slot >= STAT_MAX_OBJECTS)
+		return NULL;
+	o = atomic_load_explicit(&b->object[kind][slot], memory_order_acquire);
+	return o == &b->other[kind] ? NULL : o;
+}
+
+int64_t stats_sum(const struct stats *s, enum stat_kind kind, uint32_t slot, enum stat_counter c)
+{
+	uint64_t sum = 0;
+
+	for (unsigned w = 0; w < s->n_workers; w++) {
+		const struct stats_object *o = object_read(s->blocks[w], kind, slot);
+
+		if (o)
+			sum += (uint64_t)atomic_load_explicit(&o->count[c], memory_order_relaxed);
+	}
+	return (int64_t)sum;
+}
+
+void stats_read(const struct stats *s, enum stat_kind kind, uint32_t slot, int64_t ret[static STAT_COUNTER_COUNT])
+{
+	memset(ret, 0, STAT_COUNTER_COUNT * sizeof(*ret));
+	for (unsigned w = 0; w < s->n_workers; w++) {
+		const struct stats_object *o = object_read(s->blocks[w], kind, slot);
+
+		for (int c = 0; o && c < STAT_COUNTER_COUNT; c++)
+			ret[c] = (int64_t)((uint64_t)ret[c] +
+				(uint64_t)atomic_load_explicit(&o->count[c], memory_order_relaxed));
+	}
+}
+
+void stats_quantiles(const struct stats *s, enum stat_kind kind, uint32_t slot, enum stat_hist h,
+	struct stat_quantiles *ret)
+{
+	uint64_t sum[HIST_BUCKETS] = { 0 }, n = 0, max = 0;
+
+	for (unsigned w = 0; w < s->n_workers; w++) {
+		const struct stats_object *o = object_read(s->blocks[w], kind, slot);
+		const struct hist *hist = o ? atomic_load_explicit(&o->hist[h], memory_order_acquire) : NULL;
+
+		if (hist)
+			hist_collect(hist, sum, &max);
+	}
+	for (unsigned i = 0; i < HIST_BUCKETS; i++)
+		n += sum[i];
+	*ret = (struct stat_quantiles){
+		.n = n,
+		.p50 = hist_quantile(sum, n, max, 500),
+		.p90 = hist_quantile(sum, n, max, 900),
+		.p95 = hist_quantile(sum, n, max, 950),
+		.p99 = hist_quantile(sum, n, max, 990),
+		.p999 = hist_quantile(sum, n, max, 999),
+		.max = max,
+	};
+}
