@@ -56,13 +56,14 @@ void clock_fake_off(void)
 void clock_format_utc(usec wall_us, bool with_us, char out[static 32])
 {
 	usec us = wall_us % USEC_PER_S;
-	time_t s;
+	time_t s = (time_t)(wall_us / USEC_PER_S);
 	struct tm tm;
 	size_t n;
 
-	if (us < 0)
+	if (us < 0) {
 		us += USEC_PER_S;
-	s = (time_t)((wall_us - us) / USEC_PER_S);
+		s--;
+	}
 	/* A year that needs more than four digits has no ISO 8601 text of this form. */
 	if (!gmtime_r(&s, &tm) || tm.tm_year + 1900 > 9999 || tm.tm_year + 1900 < 0) {
 		(void)snprintf(out, 32, "%s",
