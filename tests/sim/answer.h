@@ -1,6 +1,7 @@
 /*
- * answer: the OpenAI dialect. One `struct dialect` per end point that generates, functions for the others. They only write bytes
- * from a call's say and numbers; when and how these are sent is stream.c's business.
+ * answer: the OpenAI dialect. One `struct dialect` per end point that generates, functions for the
+ * others. They only write bytes from a call's say and numbers; when and how these are sent is
+ * stream.c's business.
  */
 #ifndef SIM_ANSWER_H
 #define SIM_ANSWER_H
@@ -9,9 +10,9 @@
 
 struct dialect {
 	void (*plain)(struct call *c, struct buf *out);
-	void (*open)(struct call *c, struct buf *out);   /* events before the first content */
-	void (*piece)(struct call *c, struct buf *out);  /* the event (or events) of piece c->at */
-	void (*close)(struct call *c, struct buf *out);  /* finish, usage */
+	void (*open)(struct call *c, struct buf *out);  /* events before the first content */
+	void (*piece)(struct call *c, struct buf *out); /* the event (or events) of piece c->at */
+	void (*close)(struct call *c, struct buf *out); /* finish, usage */
 	bool done_marker;
 };
 

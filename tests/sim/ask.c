@@ -66,7 +66,8 @@ static void message_read(struct ask *a, size_t *bytes, struct span raw)
 		a->last_user = content;
 }
 
-/* `messages` of chat, `input` of responses: both are lists of messages, the second may be one string. */
+/* `messages` of chat, `input` of responses: both are lists of messages, the second may be one
+ * string. */
 static void messages_read(struct ask *a, size_t *bytes, int64_t *count, struct span raw)
 {
 	struct scan s = scan_of(raw);
@@ -195,7 +196,8 @@ static void member_read(struct ask *a, struct members *m, struct span key, struc
 		a->sim = v;
 }
 
-static const char *input_missing(const struct ask *a, const struct members *m, const char **ret_param)
+static const char *input_missing(
+	const struct ask *a, const struct members *m, const char **ret_param)
 {
 	*ret_param = NULL;
 	switch (a->op) {
@@ -229,12 +231,13 @@ static void counts_fill(struct ask *a, const struct members *m)
 		messages_read(a, &bytes, &messages, m->messages);
 		a->input_tokens = tokens_of_bytes(bytes) + TOKENS_PER_MESSAGE * messages;
 	} else {
-		a->input_tokens = input_count(a, a->input, a->op == OP_COMPLETIONS ? TOKENS_PER_MESSAGE : 0);
+		a->input_tokens =
+			input_count(a, a->input, a->op == OP_COMPLETIONS ? TOKENS_PER_MESSAGE : 0);
 	}
 	if (a->input_tokens < 1)
 		a->input_tokens = 1;
 	a->max_tokens = m->max_completion_tokens >= 0 ? m->max_completion_tokens
-		: m->max_output_tokens >= 0           ? m->max_output_tokens
+			: m->max_output_tokens >= 0   ? m->max_output_tokens
 						      : m->max_tokens;
 	if (a->max_tokens == 0)
 		a->max_tokens = 1;
@@ -244,13 +247,17 @@ static void counts_fill(struct ask *a, const struct members *m)
 const char *ask_read(struct ask *a, enum op op, struct span body, const char **ret_param)
 {
 	struct scan s = scan_of(body);
-	struct members m = { .max_tokens = -1, .max_completion_tokens = -1, .max_output_tokens = -1 };
+	struct members m = {
+		.max_tokens = -1, .max_completion_tokens = -1, .max_output_tokens = -1
+	};
 	struct span key, inside;
 	struct buf model = { 0 };
 	bool first = true;
 	const char *why;
 
-	*a = (struct ask){ .op = op, .parallel_tools = true, .n = 1, .max_tokens = -1, .dimensions = -1 };
+	*a = (struct ask){
+		.op = op, .parallel_tools = true, .n = 1, .max_tokens = -1, .dimensions = -1
+	};
 	*ret_param = NULL;
 	if (scan_peek(&s) != '{')
 		s.bad = true;

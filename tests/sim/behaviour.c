@@ -17,24 +17,19 @@ static const struct row {
 #define AT(field) offsetof(struct behaviour, field)
 	{ "fail", NUMBER, AT(fail), 300, 599, true,
 		"status N with an error body in the shape of OpenAI (300..599)" },
-	{ "fail-close", FLAG, AT(fail_close), 0, 0, true,
-		"closes without an answer" },
-	{ "fail-reset", FLAG, AT(fail_reset), 0, 0, true,
-		"RST without an answer" },
-	{ "fail-hang", FLAG, AT(fail_hang), 0, 0, true,
-		"never answers" },
+	{ "fail-close", FLAG, AT(fail_close), 0, 0, true, "closes without an answer" },
+	{ "fail-reset", FLAG, AT(fail_reset), 0, 0, true, "RST without an answer" },
+	{ "fail-hang", FLAG, AT(fail_hang), 0, 0, true, "never answers" },
 	{ "fail-midbody", FLAG, AT(fail_midbody), 0, 0, true,
 		"closes after half of the body (stream: after half of the chunks)" },
 	{ "fail-badjson", FLAG, AT(fail_badjson), 0, 0, true,
-		"half of the JSON with a matching length (stream: the first content event is cut short)" },
-	{ "head-only", FLAG, AT(head_only), 0, 0, true,
-		"sends the head, then closes" },
+		"half of the JSON, right length (stream: first content event cut short)" },
+	{ "head-only", FLAG, AT(head_only), 0, 0, true, "sends the head, then closes" },
 	{ "retry-after", NUMBER, AT(retry_after), 0, 1000000, true,
 		"header retry-after, seconds, with fail-N" },
 	{ "retry-after-ms", NUMBER, AT(retry_after_ms), 0, 1000000000, true,
 		"header retry-after-ms, with fail-N" },
-	{ "code", TEXT, AT(code), 0, 0, true,
-		"error code of fail-N and error-event-N" },
+	{ "code", TEXT, AT(code), 0, 0, true, "error code of fail-N and error-event-N" },
 	{ "cut-after", NUMBER, AT(cut_after), 0, 1000000, true,
 		"stream: closes after N content chunks; 0: after the role" },
 	{ "stall-after", NUMBER, AT(stall_after), 0, 1000000, true,
@@ -42,25 +37,21 @@ static const struct row {
 	{ "bad-chunk", NUMBER, AT(bad_chunk), 0, 1000000, true,
 		"stream: content chunk N (from 0) is no JSON" },
 	{ "error-event", NUMBER, AT(error_event), 0, 1000000, true,
-		"stream: an error event after N content chunks, clean end, no [DONE]; 0: the first event" },
-	{ "slow", NUMBER, AT(slow), 0, 3600000, true,
-		"everything N ms later" },
+		"stream: error event after N content chunks, then the end; 0: first event" },
+	{ "slow", NUMBER, AT(slow), 0, 3600000, true, "everything N ms later" },
 	{ "first-after", NUMBER, AT(first_after), 0, 3600000, true,
 		"stream: head at once, first event N ms later" },
 	{ "swap-framing", FLAG, AT(swap_framing), 0, 0, true,
 		"JSON to a stream call, an event stream to a plain one" },
-	{ "no-done", FLAG, AT(no_done), 0, 0, true,
-		"stream: no [DONE]" },
+	{ "no-done", FLAG, AT(no_done), 0, 0, true, "stream: no [DONE]" },
 	{ "hold-open", FLAG, AT(hold_open), 0, 0, true,
 		"stream: all events, then the body never ends" },
 	{ "close-after", FLAG, AT(close_after), 0, 0, false,
 		"closes after the answer, unannounced" },
 	{ "close-on-next", FLAG, AT(close_on_next), 0, 0, false,
 		"closes when bytes of the next request come" },
-	{ "gzip", FLAG, AT(gzip), 0, 0, false,
-		"compressed in spite of identity" },
-	{ "no-usage", FLAG, AT(no_usage), 0, 0, false,
-		"no usage in answer and stream" },
+	{ "gzip", FLAG, AT(gzip), 0, 0, false, "compressed in spite of identity" },
+	{ "no-usage", FLAG, AT(no_usage), 0, 0, false, "no usage in answer and stream" },
 	{ "usage-in-finish", FLAG, AT(usage_in_finish), 0, 0, false,
 		"stream: usage in the finish chunk, asked for or not" },
 	{ "one-write", FLAG, AT(one_write), 0, 0, false,
@@ -71,14 +62,10 @@ static const struct row {
 		"stream: role without content at once; first-after holds the rest" },
 	{ "stamp", FLAG, AT(stamp), 0, 0, false,
 		"each content piece begins with T and CLOCK_MONOTONIC in 19 digits of ns" },
-	{ "tokens", NUMBER, AT(tokens), 1, 1000000, false,
-		"N words" },
-	{ "bytes", NUMBER, AT(bytes), 1, 65536, false,
-		"N bytes per word" },
-	{ "pace", NUMBER, AT(pace), 0, 3600000000, false,
-		"N us between content chunks" },
-	{ "cached", NUMBER, AT(cached), 0, 1000000000, false,
-		"cached_tokens N" },
+	{ "tokens", NUMBER, AT(tokens), 1, 1000000, false, "N words" },
+	{ "bytes", NUMBER, AT(bytes), 1, 65536, false, "N bytes per word" },
+	{ "pace", NUMBER, AT(pace), 0, 3600000000, false, "N us between content chunks" },
+	{ "cached", NUMBER, AT(cached), 0, 1000000000, false, "cached_tokens N" },
 	{ "reasoning", NUMBER, AT(reasoning), 0, 1000000000, false,
 		"reasoning_tokens N, added to the output tokens" },
 	{ "flaky", NUMBER, AT(flaky), 1, 1000000, false,
@@ -218,7 +205,8 @@ const char *behaviour_apply_json(struct behaviour *b, json_t *what)
 		return behaviour_apply_text(b, json_string_value(what), false);
 	if (!json_is_object(what))
 		return "sim: behaviours are a text or an object";
-	json_object_foreach(what, key, v) {
+	json_object_foreach(what, key, v)
+	{
 		why = member_apply(b, key, v);
 		if (why)
 			break;
@@ -267,5 +255,6 @@ void behaviour_names_add(struct buf *out)
 
 	for (size_t i = 0; i < ROWS; i++)
 		buf_addf(out, "%s%s%*s %s\n", rows[i].name, forms[rows[i].kind],
-			(int)(22 - strlen(rows[i].name) - strlen(forms[rows[i].kind])), "", rows[i].help);
+			(int)(22 - strlen(rows[i].name) - strlen(forms[rows[i].kind])), "",
+			rows[i].help);
 }

@@ -1,6 +1,6 @@
 /*
- * behaviour: how one request is to be answered, and the two ways to write it: "tokens-60+pace-2000" and {"tokens": 60}. The table
- * of names is in behaviour.c; `aigw-sim --behaviours` prints it.
+ * behaviour: how one request is to be answered, and the two ways to write it: "tokens-60+pace-2000"
+ * and {"tokens": 60}. The table of names is in behaviour.c; `aigw-sim --behaviours` prints it.
  */
 #ifndef SIM_BEHAVIOUR_H
 #define SIM_BEHAVIOUR_H
@@ -19,13 +19,15 @@ struct behaviour {
 	bool fail_close, fail_reset, fail_hang, fail_midbody, fail_badjson;
 	bool head_only, no_usage, usage_in_finish, gzip, close_after, close_on_next, one_write;
 	bool chunk_split, no_done, hold_open, role_only_first, swap_framing, stamp;
-	char code[BEHAVIOUR_CODE_MAX]; /* error code of fail-N, error-event-N; empty: the usual one */
+	char code[BEHAVIOUR_CODE_MAX]; /* error code of fail-N, error-event-N; empty: the usual one
+					*/
 };
 
 /* Nothing said. Its padding is zero, and stays so when it is copied with memcpy. */
 void behaviour_init(struct behaviour *b);
-/* Applies on top of what is said already. NULL, or what is wrong (a static buffer, until the next call). `named`: the text is a
- * model name, whose first part may be a plain name or go on behind a behaviour. */
+/* Applies on top of what is said already. NULL, or what is wrong (a static buffer, until the next
+ * call). `named`: the text is a model name, whose first part may be a plain name or go on behind a
+ * behaviour. */
 const char *behaviour_apply_text(struct behaviour *b, const char *text, bool named);
 const char *behaviour_apply_json(struct behaviour *b, json_t *what);
 void behaviour_clear_faults(struct behaviour *b);

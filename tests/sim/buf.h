@@ -1,6 +1,7 @@
 /*
- * buf: growing byte buffers, and the JSON text that the simulator writes into them. One thread. Running out of memory ends
- * the program with exit code 70: a simulator that cannot answer as scripted must not go on.
+ * buf: growing byte buffers, and the JSON text that the simulator writes into them. One thread.
+ * Running out of memory ends the program with exit code 70: a simulator that cannot answer as
+ * scripted must not go on.
  */
 #ifndef SIM_BUF_H
 #define SIM_BUF_H
@@ -20,7 +21,7 @@ struct span {
 	size_t len;
 };
 
-void *mem_get(size_t n);  /* zeroed; never NULL */
+void *mem_get(size_t n); /* zeroed; never NULL */
 void *mem_resize(void *p, size_t n);
 char *mem_dup(const char *p, size_t n); /* NUL-terminated copy */
 

@@ -10,118 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-/* ---- heads and errors ---- */
-
-static const struct status {
-	int code;
-	const char *reason, *type, *error, *message;
-} statuses[] = {
-	{ 200, "OK", NULL, NULL, NULL },
-	{ 400, "Bad Request", "invalid_request_error", NULL, "The request is invalid." },
-	{ 401, "Unauthorized", "invalid_request_error", "invalid_api_key", "Incorrect API key provided." },
-	{ 402, "Payment Required", "insufficient_quota", "insufficient_quota", "The account has no credit." },
-	{ 403, "Forbidden", "invalid_request_error", "forbidden", "The key may not use this." },
-	{ 404, "Not Found", "invalid_request_error", "model_not_found", "The model does not exist." },
-	{ 405, "Method Not Allowed", "invalid_request_error", "method_not_allowed", "Not allowed to this URL." },
-	{ 408, "Request Timeout", "timeout", "request_timeout", "The request timed out." },
-	{ 409, "Conflict", "invalid_request_error", "conflict", "The request conflicts with another." },
-	{ 413, "Payload Too Large", "invalid_request_error", "request_too_large", "The request is too large." },
-	{ 414, "URI Too Long", "invalid_request_error", NULL, "The URL is too long." },
-	{ 417, "Expectation Failed", "invalid_request_error", NULL, "Unknown expectation." },
-	{ 422, "Unprocessable Entity", "invalid_request_error", NULL, "The request cannot be processed." },
-	{ 429, "Too Many Requests", "requests", "rate_limit_exceeded", "Rate limit reached for requests." },
-	{ 431, "Request Header Fields Too Large", "invalid_request_error", NULL, "The head is too large." },
-	{ 500, "Internal Server Error", "server_error", NULL, "The server had an error while processing." },
-	{ 502, "Bad Gateway", "server_error", NULL, "Bad gateway." },
-	{ 503, "Service Unavailable", "server_error", "service_unavailable", "The engine is overloaded." },
-	{ 504, "Gateway Timeout", "server_error", NULL, "Gateway timeout." },
-	{ 505, "HTTP Version Not Supported", "invalid_request_error", NULL, "HTTP/1.1 is wanted." },
-	{ 529, "Site Overloaded", "overloaded_error", "overloaded", "The service is overloaded." },
-};
-
-static const struct status *status_of(int code)
-{
-	static const struct status other = { 0, "Scripted", "server_error", NULL, "Scripted answer." };
-
-	for (size_t i = 0; i < sizeof(statuses) / sizeof(statuses[0]); i++)
-		if (statuses[i].code == code)
-			return &statuses[i];
-	return &other;
-}
-
-void error_add(struct buf *out, int status, const char *message, const char *param, const char *code)
-{
-	const struct status *s = status_of(status);
-
-	message = message ? message : s->message;
-	buf_adds(out, "{\"error\":{\"message\":");
-	buf_add_json_or_null(out, message);
-	buf_addf(out, ",\"type\":\"%s\",\"param\":", s->type ? s->type : "server_error");
-	buf_add_json_or_null(out, param);
-	buf_adds(out, ",\"code\":");
-	buf_add_json_or_null(out, code ? code : s->error);
-	buf_adds(out, "}}");
-}
-
-static const char *date_now(void)
-{
-	static char text[40];
-	static time_t at;
-	time_t now = time(NULL);
-	struct tm tm;
-
-	if (now != at && gmtime_r(&now, &tm)) {
-		at = now;
-		(void)strftime(text, sizeof(text), "%a, %d %b %Y %H:%M:%S GMT", &tm);
-	}
-	return text;
-}
-
-void call_head_add(struct call *c, struct buf *out, int64_t length)
-{
-	c->head_status = c->status;
-	buf_addf(out, "HTTP/1.1 %d %s\r\ndate: %s\r\n", c->status, status_of(c->status)->reason, date_now());
-	if (c->content_type)
-		buf_addf(out, "content-type: %s\r\n", c->content_type);
-	if (!c->recorded)
-		buf_addf(out, "x-request-id: %s\r\nopenai-processing-ms: %llu\r\n", c->request_id,
-			(unsigned long long)((time_now_us() - c->begun_us) / 1000));
-	if (c->b.gzip)
-		buf_adds(out, "content-encoding: gzip\r\n");
-	if (c->conn->req.refuse || !c->conn->req.keep_alive)
-		buf_adds(out, "connection: close\r\n");
-	buf_add(out, c->headers.p, c->headers.len);
-	if (length >= 0)
-		buf_addf(out, "content-length: %lld\r\n\r\n", (long long)length);
-	else
-		buf_adds(out, "transfer-encoding: chunked\r\n\r\n");
-}
-
-void call_plain(struct call *c, int status, const char *content_type)
-{
-	struct buf plain = c->body;
-
-	c->status = status;
-	c->content_type = content_type;
-	c->phase = PHASE_PLAIN;
-	if (c->b.gzip) {
-		c->body = (struct buf){ 0 };
-		gzip_add(&c->gz, &c->body, plain.p, plain.len);
-		gzip_end(&c->gz, &c->body);
-		buf_free(&plain);
-	}
-	c->body_end = c->body.len;
-}
-
-void call_error(struct call *c, int status, const char *message, const char *param, const char *code)
-{
-	c->body.len = 0;
-	c->stream = false;
-	error_add(&c->body, status, message, param, code);
-	call_plain(c, status, "application/json");
-}
 
 /* ---- the log ---- */
 
@@ -147,13 +35,16 @@ static void log_end(struct call *c, bool complete)
 {
 	struct buf *line = calllog_begin(&c->conn->sim->log, "end");
 
-	buf_addf(line, ",\"seq\":%llu,\"request_id\":\"%s\"", (unsigned long long)c->seq, c->request_id);
+	buf_addf(line, ",\"seq\":%llu,\"request_id\":\"%s\"", (unsigned long long)c->seq,
+		c->request_id);
 	log_id_add(line, c->conn, c->client_id);
-	buf_addf(line, ",\"status\":%d,\"stream\":%s,\"input_tokens\":%lld,\"output_tokens\":%lld", c->head_status,
-		c->stream ? "true" : "false", (long long)c->input_tokens, (long long)c->output_tokens);
-	buf_addf(line, ",\"usage_sent\":%s,\"chunks\":%u,\"complete\":%s,\"client_gone\":%s,\"fault\":",
-		c->usage_sent && complete ? "true" : "false", c->chunks, complete ? "true" : "false",
-		c->conn->gone ? "true" : "false");
+	buf_addf(line, ",\"status\":%d,\"stream\":%s,\"input_tokens\":%lld,\"output_tokens\":%lld",
+		c->head_status, c->stream ? "true" : "false", (long long)c->input_tokens,
+		(long long)c->output_tokens);
+	buf_addf(line,
+		",\"usage_sent\":%s,\"chunks\":%u,\"complete\":%s,\"client_gone\":%s,\"fault\":",
+		c->usage_sent && complete ? "true" : "false", c->chunks,
+		complete ? "true" : "false", c->conn->gone ? "true" : "false");
 	buf_add_json_or_null(line, c->fault);
 	buf_addf(line, ",\"took_us\":%llu", (unsigned long long)(time_now_us() - c->begun_us));
 	calllog_commit(&c->conn->sim->log, line);
@@ -167,9 +58,12 @@ static enum op op_of(const char *url, size_t n)
 		const char *path;
 		enum op op;
 	} ops[] = {
-		{ "/chat/completions", OP_CHAT },     { "/completions", OP_COMPLETIONS },
-		{ "/embeddings", OP_EMBEDDINGS },     { "/responses", OP_RESPONSES },
-		{ "/moderations", OP_MODERATIONS },   { "/models", OP_MODELS },
+		{ "/chat/completions", OP_CHAT },
+		{ "/completions", OP_COMPLETIONS },
+		{ "/embeddings", OP_EMBEDDINGS },
+		{ "/responses", OP_RESPONSES },
+		{ "/moderations", OP_MODERATIONS },
+		{ "/models", OP_MODELS },
 	};
 	struct span path = { url, n };
 
@@ -211,7 +105,8 @@ static bool fault_answer(struct call *c)
 		if (b->retry_after >= 0)
 			buf_addf(&c->headers, "retry-after: %lld\r\n", (long long)b->retry_after);
 		if (b->retry_after_ms >= 0)
-			buf_addf(&c->headers, "retry-after-ms: %lld\r\n", (long long)b->retry_after_ms);
+			buf_addf(&c->headers, "retry-after-ms: %lld\r\n",
+				(long long)b->retry_after_ms);
 		call_error(c, (int)b->fail, NULL, NULL, b->code[0] ? b->code : NULL);
 		c->fault = "fail";
 		return true;
@@ -253,10 +148,11 @@ static void generate(struct call *c, const struct ask *a)
 	}
 	if (c->op == OP_RESPONSES)
 		c->n = 1;
-	c->output_tokens = (int64_t)c->say.pieces * c->n + (c->b.reasoning > 0 ? c->b.reasoning : 0);
-	c->dialect = c->op == OP_CHAT ? &dialect_chat
-		: c->op == OP_RESPONSES ? &dialect_responses
-					: &dialect_completions;
+	c->output_tokens =
+		(int64_t)c->say.pieces * c->n + (c->b.reasoning > 0 ? c->b.reasoning : 0);
+	c->dialect = c->op == OP_CHAT        ? &dialect_chat
+		     : c->op == OP_RESPONSES ? &dialect_responses
+					     : &dialect_completions;
 	if (c->b.swap_framing) {
 		c->stream = !c->stream;
 		c->fault = "swap-framing";
@@ -296,22 +192,30 @@ static void answer_make(struct call *c, const struct ask *a)
 static void ask_take(struct call *c, const struct ask *a)
 {
 	c->model = mem_dup(a->model, strlen(a->model));
-	c->stream = a->stream && (c->op == OP_CHAT || c->op == OP_COMPLETIONS || c->op == OP_RESPONSES);
+	c->stream =
+		a->stream && (c->op == OP_CHAT || c->op == OP_COMPLETIONS || c->op == OP_RESPONSES);
 	c->include_usage = a->include_usage;
 	c->n = a->n;
 	c->input_tokens = a->input_tokens;
 	c->cuts = hash_bytes(c->conn->sim->opts.cut_seed ^ a->seed, c->model, strlen(c->model));
 }
 
-/* A billable request: from its body to an answer. */
-static void ask_answer(struct call *c, struct ask *a, struct span path)
+/* A billable request: from its body to an answer. Exchanges may record requests that lack what we
+ * ask for, so the corpus comes before `wrong`, which is why the body is refused, or NULL. */
+static void ask_answer(
+	struct call *c, struct ask *a, struct span path, const char *wrong, const char *param)
 {
 	struct sim *sim = c->conn->sim;
 	const struct request *req = &c->conn->req;
 	const char *why;
 
-	if (sim->corpus && corpus_answer(sim->corpus, c, path, (struct span){ req->body.p, req->body.len }))
+	if (sim->corpus && c->model &&
+		corpus_answer(sim->corpus, c, path, (struct span){ req->body.p, req->body.len }))
 		return;
+	if (wrong) {
+		call_error(c, 400, wrong, param, NULL);
+		return;
+	}
 	why = script_pick(sim->script, c->model, a->sim, &c->b);
 	if (why) {
 		memset(&c->b, 0, sizeof(c->b));
@@ -335,7 +239,8 @@ static void call_decide(struct call *c, struct span path)
 
 	c->op = op_of(path.p, path.len);
 	if (post && c->op != OP_NONE && c->op != OP_MODELS)
-		why = ask_read(&a, c->op, (struct span){ conn->req.body.p, conn->req.body.len }, &param);
+		why = ask_read(
+			&a, c->op, (struct span){ conn->req.body.p, conn->req.body.len }, &param);
 	if (a.model)
 		ask_take(c, &a);
 	record_recv(c);
@@ -345,12 +250,10 @@ static void call_decide(struct call *c, struct span path)
 		call_error(c, 404, "Invalid URL", NULL, "unknown_url");
 	else if (post != (c->op != OP_MODELS))
 		call_error(c, 405, NULL, NULL, NULL);
-	else if (why)
-		call_error(c, 400, why, param, NULL);
 	else if (c->op == OP_MODELS)
 		models_answer(c, path);
 	else
-		ask_answer(c, &a, path);
+		ask_answer(c, &a, path, why, param);
 	ask_fini(&a);
 }
 
@@ -376,7 +279,8 @@ struct call *call_begin(struct conn *conn)
 	sim->stats.requests_reused += conn->answered > 0;
 	sim->stats.calls_active++;
 	c->seq = ++sim->seq;
-	snprintf(c->request_id, sizeof(c->request_id), "simreq_%08x%08llx", sim->boot, (unsigned long long)c->seq);
+	snprintf(c->request_id, sizeof(c->request_id), "simreq_%08x%08llx", sim->boot,
+		(unsigned long long)c->seq);
 	if (id)
 		c->client_id = mem_dup(id, strlen(id));
 	if (conn->req.refuse) {

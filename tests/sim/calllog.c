@@ -42,8 +42,8 @@ struct buf *calllog_begin(struct calllog *l, const char *event)
 	static struct buf line;
 
 	line.len = 0;
-	buf_addf(&line, "{\"n\":%llu,\"event\":\"%s\",\"time_us\":%llu", (unsigned long long)++l->n, event,
-		(unsigned long long)time_wall_us());
+	buf_addf(&line, "{\"n\":%llu,\"event\":\"%s\",\"time_us\":%llu", (unsigned long long)++l->n,
+		event, (unsigned long long)time_wall_us());
 	return &line;
 }
 
@@ -77,7 +77,8 @@ void calllog_show(const struct calllog *l, uint64_t since, struct buf *out)
 	bool comma = false;
 
 	buf_adds(out, "[");
-	for (uint64_t n = first > since + 1 ? first : since + 1; l->keep && n <= l->n && n > since; n++) {
+	for (uint64_t n = first > since + 1 ? first : since + 1; l->keep && n <= l->n && n > since;
+		n++) {
 		const char *line = l->ring[n % l->keep];
 
 		if (!line)

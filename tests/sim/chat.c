@@ -17,7 +17,8 @@ static const char *finish_of(const struct call *c)
 
 static void usage_add(struct call *c, struct buf *out)
 {
-	int64_t cached = c->b.cached > 0 ? c->b.cached : 0, reasoning = c->b.reasoning > 0 ? c->b.reasoning : 0;
+	int64_t cached = c->b.cached > 0 ? c->b.cached : 0,
+		reasoning = c->b.reasoning > 0 ? c->b.reasoning : 0;
 
 	c->usage_sent = true;
 	buf_addf(out,
@@ -25,14 +26,18 @@ static void usage_add(struct call *c, struct buf *out)
 		"\"prompt_tokens_details\":{\"cached_tokens\":%lld,\"audio_tokens\":0},"
 		"\"completion_tokens_details\":{\"reasoning_tokens\":%lld,\"audio_tokens\":0,"
 		"\"accepted_prediction_tokens\":0,\"rejected_prediction_tokens\":0}}",
-		(long long)c->input_tokens, (long long)c->output_tokens, (long long)(c->input_tokens + c->output_tokens),
-		(long long)(cached < c->input_tokens ? cached : c->input_tokens), (long long)reasoning);
+		(long long)c->input_tokens, (long long)c->output_tokens,
+		(long long)(c->input_tokens + c->output_tokens),
+		(long long)(cached < c->input_tokens ? cached : c->input_tokens),
+		(long long)reasoning);
 }
 
 static void begin_add(struct call *c, struct buf *out, const char *prefix, const char *object)
 {
-	buf_addf(out, "{\"id\":\"%s-sim%08x%llx\",\"object\":\"%s\",\"created\":%llu,\"model\":", prefix,
-		(unsigned)c->created_s, (unsigned long long)c->seq, object, (unsigned long long)c->created_s);
+	buf_addf(out,
+		"{\"id\":\"%s-sim%08x%llx\",\"object\":\"%s\",\"created\":%llu,\"model\":", prefix,
+		(unsigned)c->created_s, (unsigned long long)c->seq, object,
+		(unsigned long long)c->created_s);
 	buf_add_json(out, c->model, strlen(c->model));
 }
 
@@ -45,7 +50,8 @@ static void event_begin(struct call *c, struct buf *out)
 		buf_adds(out, ",\"service_tier\":\"default\",\"system_fingerprint\":\"fp_sim\"");
 }
 
-/* Closes the list of choices. OpenAI says "usage": null in all chunks but the last if usage was asked for. */
+/* Closes the list of choices. OpenAI says "usage": null in all chunks but the last if usage was
+ * asked for. */
 static void event_end(struct call *c, struct buf *out, bool usage)
 {
 	buf_adds(out, "]");
@@ -64,8 +70,10 @@ static void finish_events(struct call *c, struct buf *out, const char *empty)
 
 	for (int64_t i = 0; i < c->n; i++) {
 		event_begin(c, out);
-		buf_addf(out, ",\"choices\":[{\"index\":%lld,%s,\"logprobs\":null,\"finish_reason\":\"%s\"}", (long long)i,
-			empty, finish_of(c));
+		buf_addf(out,
+			",\"choices\":[{\"index\":%lld,%s,\"logprobs\":null,\"finish_reason\":\"%"
+			"s\"}",
+			(long long)i, empty, finish_of(c));
 		event_end(c, out, in_finish && i == c->n - 1);
 	}
 	if (c->include_usage && !c->b.no_usage && !in_finish) {
@@ -91,8 +99,9 @@ static void message_add(struct call *c, uint32_t choice, struct buf *out)
 		for (uint32_t i = 0; i < tools; i++) {
 			text.len = 0;
 			say_tool_args_add(&c->say, i, &text);
-			buf_addf(out, "%s{\"id\":\"%s\",\"type\":\"function\",\"function\":{\"name\":", i ? "," : "",
-				c->say.tools[i].id);
+			buf_addf(out,
+				"%s{\"id\":\"%s\",\"type\":\"function\",\"function\":{\"name\":",
+				i ? "," : "", c->say.tools[i].id);
 			buf_add_json(out, c->say.tools[i].name, strlen(c->say.tools[i].name));
 			buf_adds(out, ",\"arguments\":");
 			buf_add_json(out, text.p ? text.p : "", text.len);
@@ -125,12 +134,14 @@ static void chat_open(struct call *c, struct buf *out)
 {
 	for (int64_t i = 0; i < c->n; i++) {
 		event_begin(c, out);
-		buf_addf(out, ",\"choices\":[{\"index\":%lld,\"delta\":{\"role\":\"assistant\"%s},\"logprobs\":null,"
-			      "\"finish_reason\":null}",
+		buf_addf(out,
+			",\"choices\":[{\"index\":%lld,\"delta\":{\"role\":\"assistant\"%s},"
+			"\"logprobs\":null,"
+			"\"finish_reason\":null}",
 			(long long)i,
-			c->b.role_only_first      ? ""
-				: c->say.tool_count ? ",\"content\":null"
-						    : ",\"content\":\"\",\"refusal\":null");
+			c->b.role_only_first ? ""
+			: c->say.tool_count  ? ",\"content\":null"
+					     : ",\"content\":\"\",\"refusal\":null");
 		event_end(c, out, false);
 	}
 }
@@ -149,7 +160,8 @@ static void chat_piece(struct call *c, struct buf *out)
 	} else {
 		buf_addf(out, "\"tool_calls\":[{\"index\":%u,", p.tool);
 		if (p.kind == PIECE_TOOL_HEAD) {
-			buf_addf(out, "\"id\":\"%s\",\"type\":\"function\",\"function\":{\"name\":", t->id);
+			buf_addf(out, "\"id\":\"%s\",\"type\":\"function\",\"function\":{\"name\":",
+				t->id);
 			buf_add_json(out, t->name, strlen(t->name));
 			buf_adds(out, ",\"arguments\":\"\"}}]");
 		} else {
@@ -182,7 +194,8 @@ static void completions_plain(struct call *c, struct buf *out)
 		say_text_add(&c->say, (uint32_t)i, &text);
 		buf_addf(out, "%s{\"text\":", i ? "," : "");
 		buf_add_json(out, text.p ? text.p : "", text.len);
-		buf_addf(out, ",\"index\":%lld,\"logprobs\":null,\"finish_reason\":\"%s\"}", (long long)i, finish_of(c));
+		buf_addf(out, ",\"index\":%lld,\"logprobs\":null,\"finish_reason\":\"%s\"}",
+			(long long)i, finish_of(c));
 	}
 	buf_free(&text);
 	buf_adds(out, "]");
@@ -215,6 +228,5 @@ static void completions_close(struct call *c, struct buf *out)
 	finish_events(c, out, "\"text\":\"\"");
 }
 
-const struct dialect dialect_completions = {
-	completions_plain, completions_open, completions_piece, completions_close, true
-};
+const struct dialect dialect_completions = { completions_plain, completions_open, completions_piece,
+	completions_close, true };

@@ -8,11 +8,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define READ_BYTES (64 * 1024)
+#define READ_BYTES     (64 * 1024)
 #define READS_PER_TURN 4
-#define PIPELINE_MAX (256 * 1024)
+#define PIPELINE_MAX   (256 * 1024)
 
-#define conn_of(ptr, member) ((struct conn *)((char *)(ptr) - offsetof(struct conn, member)))
+#define conn_of(ptr, member) ((struct conn *)((char *)(ptr)-offsetof(struct conn, member)))
 
 static char read_buf[READ_BYTES];
 
@@ -36,11 +36,13 @@ static ssize_t bytes_read(struct conn *c, char *p, size_t cap)
 {
 	size_t got = 0;
 	ssize_t n;
+	int rc;
 
 	if (c->ssl) {
 		ERR_clear_error();
 		c->tls_wants_out = false;
-		n = tls_result(c, SSL_read_ex(c->ssl, p, cap, &got), got);
+		rc = SSL_read_ex(c->ssl, p, cap, &got);
+		n = tls_result(c, rc, got);
 		if (!c->tls_ready && SSL_is_init_finished(c->ssl)) {
 			c->tls_ready = true;
 			c->sim->stats.tls_handshakes++;
@@ -60,10 +62,12 @@ static ssize_t bytes_write(struct conn *c, const char *p, size_t len)
 {
 	size_t put = 0;
 	ssize_t n;
+	int rc;
 
 	if (c->ssl) {
 		ERR_clear_error();
-		return tls_result(c, SSL_write_ex(c->ssl, p, len, &put), put);
+		rc = SSL_write_ex(c->ssl, p, len, &put);
+		return tls_result(c, rc, put);
 	}
 	do
 		n = send(c->fd, p, len, MSG_NOSIGNAL);

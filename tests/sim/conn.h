@@ -1,14 +1,14 @@
 /*
- * conn: one client connection: bytes in and out over plain sockets or TLS, one request at a time in the order of arrival.
+ * conn: one client connection: bytes in and out over plain sockets or TLS, one request at a time in
+ * the order of arrival. conn_advance runs the cycle
  *
- *       +--------------------------- conn_advance ------------------------------+
- *       |                                                                        |
  *   parse bytes --whole request--> call_begin --> call_run --done--> next request
- *                                                  |   ^
- *                                      running: wait for the timer, room in the socket, or the peer's going
  *
- * While a call runs, further bytes are kept (pipelining) up to a bound, then reading pauses. The peer's FIN during a call counts as
- * its going: gateways cancel with close(2), whose first sign is a FIN.
+ * where a running call waits for the timer, for room in the socket, or for the peer's going.
+ *
+ * While a call runs, further bytes are kept (pipelining) up to a bound, then reading pauses. The
+ * FIN of the peer during a call counts as its going: gateways cancel with close(2), whose first
+ * sign is a FIN.
  */
 #ifndef SIM_CONN_H
 #define SIM_CONN_H
@@ -35,7 +35,7 @@ struct conn {
 	bool tls_wants_out; /* the TLS layer has to write before it can read */
 	bool tls_ready;
 	bool close_on_next;
-	bool more_to_read;  /* reading stopped with bytes left in the socket or the TLS layer */
+	bool more_to_read; /* reading stopped with bytes left in the socket or the TLS layer */
 };
 
 /* Takes the descriptor, also when it fails. */

@@ -13,16 +13,31 @@ static void stats_show(const struct sim *sim, struct buf *out)
 		uint64_t value;
 	} rows[] = {
 #define ROW(m) { #m, s->m }
-		ROW(requests), ROW(streams), ROW(completed), ROW(client_gone), ROW(faults), ROW(refused),
-		ROW(chunks), ROW(bytes_in), ROW(bytes_out), ROW(connections_accepted), ROW(connections_open),
-		ROW(requests_reused), ROW(dropped_on_next), ROW(calls_active), ROW(streams_active),
-		ROW(streams_active_max), ROW(tls_handshakes), ROW(tls_resumed),
+		ROW(requests),
+		ROW(streams),
+		ROW(completed),
+		ROW(client_gone),
+		ROW(faults),
+		ROW(refused),
+		ROW(chunks),
+		ROW(bytes_in),
+		ROW(bytes_out),
+		ROW(connections_accepted),
+		ROW(connections_open),
+		ROW(requests_reused),
+		ROW(dropped_on_next),
+		ROW(calls_active),
+		ROW(streams_active),
+		ROW(streams_active_max),
+		ROW(tls_handshakes),
+		ROW(tls_resumed),
 #undef ROW
 		{ "log_lines", sim->log.n },
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-		buf_addf(out, "%s\"%s\":%llu", i ? "," : "{", rows[i].name, (unsigned long long)rows[i].value);
+		buf_addf(out, "%s\"%s\":%llu", i ? "," : "{", rows[i].name,
+			(unsigned long long)rows[i].value);
 	buf_adds(out, "}\n");
 }
 
@@ -54,7 +69,8 @@ void control_answer(struct call *c, struct span path, const char *query)
 	struct sim *sim = c->conn->sim;
 	const struct request *r = &c->conn->req;
 	const char *method = request_method(r), *why = NULL;
-	bool get = !strcmp(method, "GET"), delete = !strcmp(method, "DELETE"), put = !strcmp(method, "PUT");
+	bool get = !strcmp(method, "GET"), delete = !strcmp(method, "DELETE"),
+	     put = !strcmp(method, "PUT");
 
 	if (span_is(path, "/__stats") && (get || delete)) {
 		if (delete)

@@ -1,6 +1,6 @@
 #include "corpus.h"
 #include "conn.h"
-#include "tokens.h"
+#include "hashtable.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <uthash.h>
 
 struct exchange {
 	char *id;
@@ -60,7 +59,8 @@ void corpus_free(struct corpus *k)
 	if (!k)
 		return;
 	HASH_CLEAR(by_request, k->requests);
-	HASH_ITER(hh, k->ids, e, tmp) {
+	HASH_ITER(hh, k->ids, e, tmp)
+	{
 		HASH_DEL(k->ids, e);
 		free(e->id);
 		free(e);
@@ -139,7 +139,8 @@ static struct span operation_of(struct span path)
 
 static struct span text_of(const json_t *v)
 {
-	return (struct span){ json_string_value(v) ? json_string_value(v) : "", json_string_length(v) };
+	return (struct span){ json_string_value(v) ? json_string_value(v) : "",
+		json_string_length(v) };
 }
 
 static bool operation_same(struct span a, struct span b)
@@ -164,7 +165,8 @@ static void requests_read(struct corpus *k)
 	struct exchange *e, *tmp, *other;
 
 	k->all_read = true;
-	HASH_ITER(hh, k->ids, e, tmp) {
+	HASH_ITER(hh, k->ids, e, tmp)
+	{
 		json_t *doc = exchange_load(k, e);
 		const json_t *req = json_object_get(doc, "request");
 		struct buf body = { 0 };
@@ -173,16 +175,19 @@ static void requests_read(struct corpus *k)
 			e->request_hash = request_hash(text_of(json_object_get(req, "path")),
 				text_of(json_object_get(doc, "model_requested")),
 				(struct span){ body.p ? body.p : "", body.len });
-			HASH_FIND(by_request, k->requests, &e->request_hash, sizeof(uint64_t), other);
+			HASH_FIND(
+				by_request, k->requests, &e->request_hash, sizeof(uint64_t), other);
 			if (!other)
-				HASH_ADD(by_request, k->requests, request_hash, sizeof(uint64_t), e);
+				HASH_ADD(
+					by_request, k->requests, request_hash, sizeof(uint64_t), e);
 		}
 		buf_free(&body);
 		json_decref(doc);
 	}
 }
 
-static struct exchange *by_request_find(struct corpus *k, const char *model, struct span path, struct span body)
+static struct exchange *by_request_find(
+	struct corpus *k, const char *model, struct span path, struct span body)
 {
 	struct exchange *e;
 	uint64_t h;
@@ -213,7 +218,8 @@ static void headers_take(struct call *c, const json_t *headers)
 	bool has_id = false;
 	json_t *v;
 
-	json_object_foreach((json_t *)headers, name, v) {
+	json_object_foreach((json_t *)headers, name, v)
+	{
 		const char *text = json_string_value(v);
 
 		if (!text || strpbrk(text, "\r\n"))
@@ -237,7 +243,8 @@ static int64_t count_of(const json_t *usage, const char *name)
 
 static void exchange_answer(struct corpus *k, struct call *c, const json_t *doc)
 {
-	const json_t *resp = json_object_get(doc, "response"), *usage = json_object_get(doc, "usage");
+	const json_t *resp = json_object_get(doc, "response"),
+		     *usage = json_object_get(doc, "usage");
 	bool streamed = json_is_true(json_object_get(doc, "streaming"));
 	int status = (int)json_number_value(json_object_get(resp, "status"));
 
@@ -275,9 +282,11 @@ bool corpus_answer(struct corpus *k, struct call *c, struct span path, struct sp
 	doc = exchange_load(k, e);
 	recorded = text_of(json_object_get(json_object_get(doc, "request"), "path"));
 	if (!doc)
-		call_error(c, 500, "sim: the file of this exchange cannot be read", NULL, "sim_corpus");
+		call_error(c, 500, "sim: the file of this exchange cannot be read", NULL,
+			"sim_corpus");
 	else if (recorded.len && !operation_same(recorded, path))
-		call_error(c, 404, "sim: this exchange was recorded at another path", NULL, "sim_corpus");
+		call_error(c, 404, "sim: this exchange was recorded at another path", NULL,
+			"sim_corpus");
 	else
 		exchange_answer(k, c, doc);
 	json_decref(doc);

@@ -1,15 +1,17 @@
 /*
- * corpus: recorded provider exchanges as answers (--corpus DIR; one JSON file per exchange, the folder's README says its format).
+ * corpus: recorded provider exchanges as answers (--corpus DIR; one JSON file per exchange).
  *
- * A request is answered by the exchange whose id its `model` names; else, by one whose recorded request has the same model, the
- * same operation and the same body bytes. The operation is the path without what stands before it at any provider: the
- * simulator is asked for /v1/chat/completions, the exchange may have been recorded at /openai/deployments/x/chat/completions.
- * A model that is an id, asked for at another operation, is a 404: the gateway sent it to a wrong place.
+ * A request is answered by the exchange whose id its `model` names; else, by one whose recorded
+ * request has the same model, the same operation and the same body bytes. The operation is the
+ * path without what providers put before it: asked for /v1/chat/completions, the exchange may have
+ * been recorded at /openai/deployments/x/chat/completions. A model that is an id, asked for at
+ * another operation, is a 404: the gateway sent it to a wrong place.
  *
- * Streamed bodies go out chunked and cut at random places that --cut-seed, id and contents decide; others with a Content-Length,
- * cut too if --cut-seed was given. Recorded headers are sent as they are, except those of the connection, date and content-encoding.
- * Tokens of the end line are the exchange's `usage`, or 0. Files are read when they are asked for; the second way of selection reads
- * all of them once.
+ * Streamed bodies go out chunked and cut at random places that --cut-seed, id and contents decide;
+ * others with a Content-Length, cut too if --cut-seed was given. Recorded headers are sent as they
+ * are, except those of the connection, date and content-encoding. Tokens of the end line are the
+ * exchange's `usage`, or 0. Files are read when they are asked for; the second way of selection
+ * reads all of them once.
  */
 #ifndef SIM_CORPUS_H
 #define SIM_CORPUS_H

@@ -1,4 +1,5 @@
-/* gzip: a gzip member of stored blocks, written bit by bit as the bytes come: a compressed answer without a compressor. */
+/* gzip: a gzip member of stored blocks, written bit by bit as the bytes come: a compressed answer
+ * without a compressor. */
 #ifndef SIM_GZIP_H
 #define SIM_GZIP_H
 

@@ -1,4 +1,5 @@
-/* aigw-sim: a provider for tests. See --help, script.h for behaviours, tokens.h for the arithmetic, calllog.h for the log. */
+/* aigw-sim: a provider for tests. See --help, script.h for behaviours, tokens.h for the arithmetic,
+ * calllog.h for the log. */
 #include "corpus.h"
 #include "server.h"
 #include "sim.h"
@@ -21,30 +22,56 @@
 
 static const char usage[] =
 	"usage: aigw-sim [options]\n"
-	"Acts as an OpenAI provider for tests. Prints `ready http=ADDR:PORT tls=ADDR:PORT unix=PATH` when it listens.\n"
+	"Acts as an OpenAI provider for tests. Prints `ready http=ADDR:PORT tls=ADDR:PORT "
+	"unix=PATH` when it listens.\n"
 	"\n"
-	"  --listen ADDR:PORT      plain HTTP/1.1; port 0 chooses one (default 127.0.0.1:0 if nothing else is given)\n"
+	"  --listen ADDR:PORT      plain HTTP/1.1; port 0 chooses one (default 127.0.0.1:0 if "
+	"nothing else is given)\n"
 	"  --unix PATH             plain HTTP/1.1 on a unix socket\n"
 	"  --tls-listen ADDR:PORT  TLS 1.2 and 1.3, with one of\n"
 	"    --tls-cert F --tls-key F     PEM files\n"
-	"    --tls-self-signed DIR        makes DIR/ca.pem, cert.pem, key.pem for localhost, 127.0.0.1, ::1\n"
-	"    --tls-tickets N              session tickets per handshake, 0..16 (default 2; 0: no resumption)\n"
+	"    --tls-self-signed DIR        makes DIR/ca.pem, cert.pem, key.pem for localhost, "
+	"127.0.0.1, ::1\n"
+	"    --tls-tickets N              session tickets per handshake, 0..16 (default 2; 0: no "
+	"resumption)\n"
 	"  --require-key KEY       401 for any other credential\n"
-	"  --pace-us N             microseconds between content chunks where nothing else says so (default 0)\n"
+	"  --pace-us N             microseconds between content chunks where nothing else says so "
+	"(default 0)\n"
 	"  --log FILE              call log, JSON lines\n"
-	"  --log-headers           all request headers in the log's recv lines, credentials as their last 4 bytes\n"
-	"  --calls N               log lines kept for GET /__calls (default 65536; 0 without --log: no log at all)\n"
+	"  --log-headers           all request headers in the log's recv lines, credentials as "
+	"their last 4 bytes\n"
+	"  --calls N               log lines kept for GET /__calls (default 65536; 0 without "
+	"--log: no log at all)\n"
 	"  --record-bodies DIR     DIR/SEQ.head and DIR/SEQ.body of each request\n"
-	"  --corpus DIR            answer with recorded exchanges: `model` names the exchange's id\n"
-	"  --cut-seed S            seed of random cuts; also cuts recorded answers that are no streams\n"
+	"  --corpus DIR            answer with recorded exchanges: `model` names the exchange's "
+	"id\n"
+	"  --cut-seed S            seed of random cuts; also cuts recorded answers that are no "
+	"streams\n"
 	"  --die-with-parent       end when the parent process ends\n"
-	"  --behaviours            list what model names, PUT /__script and the body member \"sim\" can ask for\n"
+	"  --behaviours            list what model names, PUT /__script and the body member "
+	"\"sim\" can ask for\n"
 	"  --version, --help\n";
 
 enum {
-	OPT_LISTEN = 256, OPT_UNIX, OPT_TLS_LISTEN, OPT_TLS_CERT, OPT_TLS_KEY, OPT_TLS_SELF, OPT_TLS_TICKETS,
-	OPT_KEY, OPT_PACE, OPT_LOG, OPT_LOG_HEADERS, OPT_CALLS, OPT_RECORD, OPT_CORPUS, OPT_CUT_SEED, OPT_DIE,
-	OPT_BEHAVIOURS, OPT_VERSION, OPT_HELP,
+	OPT_LISTEN = 256,
+	OPT_UNIX,
+	OPT_TLS_LISTEN,
+	OPT_TLS_CERT,
+	OPT_TLS_KEY,
+	OPT_TLS_SELF,
+	OPT_TLS_TICKETS,
+	OPT_KEY,
+	OPT_PACE,
+	OPT_LOG,
+	OPT_LOG_HEADERS,
+	OPT_CALLS,
+	OPT_RECORD,
+	OPT_CORPUS,
+	OPT_CUT_SEED,
+	OPT_DIE,
+	OPT_BEHAVIOURS,
+	OPT_VERSION,
+	OPT_HELP
 };
 
 static const struct option options[] = {

@@ -41,9 +41,11 @@ static void vector_add(uint64_t seed, int64_t dims, bool base64, struct buf *out
 	free(v);
 }
 
-static void embedding_add(const struct ask *a, struct span raw, int64_t index, int64_t dims, struct buf *out)
+static void embedding_add(
+	const struct ask *a, struct span raw, int64_t index, int64_t dims, struct buf *out)
 {
-	buf_addf(out, "%s{\"object\":\"embedding\",\"index\":%lld,\"embedding\":", index ? "," : "", (long long)index);
+	buf_addf(out, "%s{\"object\":\"embedding\",\"index\":%lld,\"embedding\":", index ? "," : "",
+		(long long)index);
 	vector_add(hash_bytes(1, raw.p, raw.len), dims, a->base64, out);
 	buf_adds(out, "}");
 }
@@ -79,8 +81,8 @@ void embeddings_add(struct call *c, const struct ask *a, struct buf *out)
 	buf_add_json(out, c->model, strlen(c->model));
 	if (!c->b.no_usage) {
 		c->usage_sent = true;
-		buf_addf(out, ",\"usage\":{\"prompt_tokens\":%lld,\"total_tokens\":%lld}", (long long)c->input_tokens,
-			(long long)c->input_tokens);
+		buf_addf(out, ",\"usage\":{\"prompt_tokens\":%lld,\"total_tokens\":%lld}",
+			(long long)c->input_tokens, (long long)c->input_tokens);
 	}
 	buf_adds(out, "}");
 }
@@ -89,15 +91,19 @@ void embeddings_add(struct call *c, const struct ask *a, struct buf *out)
 
 static void moderation_add(struct span raw, bool first, struct buf *out)
 {
-	static const char *const categories[] = { "harassment", "hate", "illicit", "self-harm", "sexual", "violence" };
+	static const char *const categories[] = { "harassment", "hate", "illicit", "self-harm",
+		"sexual", "violence" };
 	bool flagged = memmem(raw.p, raw.len, "sim-flag", 8) != NULL;
 
-	buf_addf(out, "%s{\"flagged\":%s,\"categories\":{", first ? "" : ",", flagged ? "true" : "false");
+	buf_addf(out, "%s{\"flagged\":%s,\"categories\":{", first ? "" : ",",
+		flagged ? "true" : "false");
 	for (size_t i = 0; i < 6; i++)
-		buf_addf(out, "%s\"%s\":%s", i ? "," : "", categories[i], flagged && i == 5 ? "true" : "false");
+		buf_addf(out, "%s\"%s\":%s", i ? "," : "", categories[i],
+			flagged && i == 5 ? "true" : "false");
 	buf_adds(out, "},\"category_scores\":{");
 	for (size_t i = 0; i < 6; i++)
-		buf_addf(out, "%s\"%s\":%s", i ? "," : "", categories[i], flagged && i == 5 ? "0.97" : "0.0001");
+		buf_addf(out, "%s\"%s\":%s", i ? "," : "", categories[i],
+			flagged && i == 5 ? "0.97" : "0.0001");
 	buf_adds(out, "}}");
 }
 
@@ -106,7 +112,8 @@ void moderations_add(struct call *c, const struct ask *a, struct buf *out)
 	struct scan s = scan_of(a->input);
 	bool first = true, comma = true;
 
-	buf_addf(out, "{\"id\":\"modr-sim%08x%llx\",\"model\":", (unsigned)c->created_s, (unsigned long long)c->seq);
+	buf_addf(out, "{\"id\":\"modr-sim%08x%llx\",\"model\":", (unsigned)c->created_s,
+		(unsigned long long)c->seq);
 	buf_add_json(out, c->model, strlen(c->model));
 	buf_adds(out, ",\"results\":[");
 	if (!input_is_list(a->input))
@@ -128,7 +135,8 @@ void model_add(const char *id, size_t n, struct buf *out)
 
 void models_add(struct call *c, struct buf *out)
 {
-	static const char *const names[] = { "sim-small", "sim-large", "sim-embedding", "sim-moderation" };
+	static const char *const names[] = { "sim-small", "sim-large", "sim-embedding",
+		"sim-moderation" };
 
 	(void)c;
 	buf_adds(out, "{\"object\":\"list\",\"data\":[");

@@ -53,19 +53,17 @@ static void sha256_add(struct buf *out, const struct buf *body)
 
 static void headers_add(struct buf *line, const struct request *r)
 {
-	const char *at = r->head.p, *end = at + r->head.len;
+	const char *name, *value, *comma = "";
 
 	buf_adds(line, ",\"headers\":[");
-	for (bool first = true; at < end; first = false) {
-		const char *value = at + strlen(at) + 1;
-		const char *shown = is_credential(at) ? last4(value) : value;
+	for (size_t pos = 0; request_header_next(r, &pos, &name, &value); comma = ",") {
+		const char *shown = is_credential(name) ? last4(value) : value;
 
-		buf_adds(line, first ? "[" : ",[");
-		buf_add_json(line, at, strlen(at));
+		buf_addf(line, "%s[", comma);
+		buf_add_json(line, name, strlen(name));
 		buf_adds(line, ",");
 		buf_add_json(line, shown, strlen(shown));
 		buf_adds(line, "]");
-		at = value + strlen(value) + 1;
 	}
 	buf_adds(line, "]");
 }
@@ -75,7 +73,8 @@ static void file_write(const struct call *c, const char *what, const char *p, si
 	char path[4096];
 	FILE *f;
 
-	snprintf(path, sizeof(path), "%s/%llu.%s", c->conn->sim->opts.record_dir, (unsigned long long)c->seq, what);
+	snprintf(path, sizeof(path), "%s/%llu.%s", c->conn->sim->opts.record_dir,
+		(unsigned long long)c->seq, what);
 	f = fopen(path, "we");
 	if (f && fwrite(p ? p : "", 1, n, f) == n && fclose(f) == 0)
 		return;
@@ -86,18 +85,14 @@ static void file_write(const struct call *c, const char *what, const char *p, si
 static void files_write(const struct call *c)
 {
 	const struct request *r = &c->conn->req;
-	const char *at = r->head.p, *end = at + r->head.len;
+	const char *name, *value;
 	struct buf head = { 0 };
 
 	buf_addf(&head, "%s ", request_method(r));
 	buf_add(&head, r->url.p, r->url.len);
 	buf_adds(&head, " HTTP/1.1\r\n");
-	while (at < end) {
-		const char *value = at + strlen(at) + 1;
-
-		buf_addf(&head, "%s: %s\r\n", at, value);
-		at = value + strlen(value) + 1;
-	}
+	for (size_t pos = 0; request_header_next(r, &pos, &name, &value);)
+		buf_addf(&head, "%s: %s\r\n", name, value);
 	buf_adds(&head, "\r\n");
 	file_write(c, "head", head.p, head.len);
 	file_write(c, "body", r->body.p, r->body.len);
@@ -116,16 +111,18 @@ void record_recv(struct call *c)
 	if (!calllog_wanted(&sim->log))
 		return;
 	line = calllog_begin(&sim->log, "recv");
-	buf_addf(line, ",\"seq\":%llu,\"conn\":%llu,\"method\":\"%s\",\"path\":", (unsigned long long)c->seq,
-		(unsigned long long)c->conn->id, request_method(r));
+	buf_addf(line, ",\"seq\":%llu,\"conn\":%llu,\"method\":\"%s\",\"path\":",
+		(unsigned long long)c->seq, (unsigned long long)c->conn->id, request_method(r));
 	buf_add_json(line, r->url.p, r->url.len);
 	buf_adds(line, ",\"client_request_id\":");
 	buf_add_json_or_null(line, c->client_id);
-	buf_addf(line, ",\"authorization\":%s,\"credential_last4\":", credential ? "true" : "false");
+	buf_addf(
+		line, ",\"authorization\":%s,\"credential_last4\":", credential ? "true" : "false");
 	buf_add_json_or_null(line, credential ? last4(credential) : NULL);
 	buf_adds(line, ",\"model\":");
 	buf_add_json_or_null(line, c->model);
-	buf_addf(line, ",\"stream\":%s,\"body_bytes\":%zu,\"body_sha256\":\"", c->stream ? "true" : "false", r->body.len);
+	buf_addf(line, ",\"stream\":%s,\"body_bytes\":%zu,\"body_sha256\":\"",
+		c->stream ? "true" : "false", r->body.len);
 	sha256_add(line, &r->body);
 	buf_adds(line, "\"");
 	if (sim->opts.log_headers)

@@ -52,14 +52,11 @@ static int on_head_part(llhttp_t *p)
 
 static unsigned header_count(const struct request *r, const char *name)
 {
-	const char *at = r->head.p, *end = at + r->head.len;
+	const char *at, *value;
 	unsigned n = 0;
 
-	while (at < end) {
+	for (size_t pos = 0; request_header_next(r, &pos, &at, &value);)
 		n += !strcasecmp(at, name);
-		at += strlen(at) + 1;
-		at += strlen(at) + 1;
-	}
 	return n;
 }
 
@@ -163,18 +160,30 @@ const char *request_method(const struct request *r)
 	return llhttp_method_name((llhttp_method_t)r->parser.method);
 }
 
+static const char *text_next(const struct request *r, size_t *pos)
+{
+	const char *at = r->head.p + *pos;
+	const char *end = *pos < r->head.len ? memchr(at, 0, r->head.len - *pos) : NULL;
+
+	if (end)
+		*pos += (size_t)(end - at) + 1;
+	return end ? at : NULL;
+}
+
+bool request_header_next(
+	const struct request *r, size_t *pos, const char **ret_name, const char **ret_value)
+{
+	*ret_name = text_next(r, pos);
+	*ret_value = *ret_name ? text_next(r, pos) : NULL;
+	return *ret_value != NULL;
+}
+
 const char *request_header(const struct request *r, const char *name)
 {
-	const char *at = r->head.p, *end = at + r->head.len;
+	const char *at, *value;
 
-	while (at < end) {
-		const char *value = at + strlen(at) + 1;
-
-		if (value >= end)
-			return NULL;
+	for (size_t pos = 0; request_header_next(r, &pos, &at, &value);)
 		if (!strcasecmp(at, name))
 			return value;
-		at = value + strlen(value) + 1;
-	}
 	return NULL;
 }

@@ -1,6 +1,6 @@
 /*
- * request: one HTTP/1.1 request as it arrives, read by llhttp in strict mode. Refuses what a gateway must not send: HTTP/1.0, no or
- * two Host headers, a head over 64 KiB, a body over 64 MiB.
+ * request: one HTTP/1.1 request as it arrives, read by llhttp in strict mode. Refuses what a
+ * gateway must not send: HTTP/1.0, no or two Host headers, a head over 64 KiB, a body over 64 MiB.
  */
 #ifndef SIM_REQUEST_H
 #define SIM_REQUEST_H
@@ -27,6 +27,10 @@ void request_fini(struct request *r);
 size_t request_feed(struct request *r, const char *p, size_t n);
 void request_next(struct request *r); /* forgets the whole request, ready for the next */
 const char *request_method(const struct request *r);
+/* Headers in their order: *pos is 0 before the first call. False at the end, also of an unfinished
+ * head. */
+bool request_header_next(
+	const struct request *r, size_t *pos, const char **ret_name, const char **ret_value);
 /* First value of a header, by any case; NULL if there is none. */
 const char *request_header(const struct request *r, const char *name);
 

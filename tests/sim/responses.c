@@ -5,7 +5,8 @@
 
 static void event_begin(struct call *c, struct buf *out, const char *type)
 {
-	buf_addf(out, "event: %s\ndata: {\"type\":\"%s\",\"sequence_number\":%u", type, type, c->events++);
+	buf_addf(out, "event: %s\ndata: {\"type\":\"%s\",\"sequence_number\":%u", type, type,
+		c->events++);
 }
 
 static void event_end(struct buf *out)
@@ -34,8 +35,11 @@ static void message_add(struct call *c, struct buf *out, bool full)
 {
 	buf_adds(out, "{\"id\":");
 	message_id(c, out);
-	buf_addf(out, ",\"type\":\"message\",\"status\":\"%s\",\"role\":\"assistant\",\"content\":[",
-		!full ? "in_progress" : c->say.cut ? "incomplete" : "completed");
+	buf_addf(out,
+		",\"type\":\"message\",\"status\":\"%s\",\"role\":\"assistant\",\"content\":[",
+		!full        ? "in_progress"
+		: c->say.cut ? "incomplete"
+			     : "completed");
 	if (full)
 		text_part_add(c, out, true);
 	buf_adds(out, "]}");
@@ -48,8 +52,10 @@ static void function_add(struct call *c, struct buf *out, uint32_t i, bool full)
 
 	if (full)
 		say_tool_args_add(&c->say, i, &args);
-	buf_addf(out, "{\"id\":\"fc_%s\",\"type\":\"function_call\",\"status\":\"%s\",\"call_id\":\"%s\",\"name\":", t->id,
-		full ? "completed" : "in_progress", t->id);
+	buf_addf(out,
+		"{\"id\":\"fc_%s\",\"type\":\"function_call\",\"status\":\"%s\",\"call_id\":\"%s\","
+		"\"name\":",
+		t->id, full ? "completed" : "in_progress", t->id);
 	buf_add_json(out, t->name, strlen(t->name));
 	buf_adds(out, ",\"arguments\":");
 	buf_add_json(out, args.p ? args.p : "", args.len);
@@ -59,14 +65,18 @@ static void function_add(struct call *c, struct buf *out, uint32_t i, bool full)
 
 static void usage_add(struct call *c, struct buf *out)
 {
-	int64_t cached = c->b.cached > 0 ? c->b.cached : 0, reasoning = c->b.reasoning > 0 ? c->b.reasoning : 0;
+	int64_t cached = c->b.cached > 0 ? c->b.cached : 0,
+		reasoning = c->b.reasoning > 0 ? c->b.reasoning : 0;
 
 	c->usage_sent = true;
 	buf_addf(out,
-		"{\"input_tokens\":%lld,\"input_tokens_details\":{\"cached_tokens\":%lld},\"output_tokens\":%lld,"
+		"{\"input_tokens\":%lld,\"input_tokens_details\":{\"cached_tokens\":%lld},\"output_"
+		"tokens\":%lld,"
 		"\"output_tokens_details\":{\"reasoning_tokens\":%lld},\"total_tokens\":%lld}",
-		(long long)c->input_tokens, (long long)(cached < c->input_tokens ? cached : c->input_tokens),
-		(long long)c->output_tokens, (long long)reasoning, (long long)(c->input_tokens + c->output_tokens));
+		(long long)c->input_tokens,
+		(long long)(cached < c->input_tokens ? cached : c->input_tokens),
+		(long long)c->output_tokens, (long long)reasoning,
+		(long long)(c->input_tokens + c->output_tokens));
 }
 
 /* The response object; `full` with output and usage, else as it stands in response.created. */
@@ -74,10 +84,15 @@ static void response_add(struct call *c, struct buf *out, bool full)
 {
 	uint32_t tools = c->say.tool_count ? say_tools_begun(&c->say) : 0;
 
-	buf_addf(out, "{\"id\":\"resp_sim%08x%llx\",\"object\":\"response\",\"created_at\":%llu,\"status\":\"%s\","
-		      "\"error\":null,\"incomplete_details\":%s,\"model\":",
-		(unsigned)c->created_s, (unsigned long long)c->seq, (unsigned long long)c->created_s,
-		!full ? "in_progress" : c->say.cut ? "incomplete" : "completed",
+	buf_addf(out,
+		"{\"id\":\"resp_sim%08x%llx\",\"object\":\"response\",\"created_at\":%llu,"
+		"\"status\":\"%s\","
+		"\"error\":null,\"incomplete_details\":%s,\"model\":",
+		(unsigned)c->created_s, (unsigned long long)c->seq,
+		(unsigned long long)c->created_s,
+		!full        ? "in_progress"
+		: c->say.cut ? "incomplete"
+			     : "completed",
 		full && c->say.cut ? "{\"reason\":\"max_output_tokens\"}" : "null");
 	buf_add_json(out, c->model, strlen(c->model));
 	buf_adds(out, ",\"output\":[");
@@ -87,7 +102,8 @@ static void response_add(struct call *c, struct buf *out, bool full)
 		buf_adds(out, i ? "," : "");
 		function_add(c, out, i, true);
 	}
-	buf_adds(out, "],\"parallel_tool_calls\":true,\"previous_response_id\":null,\"store\":false,\"usage\":");
+	buf_adds(out, "],\"parallel_tool_calls\":true,\"previous_response_id\":null,\"store\":"
+		      "false,\"usage\":");
 	if (full && !c->b.no_usage)
 		usage_add(c, out);
 	else
@@ -130,7 +146,8 @@ static void function_done(struct call *c, struct buf *out, uint32_t i)
 
 	say_tool_args_add(&c->say, i, &args);
 	event_begin(c, out, "response.function_call_arguments.done");
-	buf_addf(out, ",\"item_id\":\"fc_%s\",\"output_index\":%u,\"arguments\":", c->say.tools[i].id, i);
+	buf_addf(out,
+		",\"item_id\":\"fc_%s\",\"output_index\":%u,\"arguments\":", c->say.tools[i].id, i);
 	buf_add_json(out, args.p ? args.p : "", args.len);
 	event_end(out);
 	buf_free(&args);
@@ -161,7 +178,8 @@ static void responses_piece(struct call *c, struct buf *out)
 		return;
 	case PIECE_TOOL_ARGS:
 		event_begin(c, out, "response.function_call_arguments.delta");
-		buf_addf(out, ",\"item_id\":\"fc_%s\",\"output_index\":%u,\"delta\":", c->say.tools[p.tool].id, p.tool);
+		buf_addf(out, ",\"item_id\":\"fc_%s\",\"output_index\":%u,\"delta\":",
+			c->say.tools[p.tool].id, p.tool);
 		break;
 	}
 	buf_add_json(out, p.text.p, p.text.len);
@@ -204,6 +222,5 @@ static void responses_close(struct call *c, struct buf *out)
 	event_end(out);
 }
 
-const struct dialect dialect_responses = {
-	responses_plain, responses_open, responses_piece, responses_close, false
-};
+const struct dialect dialect_responses = { responses_plain, responses_open, responses_piece,
+	responses_close, false };

@@ -7,14 +7,18 @@
 #include <string.h>
 #include <time.h>
 
-#define JSON_OUT (JSON_COMPACT | JSON_ENSURE_ASCII | JSON_ENCODE_ANY) /* ASCII: fragments may be cut anywhere */
+#define JSON_OUT                                                                                   \
+	(JSON_COMPACT | JSON_ENSURE_ASCII |                                                        \
+		JSON_ENCODE_ANY) /* ASCII: fragments may be cut anywhere */
 
-/* Integers beyond 64 bits make jansson refuse a document; read as reals they do no harm in a schema. */
+/* Integers beyond 64 bits make jansson refuse a document; read as reals they do no harm in a
+ * schema. */
 static json_t *doc_read(struct span raw)
 {
 	json_t *doc = json_loadb(raw.p, raw.len, JSON_DECODE_ANY, NULL);
 
-	return doc ? doc : json_loadb(raw.p, raw.len, JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL, NULL);
+	return doc ? doc
+		   : json_loadb(raw.p, raw.len, JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL, NULL);
 }
 
 static char *instance_text(const json_t *schema)
@@ -44,23 +48,27 @@ static void tool_add(struct say *s, const json_t *f, uint64_t call_seq)
 	t->args = json_is_object(params) ? instance_text(params) : mem_dup("{}", 2);
 	if (!t->args)
 		t->args = mem_dup("{}", 2);
-	snprintf(t->id, sizeof(t->id), "call_sim%llx_%u", (unsigned long long)call_seq, s->tool_count);
+	snprintf(t->id, sizeof(t->id), "call_sim%llx_%u", (unsigned long long)call_seq,
+		s->tool_count);
 	s->tool_count++;
 }
 
 static bool tool_named(const struct ask *a, const char *name)
 {
-	return a->user_last && memmem(a->last_user.p, a->last_user.len, name, strlen(name));
+	return a->user_last && a->last_user.len &&
+	       memmem(a->last_user.p, a->last_user.len, name, strlen(name));
 }
 
-static void tools_pick(struct say *s, const struct ask *a, const json_t *tools, const json_t *choice, uint64_t seq)
+static void tools_pick(
+	struct say *s, const struct ask *a, const json_t *tools, const json_t *choice, uint64_t seq)
 {
 	const char *forced = json_string_value(json_object_get(function_of(choice), "name"));
 	bool required = json_is_string(choice) && !strcmp(json_string_value(choice), "required");
 	const json_t *tool, *any = NULL;
 	size_t i;
 
-	json_array_foreach(tools, i, tool) {
+	json_array_foreach(tools, i, tool)
+	{
 		const json_t *f = function_of(tool);
 		const char *name = json_string_value(json_object_get(f, "name"));
 
@@ -126,12 +134,15 @@ static uint32_t fragments_of(size_t bytes)
 	return (uint32_t)((bytes + TOKENS_FRAGMENT - 1) / TOKENS_FRAGMENT);
 }
 
-const char *say_make(struct say *s, const struct ask *a, const struct behaviour *b, uint64_t call_seq)
+const char *say_make(
+	struct say *s, const struct ask *a, const struct behaviour *b, uint64_t call_seq)
 {
 	const char *why;
 	int64_t n = b->tokens > 0 ? b->tokens : tokens_default(a->seed);
 
-	*s = (struct say){ .seed = a->seed, .bytes = b->bytes > 0 ? (uint32_t)b->bytes : 0, .stamp = b->stamp };
+	*s = (struct say){
+		.seed = a->seed, .bytes = b->bytes > 0 ? (uint32_t)b->bytes : 0, .stamp = b->stamp
+	};
 	why = tools_make(s, a, call_seq);
 	if (!why && !s->tool_count)
 		why = format_make(s, a);
@@ -166,10 +177,12 @@ static struct span fragment_of(const char *text, uint32_t k)
 
 	if (from >= n)
 		return (struct span){ text + n, 0 };
-	return (struct span){ text + from, n - from < TOKENS_FRAGMENT ? n - from : TOKENS_FRAGMENT };
+	return (struct span){ text + from,
+		n - from < TOKENS_FRAGMENT ? n - from : TOKENS_FRAGMENT };
 }
 
-/* A word stretched or cut to bytes-N, or begun with a stamp of the monotonic clock that a load generator reads. */
+/* A word stretched or cut to bytes-N, or begun with a stamp of the monotonic clock that a load
+ * generator reads. */
 static struct span word_shape(const struct say *s, struct span word)
 {
 	static char shaped[65536 + 64];
@@ -179,7 +192,8 @@ static struct span word_shape(const struct say *s, struct span word)
 	if (s->stamp) {
 		clock_gettime(CLOCK_MONOTONIC, &ts);
 		n = (size_t)snprintf(shaped, 64, "T%019llu",
-			(unsigned long long)ts.tv_sec * 1000000000ULL + (unsigned long long)ts.tv_nsec);
+			(unsigned long long)ts.tv_sec * 1000000000ULL +
+				(unsigned long long)ts.tv_nsec);
 	}
 	for (size_t i = 0; n < want || (s->stamp && !s->bytes && i < word.len); i++)
 		shaped[n++] = i < word.len ? word.p[i] : 'x';

@@ -1,10 +1,12 @@
 /*
- * say: what the model answers, as a sequence of pieces; a stream sends one piece per chunk, a plain answer joins them. The
- * content follows from the request alone (its contents' hash, tools, schema) and from the behaviour's tokens-N and bytes-N.
+ * say: what the model answers, as a sequence of pieces; a stream sends one piece per chunk, a plain
+ * answer joins them. The content follows from the request alone (its contents' hash, tools, schema)
+ * and from the behaviour's tokens-N and bytes-N.
  *
- * Tools are called when the request has tools, tool_choice is not "none", and either tool_choice forces it (a named function or
- * "required") or the last message is the user's and names a tool. All tools so named are called, only the first of them with
- * parallel_tool_calls false; "required" without a named tool calls the first. Arguments are the schema's minimal instance.
+ * Tools are called when the request has tools, tool_choice is not "none", and either tool_choice
+ * forces it (a named function or "required") or the last message is the user's and names a tool.
+ * All tools so named are called, only the first of them with parallel_tool_calls false; "required"
+ * without a named tool calls the first. Arguments are the schema's minimal instance.
  */
 #ifndef SIM_SAY_H
 #define SIM_SAY_H
@@ -25,7 +27,7 @@ struct say {
 	uint32_t bytes;  /* bytes-N, or 0 */
 	bool cut;        /* max_tokens ended it: finish_reason length */
 	bool stamp;
-	char *json;      /* JSON schema answer, or NULL */
+	char *json; /* JSON schema answer, or NULL */
 	uint32_t tool_count;
 	struct say_tool *tools;
 };
@@ -39,7 +41,8 @@ struct piece {
 };
 
 /* NULL, or why tools or schema cannot be read. */
-const char *say_make(struct say *s, const struct ask *a, const struct behaviour *b, uint64_t call_seq);
+const char *say_make(
+	struct say *s, const struct ask *a, const struct behaviour *b, uint64_t call_seq);
 void say_fini(struct say *s);
 struct piece say_piece(const struct say *s, uint32_t choice, uint32_t k);
 /* All text of one choice, joined; for a tool: its arguments as far as the limit lets them come. */

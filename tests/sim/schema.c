@@ -8,7 +8,8 @@
 
 static json_t *instance(const json_t *root, const json_t *schema, int depth);
 
-/* "#/$defs/name" in the root document. Escapes ~0 ~1 are not in use by the SDKs that generate such schemas. */
+/* "#/$defs/name" in the root document. Escapes ~0 ~1 are not in use by the SDKs that generate such
+ * schemas. */
 static const json_t *ref_find(const json_t *root, const char *ref)
 {
 	const json_t *at = root;
@@ -37,8 +38,8 @@ static json_t *object_make(const json_t *root, const json_t *schema, int depth)
 	json_t *out = json_object(), *v;
 	const char *key;
 
-	json_object_foreach(json_object_get(schema, "properties"), key, v)
-		(void)json_object_set_new(out, key, instance(root, v, depth + 1));
+	json_object_foreach(json_object_get(schema, "properties"), key, v)(void)
+		json_object_set_new(out, key, instance(root, v, depth + 1));
 	return out;
 }
 
@@ -122,7 +123,8 @@ static json_t *instance(const json_t *root, const json_t *schema, int depth)
 		type = json_array_get(type, 0);
 	if (json_is_string(type))
 		return type_make(root, schema, json_string_value(type), depth);
-	return json_object_get(schema, "properties") ? object_make(root, schema, depth) : json_null();
+	return json_object_get(schema, "properties") ? object_make(root, schema, depth)
+						     : json_null();
 }
 
 json_t *schema_instance(const json_t *root, const json_t *schema)

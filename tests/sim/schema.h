@@ -4,8 +4,9 @@
 
 #include <jansson.h>
 
-/* New reference. Objects get all their properties; arrays as many items as minItems; anyOf and oneOf their first; const, enum
- * (first) and default win over types; "$ref" into the root document is followed. Nested too deep: null. */
+/* New reference. Objects get all their properties; arrays as many items as minItems; anyOf and
+ * oneOf their first; const, enum (first) and default win over types; "$ref" into the root document
+ * is followed. Nested too deep: null. */
 json_t *schema_instance(const json_t *root, const json_t *schema);
 
 #endif

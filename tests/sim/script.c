@@ -1,9 +1,9 @@
 #include "script.h"
+#include "hashtable.h"
 
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
 #define COUNTERS_MAX 65536 /* model names are the client's: more than these share one counter */
 
@@ -71,7 +71,8 @@ const char *script_pick(struct script *s, const char *model, struct span sim, st
 	if (!why && sim.len) {
 		json_t *doc = json_loadb(sim.p, sim.len, JSON_DECODE_ANY, NULL);
 
-		why = doc ? behaviour_apply_json(&b, doc) : "sim: the member \"sim\" cannot be read";
+		why = doc ? behaviour_apply_json(&b, doc)
+			  : "sim: the member \"sim\" cannot be read";
 		json_decref(doc);
 	}
 	if (why)
@@ -99,7 +100,8 @@ static const char *entry_check(json_t *what)
 		return behaviour_apply_json(&scratch, what);
 	if (!json_array_size(what))
 		return "sim: an empty list of behaviours";
-	json_array_foreach(what, i, v) {
+	json_array_foreach(what, i, v)
+	{
 		why = behaviour_apply_json(&scratch, v);
 		if (why)
 			return why;
@@ -139,14 +141,14 @@ const char *script_put(struct script *s, struct span json)
 		json_decref(doc);
 		return "sim: the script is an object: model name to behaviours";
 	}
-	json_object_foreach(doc, model, v) {
+	json_object_foreach(doc, model, v)
+	{
 		why = entry_check(v);
 		if (why)
 			break;
 	}
 	if (!why) {
-		json_object_foreach(doc, model, v)
-			entry_set(s, model, v);
+		json_object_foreach(doc, model, v) entry_set(s, model, v);
 	}
 	json_decref(doc);
 	return why;
@@ -159,7 +161,8 @@ void script_show(const struct script *s, struct buf *out)
 	char *text;
 
 	buf_adds(out, "{");
-	HASH_ITER(hh, s->scripted, e, tmp) {
+	HASH_ITER(hh, s->scripted, e, tmp)
+	{
 		buf_adds(out, first ? "" : ",");
 		first = false;
 		buf_add_json(out, e->model, strlen(e->model));
@@ -175,9 +178,9 @@ void script_clear(struct script *s)
 	struct entry *e, *tmp;
 
 	HASH_ITER(hh, s->scripted, e, tmp)
-		entry_free(&s->scripted, e);
+	entry_free(&s->scripted, e);
 	HASH_ITER(hh, s->counted, e, tmp)
-		entry_free(&s->counted, e);
+	entry_free(&s->counted, e);
 	s->overflow = 0;
 }
 

@@ -39,7 +39,8 @@ static void on_connection(uv_poll_t *poll, int status, int events)
 		int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd < 0)
-			return; /* none waiting, or no descriptor left: the peer waits in the backlog */
+			return; /* none waiting, or no descriptor left: the peer waits in the
+				   backlog */
 		if (l->tcp)
 			(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 		conn_start(l->sim, fd, l->tls);
@@ -203,8 +204,10 @@ int server_run(struct sim *sim)
 	if (!rc)
 		rc = timers_start(&sim->timers, &sim->loop, conn_on_timer);
 	if (!rc)
-		rc = uv_signal_init(&sim->loop, &s.term) || uv_signal_start(&s.term, on_signal, SIGTERM) ||
-			uv_signal_init(&sim->loop, &s.interrupt) || uv_signal_start(&s.interrupt, on_signal, SIGINT);
+		rc = uv_signal_init(&sim->loop, &s.term) ||
+		     uv_signal_start(&s.term, on_signal, SIGTERM) ||
+		     uv_signal_init(&sim->loop, &s.interrupt) ||
+		     uv_signal_start(&s.interrupt, on_signal, SIGINT);
 	if (rc) {
 		fputs("aigw-sim: cannot set up the event loop\n", stderr);
 		return 1;

@@ -4,7 +4,8 @@
 
 #include "sim.h"
 
-/* Opens what the options name, prints the `ready` line and serves until SIGTERM or SIGINT. 0, or 1 with a message on stderr. */
+/* Opens what the options name, prints the `ready` line and serves until SIGTERM or SIGINT. 0, or 1
+ * with a message on stderr. */
 int server_run(struct sim *sim);
 
 #endif

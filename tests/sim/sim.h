@@ -1,5 +1,6 @@
 /*
- * sim: the simulator's whole state: options, counters, and the parts that every connection shares. One per process, one thread.
+ * sim: the simulator's whole state: options, counters, and the parts that every connection shares.
+ * One per process, one thread.
  */
 #ifndef SIM_SIM_H
 #define SIM_SIM_H
@@ -19,7 +20,7 @@ struct sim_opts {
 	const char *log_path, *record_dir, *corpus_dir, *require_key;
 	int64_t pace_us;
 	uint64_t cut_seed;
-	bool cut_plain;   /* --cut-seed was given: cut answers with a Content-Length too */
+	bool cut_plain; /* --cut-seed was given: cut answers with a Content-Length too */
 	bool log_headers;
 };
 

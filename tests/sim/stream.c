@@ -1,4 +1,5 @@
-/* stream: sends a call's answer in time: events as they fall due, whole bodies, both also in random pieces. */
+/* stream: sends a call's answer in time: events as they fall due, whole bodies, both also in random
+ * pieces. */
 #include "answer.h"
 #include "conn.h"
 #include "tokens.h"
@@ -43,7 +44,8 @@ static uint64_t cut_next(struct call *c)
 	return c->cuts;
 }
 
-/* Single bytes often, so that every place of an event is cut sooner or later; long pieces, so that it ends. */
+/* Single bytes often, so that every place of an event is cut sooner or later; long pieces, so that
+ * it ends. */
 static size_t cut_length(struct call *c, size_t left)
 {
 	static const uint16_t most[] = { 1, 5, 64, 1500 };
@@ -167,7 +169,8 @@ static void stream_end_add(struct call *c, struct buf *out)
 	buf_add(out, "0\r\n\r\n", 5);
 }
 
-/* Each event a chunk of its own (one-write: all of them one chunk), together in one write as far as they are due. */
+/* Each event a chunk of its own (one-write: all of them one chunk), together in one write as far as
+ * they are due. */
 static enum step events_fill(struct call *c, struct buf *out, uint64_t now)
 {
 	static struct buf event, coded;

@@ -57,8 +57,8 @@ static void sift_down(struct timers *ts, struct timer *t, size_t i)
 static void arm(struct timers *ts)
 {
 	uint64_t due = ts->len ? ts->heap[0]->due_us : 0;
-	struct itimerspec when = { .it_value = {
-		.tv_sec = (time_t)(due / 1000000), .tv_nsec = (long)(due % 1000000) * 1000 } };
+	struct itimerspec when = { .it_value = { .tv_sec = (time_t)(due / 1000000),
+					   .tv_nsec = (long)(due % 1000000) * 1000 } };
 
 	if (ts->serving || due == ts->armed_us)
 		return;

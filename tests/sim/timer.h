@@ -1,6 +1,6 @@
 /*
- * timer: one heap of due times over a single timerfd, in microseconds. Thousands of paced streams cost one entry of 8 bytes each
- * and one kernel timer in all. Loop thread only.
+ * timer: one heap of due times over a single timerfd, in microseconds. Thousands of paced streams
+ * cost one entry of 8 bytes each and one kernel timer in all. Loop thread only.
  */
 #ifndef SIM_TIMER_H
 #define SIM_TIMER_H
@@ -32,7 +32,8 @@ uint64_t time_wall_us(void); /* CLOCK_REALTIME */
 
 int timers_start(struct timers *ts, uv_loop_t *loop, timer_fn fn); /* 0 or -errno */
 void timers_close(struct timers *ts);
-void timer_set(struct timers *ts, struct timer *t, uint64_t due_us); /* moves it if it is set already */
+void timer_set(
+	struct timers *ts, struct timer *t, uint64_t due_us); /* moves it if it is set already */
 void timer_unset(struct timers *ts, struct timer *t);
 
 #endif

@@ -29,7 +29,7 @@ static int serial_set(X509 *cert)
 	uint64_t serial;
 
 	return RAND_bytes((unsigned char *)&serial, sizeof(serial)) == 1 &&
-		ASN1_INTEGER_set_uint64(X509_get_serialNumber(cert), serial >> 1 | 1);
+	       ASN1_INTEGER_set_uint64(X509_get_serialNumber(cert), serial >> 1 | 1);
 }
 
 /* A certificate without extensions and signature. */
@@ -41,9 +41,12 @@ static X509 *cert_begin(const char *name, EVP_PKEY *key)
 	if (!cert)
 		return NULL;
 	subject = X509_get_subject_name(cert);
-	if (X509_set_version(cert, 2) && serial_set(cert) && X509_gmtime_adj(X509_getm_notBefore(cert), -3600) &&
-		X509_gmtime_adj(X509_getm_notAfter(cert), VALID_SECONDS) && X509_set_pubkey(cert, key) &&
-		X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC, (const unsigned char *)name, -1, -1, 0))
+	if (X509_set_version(cert, 2) && serial_set(cert) &&
+		X509_gmtime_adj(X509_getm_notBefore(cert), -3600) &&
+		X509_gmtime_adj(X509_getm_notAfter(cert), VALID_SECONDS) &&
+		X509_set_pubkey(cert, key) &&
+		X509_NAME_add_entry_by_txt(
+			subject, "CN", MBSTRING_ASC, (const unsigned char *)name, -1, -1, 0))
 		return cert;
 	X509_free(cert);
 	return NULL;
@@ -56,7 +59,8 @@ static X509 *ca_make(EVP_PKEY *key)
 	if (ca && X509_set_issuer_name(ca, X509_get_subject_name(ca)) &&
 		extension_add(ca, ca, NID_basic_constraints, "critical,CA:TRUE") &&
 		extension_add(ca, ca, NID_key_usage, "critical,keyCertSign,cRLSign") &&
-		extension_add(ca, ca, NID_subject_key_identifier, "hash") && X509_sign(ca, key, EVP_sha256()))
+		extension_add(ca, ca, NID_subject_key_identifier, "hash") &&
+		X509_sign(ca, key, EVP_sha256()))
 		return ca;
 	X509_free(ca);
 	return NULL;
@@ -69,7 +73,8 @@ static X509 *server_make(EVP_PKEY *key, X509 *ca, EVP_PKEY *ca_key)
 	if (cert && X509_set_issuer_name(cert, X509_get_subject_name(ca)) &&
 		extension_add(cert, ca, NID_basic_constraints, "critical,CA:FALSE") &&
 		extension_add(cert, ca, NID_ext_key_usage, "serverAuth") &&
-		extension_add(cert, ca, NID_subject_alt_name, "DNS:localhost,IP:127.0.0.1,IP:::1") &&
+		extension_add(
+			cert, ca, NID_subject_alt_name, "DNS:localhost,IP:127.0.0.1,IP:::1") &&
 		extension_add(cert, ca, NID_authority_key_identifier, "keyid") &&
 		X509_sign(cert, ca_key, EVP_sha256()))
 		return cert;
@@ -90,7 +95,8 @@ static int pem_write(const char *dir, const char *name, X509 *cert, EVP_PKEY *ke
 		return 0;
 	if (key)
 		(void)fchmod(fileno(f), 0600);
-	ok = cert ? PEM_write_X509(f, cert) : PEM_write_PrivateKey(f, key, NULL, NULL, 0, NULL, NULL);
+	ok = cert ? PEM_write_X509(f, cert)
+		  : PEM_write_PrivateKey(f, key, NULL, NULL, 0, NULL, NULL);
 	return fclose(f) == 0 && ok;
 }
 
@@ -103,8 +109,8 @@ static int self_signed_use(SSL_CTX *ctx, const char *dir)
 
 	(void)mkdir(dir, 0755); /* there already, or the writing says what is wrong */
 	ok = cert && SSL_CTX_use_certificate(ctx, cert) && SSL_CTX_use_PrivateKey(ctx, key) &&
-		pem_write(dir, "ca.pem", ca, NULL) && pem_write(dir, "cert.pem", cert, NULL) &&
-		pem_write(dir, "key.pem", NULL, key);
+	     pem_write(dir, "ca.pem", ca, NULL) && pem_write(dir, "cert.pem", cert, NULL) &&
+	     pem_write(dir, "key.pem", NULL, key);
 	X509_free(cert);
 	X509_free(ca);
 	EVP_PKEY_free(key);
@@ -121,7 +127,7 @@ SSL_CTX *tls_context_new(const struct tls_files *f)
 		ok = self_signed_use(ctx, f->self_signed);
 	else if (ok)
 		ok = SSL_CTX_use_certificate_chain_file(ctx, f->cert) == 1 &&
-			SSL_CTX_use_PrivateKey_file(ctx, f->key, SSL_FILETYPE_PEM) == 1;
+		     SSL_CTX_use_PrivateKey_file(ctx, f->key, SSL_FILETYPE_PEM) == 1;
 	if (!ok) {
 		fputs("aigw-sim: TLS certificate:\n", stderr);
 		ERR_print_errors_fp(stderr);
@@ -129,11 +135,12 @@ SSL_CTX *tls_context_new(const struct tls_files *f)
 		return NULL;
 	}
 	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
-		SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+				      SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	(void)SSL_CTX_set_session_id_context(ctx, session_context, sizeof(session_context) - 1);
 	(void)SSL_CTX_set_num_tickets(ctx, (size_t)f->tickets);
-	SSL_CTX_set_session_cache_mode(ctx,
-		f->tickets ? SSL_SESS_CACHE_SERVER | SSL_SESS_CACHE_NO_INTERNAL : SSL_SESS_CACHE_OFF);
+	SSL_CTX_set_session_cache_mode(
+		ctx, f->tickets ? SSL_SESS_CACHE_SERVER | SSL_SESS_CACHE_NO_INTERNAL
+				: SSL_SESS_CACHE_OFF);
 	if (!f->tickets)
 		SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
 	return ctx;

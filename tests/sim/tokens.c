@@ -2,16 +2,15 @@
 
 #include <string.h>
 
-static const char words[][12] = {
-	" amber", " basin", " cedar", " delta", " ember", " fable", " grain", " harbor", " inlet",
-	" jasper", " kernel", " lantern", " meadow", " nickel", " orchard", " pebble", " quarry",
-	" river", " summit", " timber", " umbra", " valley", " willow", " xenon", " yarrow",
-	" zephyr", " anchor", " beacon", " canyon", " drift", " echo", " forge", " glade",
-	" hollow", " ivory", " juniper", " knoll", " ledger", " mosaic", " nectar", " onyx",
-	" prairie", " quartz", " ripple", " saffron", " tundra", " upland", " velvet", " walnut",
-	" xylem", " yonder", " zenith", " atlas", " bronze", " copper", " dune", " estuary", " flint",
-	" granite", " heron", " island", " jetty", " kestrel", " lagoon",
-};
+static const char words[][12] = { " amber", " basin", " cedar", " delta", " ember", " fable",
+	" grain", " harbor", " inlet", " jasper", " kernel", " lantern", " meadow", " nickel",
+	" orchard", " pebble", " quarry", " river", " summit", " timber", " umbra", " valley",
+	" willow", " xenon", " yarrow", " zephyr", " anchor", " beacon", " canyon", " drift",
+	" echo", " forge", " glade", " hollow", " ivory", " juniper", " knoll", " ledger",
+	" mosaic", " nectar", " onyx", " prairie", " quartz", " ripple", " saffron", " tundra",
+	" upland", " velvet", " walnut", " xylem", " yonder", " zenith", " atlas", " bronze",
+	" copper", " dune", " estuary", " flint", " granite", " heron", " island", " jetty",
+	" kestrel", " lagoon" };
 
 uint64_t hash_mix(uint64_t x)
 {
