@@ -1,5 +1,5 @@
-/* Growable bytes with a maximum. An append that fails sets `err` and leaves the content; later appends
- * fail too, so a writer may check once at the end. One owner, any thread. */
+/* Growable bytes with a maximum. An append that fails sets `err` and leaves the content; later
+ * appends fail too, so a writer may check once at the end. One owner, any thread. */
 #ifndef AIGW_BUF_H
 #define AIGW_BUF_H
 
@@ -27,8 +27,9 @@ int buf_u64(struct buf *b, uint64_t v); /* decimal, locale-free */
 int buf_i64(struct buf *b, int64_t v);
 int buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 int buf_vprintf(struct buf *b, const char *fmt, va_list ap) PRINTF_LIKE(2, 0);
-void buf_drop(struct buf *b, size_t n);      /* removes the first n bytes */
-const char *buf_cstr(struct buf *b);         /* NUL-terminated view (NUL not counted); "" on failure, or if err is set */
+void buf_drop(struct buf *b, size_t n); /* removes the first n bytes */
+/* NUL-terminated view (the NUL is not counted); "" on failure, or if err is set. */
+const char *buf_cstr(struct buf *b);
 
 static inline struct slice buf_view(const struct buf *b)
 {

@@ -1,5 +1,5 @@
-/* Time in microseconds: monotonic for spans and deadlines, boot time for leases, wall only as a label.
- * Tests may replace all of them by a fake that only moves when told. Any thread. */
+/* Time in microseconds: monotonic for spans and deadlines, boot time for leases, wall only as a
+ * label. Tests may replace all of them by a fake that only moves when told. Any thread. */
 #ifndef AIGW_CLOCK_H
 #define AIGW_CLOCK_H
 

@@ -1,5 +1,5 @@
-/* Checksums. CRC-32C (Castagnoli, RFC 3720 B.4) guards stored records; CRC-32 (IEEE 802.3) ends a virtual
- * key. Hardware CRC-32C where the CPU has SSE4.2, checked at run time. Pure; any thread. */
+/* Checksums. CRC-32C (Castagnoli, RFC 3720 B.4) guards stored records; CRC-32 (IEEE 802.3) ends a
+ * virtual key. Hardware CRC-32C where the CPU has SSE4.2, checked at run time. Pure; any thread. */
 #ifndef AIGW_CRC_H
 #define AIGW_CRC_H
 

@@ -1,4 +1,5 @@
-/* The sentence for a human: what is wrong, where, and what to do. Fixed memory, never fails. Any thread. */
+/* The sentence for a human: what is wrong, where, and what to do. Fixed memory, never fails. Any
+ * thread. */
 #ifndef AIGW_ERRBUF_H
 #define AIGW_ERRBUF_H
 
@@ -8,8 +9,8 @@ struct errbuf {
 	char text[1024]; /* NUL-terminated; cut with "..." if longer */
 };
 
-/* Replaces the text. Returns `code` (0 or negative) so that `return err_set(e, -EINVAL, ...)` reads well.
- * `e` may be NULL. */
+/* Replaces the text. Returns `code` (0 or negative) so that `return err_set(e, -EINVAL, ...)` reads
+ * well. `e` may be NULL. */
 int err_set(struct errbuf *e, int code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 #endif

@@ -7,7 +7,8 @@
 #include <aigw/errbuf.h>
 #include <jansson.h>
 
-/* New reference or NULL with a sentence ("line 3, column 7: ..."). Duplicate members are refused. */
+/* New reference or NULL with a sentence ("line 3, column 7: ..."). Duplicate members are refused.
+ */
 json_t *json_parse(struct slice text, struct errbuf *e);
 int json_write(const json_t *v, struct buf *b, bool pretty); /* 0 or -ENOMEM/-ENOBUFS */
 
@@ -18,7 +19,7 @@ void json_unrefp(json_t **v); /* for CLEANUP() */
 const char *json_get_str(const json_t *o, const char *name, const char *otherwise);
 int64_t json_get_int(const json_t *o, const char *name, int64_t otherwise);
 bool json_get_bool(const json_t *o, const char *name, bool otherwise);
-json_t *json_slice(struct slice s);     /* new string; invalid UTF-8 becomes U+FFFD */
-json_t *json_nano(int64_t nano);        /* money: decimal text with nine decimals, never a number */
+json_t *json_slice(struct slice s); /* new string; invalid UTF-8 becomes U+FFFD */
+json_t *json_nano(int64_t nano);    /* money: decimal text with nine decimals, never a number */
 
 #endif

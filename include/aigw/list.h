@@ -1,4 +1,5 @@
-/* Intrusive doubly linked list with a head; a node knows whether it is linked. One thread at a time. */
+/* Intrusive doubly linked list with a head; a node knows whether it is linked. One thread at a
+ * time. */
 #ifndef AIGW_LIST_H
 #define AIGW_LIST_H
 
@@ -46,7 +47,8 @@ static inline void list_remove(struct list *node)
 
 #define list_entry(node, type, member) container_of(node, type, member)
 /* Safe against removal of `it`. */
-#define list_each(it, tmp, head) \
-	for ((it) = (head)->next, (tmp) = (it)->next; (it) != (head); (it) = (tmp), (tmp) = (it)->next)
+#define list_each(it, tmp, head)                                                                   \
+	for ((it) = (head)->next, (tmp) = (it)->next; (it) != (head);                              \
+		(it) = (tmp), (tmp) = (it)->next)
 
 #endif

@@ -1,8 +1,7 @@
 /* The log's sink: one logfmt line per event on stderr. Programs call it, libraries never.
- * Line: `ts=… prog=aigw-agentd level=info area=uplink event=uplink.connected key=value …`. No prompts, no keys,
- * no secrets.
- * Any thread; a line is one write(2). Equal events of one area above 10 a second are counted and
- * reported as `repeated=N` with the next one. */
+ * Line: `ts=… prog=aigw-agentd level=info area=uplink event=uplink.connected key=value …`. No
+ * prompts, no keys, no secrets. Any thread; a line is one write(2). Equal events of one area above
+ * 10 a second are counted and reported as `repeated=N` with the next one. */
 #ifndef AIGW_LOG_H
 #define AIGW_LOG_H
 
@@ -15,11 +14,13 @@ int log_level_parse(struct slice s, enum log_level *ret); /* error|warning|info|
 void log_set_level(enum log_level level);
 enum log_level log_get_level(void);
 
-/* `fmt` prints key=value pairs; values that may hold spaces go through LOGQ ("%s" with log_quote()). */
+/* `fmt` prints key=value pairs; values that may hold spaces go through LOGQ ("%s" with
+ * log_quote()). */
 void log_event(enum log_level level, const char *area, const char *event, const char *fmt, ...)
 	PRINTF_LIKE(4, 5);
 
-/* A value made safe for logfmt (quoted and escaped where needed); per-thread ring of 8 buffers of 512 bytes. */
+/* A value made safe for logfmt (quoted and escaped where needed); per-thread ring of 8 buffers of
+ * 512 bytes. */
 const char *log_quote(struct slice s);
 
 #endif

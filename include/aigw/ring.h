@@ -1,5 +1,5 @@
-/* Ring of 32-bit numbers from one producing thread to one consuming thread; C11 acquire/release, no lock.
- * Capacity is a power of two fixed at init. */
+/* Ring of 32-bit numbers from one producing thread to one consuming thread; C11 acquire/release, no
+ * lock. Capacity is a power of two fixed at init. */
 #ifndef AIGW_RING_H
 #define AIGW_RING_H
 

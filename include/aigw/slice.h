@@ -12,9 +12,12 @@ struct slice {
 };
 
 #define SLICE(lit) ((struct slice){ "" lit, sizeof(lit) - 1 })
-#define SLICE_INIT(lit) { "" lit, sizeof(lit) - 1 } /* for static tables */
-#define SLICE_EMPTY ((struct slice){ NULL, 0 })
-#define SLICE_FMT "%.*s"
+/* For static tables. */
+/* clang-format off */
+#define SLICE_INIT(lit) { "" lit, sizeof(lit) - 1 }
+/* clang-format on */
+#define SLICE_EMPTY  ((struct slice){ NULL, 0 })
+#define SLICE_FMT    "%.*s"
 #define SLICE_ARG(s) (int)(s).n, (s).p ? (s).p : ""
 
 static inline struct slice slice_of(const char *p, size_t n)
