@@ -6,9 +6,6 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
-#undef uthash_nonfatal_oom
-#define uthash_nonfatal_oom(elt) (out_of_memory = true)
-
 #define MAY_MAX_BYTES ((size_t)64 << 20)
 #define USER_DB_MAX_BYTES ((size_t)1 << 20) /* one entry; groups with thousands of members are long */
 

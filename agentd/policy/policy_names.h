@@ -5,8 +5,7 @@
 
 #include "policy/policy.h"
 
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
+#include <aigw/hash.h>
 
 struct policy_name {
 	UT_hash_handle hh;

@@ -4,13 +4,9 @@
 #include "stats/stats.h"
 #include "stats/hist.h"
 
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
+#include <aigw/hash.h>
 
 #include <sys/mman.h>
-
-#undef uthash_nonfatal_oom
-#define uthash_nonfatal_oom(elt) (out_of_memory = true)
 
 #define UID_HINTS 8192u /* power of two, at least twice STAT_MAX_OBJECTS */
 #define UID_PROBES 16u
