@@ -1,0 +1,78 @@
+/* One run of aigwctl: the parsed command line, its settings, and how it talks. Data goes to stdout
+ * by print.h, talk to stderr by the functions here. One thread. */
+#ifndef AIGWCTL_CLI_H
+#define AIGWCTL_CLI_H
+
+#include "command.h"
+
+#include <aigw/slice.h>
+
+struct interrupt;
+
+enum output {
+	OUTPUT_TABLE,
+	OUTPUT_WIDE,
+	OUTPUT_JSON,
+	OUTPUT_JSONL,
+	OUTPUT_YAML,
+	OUTPUT_CSV,
+	OUTPUT_NAME
+};
+
+struct cli {
+	struct invocation inv;
+	enum output output;
+	bool color;     /* on stdout */
+	bool color_err; /* on stderr */
+	bool quiet, verbose;
+	usec timeout_us;
+	uint64_t limit;                    /* rows; UINT64_MAX: all */
+	const char *ctl;                   /* path of the controller's socket */
+	const struct interrupt *interrupt; /* who waits for signals; NULL: each call by itself */
+	FILE *out, *err;
+};
+
+#define CTL_DEFAULT "unix:/run/aigw-ctl/admin.sock"
+
+/* Settings from flags and environment. 0, or -EINVAL with a sentence. */
+int cli_settings(struct cli *c, struct errbuf *e);
+
+static inline const char *cli_flag(const struct cli *c, enum flag_id id)
+{
+	return c->inv.value[id];
+}
+
+/* "aigwctl: sentence" on stderr; returns `code`, so that `return cli_fail(c, EXIT_USAGE, ...)`
+ * reads well. */
+int cli_fail(const struct cli *c, int code, const char *fmt, ...) PRINTF_LIKE(3, 4);
+void cli_note(const struct cli *c, const char *fmt, ...) PRINTF_LIKE(2, 3);    /* not with -q */
+void cli_verbose(const struct cli *c, const char *fmt, ...) PRINTF_LIKE(2, 3); /* only with -v */
+
+/* Text of others to a terminal or file: control bytes and invalid UTF-8 are shown as \xNN. */
+void cli_put_text(FILE *out, struct slice text);
+
+/* Asks on stderr, reads a line of stdin. 1 yes, 0 no, -EINTR. Only if both are terminals. */
+int cli_ask(const struct cli *c, const char *question);
+
+struct secret;
+/* A secret from the file of --secret-file; from a terminal it asks first and shows nothing. 0 or an
+ * exit code, said. */
+int cli_read_secret(const struct cli *c, const char *path, const char *what, struct secret *ret);
+
+/* The commands (command_table.c). Each returns an exit code and has said why. */
+int cmd_status(struct cli *c);
+int cmd_validate(struct cli *c);
+int cmd_apply(struct cli *c);
+int cmd_key_create(struct cli *c);
+int cmd_key_list(struct cli *c);
+int cmd_key_show(struct cli *c);
+int cmd_key_revoke(struct cli *c);
+int cmd_usage_show(struct cli *c);
+int cmd_agent_list(struct cli *c);
+int cmd_agent_show(struct cli *c);
+int cmd_provider_secret_set(struct cli *c);
+int cmd_demo(struct cli *c);
+int cmd_version(struct cli *c);
+int cmd_help(struct cli *c);
+
+#endif
