@@ -4,6 +4,7 @@
 #define AIGW_CONFIG_H
 
 #include <aigw/arena.h>
+#include <aigw/buf.h>
 #include <aigw/errbuf.h>
 
 enum config_type {

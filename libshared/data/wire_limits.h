@@ -5,7 +5,8 @@
 #define WIRE_LENGTH_BYTES 4
 #define WIRE_MAX_DEPTH    16
 #define WIRE_MAX_ITEMS    65536 /* msgpack objects of a frame, all levels together */
-#define WIRE_MAX_LIST     65000 /* of one message's lists together: the rest is for its other members \
-				 */
+#define WIRE_MAX_LIST                                                                              \
+	65000 /* of one message's lists together: the rest is for its other members                \
+	       */
 
 #endif

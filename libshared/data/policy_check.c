@@ -1,0 +1,109 @@
+/* What is allowed and yet probably not meant. Runs only on a policy without errors. */
+#include "policy_read.h"
+
+static bool policy_has_price(const struct policy_doc *d, const struct policy_target *t)
+{
+	struct slice provider = d->providers[t->provider].name;
+
+	for (uint32_t i = 0; i < d->n_prices; i++) {
+		const struct policy_price *p = &d->prices[i];
+
+		if (slice_eq(p->provider, provider) &&
+			(slice_eq(p->model, t->model) || slice_eq(p->model, SLICE("*"))))
+			return true;
+	}
+	return false;
+}
+
+static void policy_warn_models(struct policy_reader *r)
+{
+	const struct policy_doc *d = r->doc;
+
+	if (d->n_models == 0)
+		policy_warn(r, NULL, NULL,
+			"the policy has no models, so no call can be served; add models");
+	for (uint32_t i = 0; i < d->n_models && r->findings < POLICY_MAX_FINDINGS; i++) {
+		struct policy_at at = { NULL, r->models.items[i], "models", i };
+		const struct policy_target *t = &d->models[i].target;
+
+		if (!policy_has_price(d, t))
+			policy_warn(r, &at, NULL,
+				"model '" PLACE_FMT
+				"' has no price: its calls are recorded UNPRICED; "
+				"add one of provider " PLACE_FMT ", model " PLACE_FMT " to prices",
+				PLACE_ARG(d->models[i].name),
+				PLACE_ARG(d->providers[t->provider].name), PLACE_ARG(t->model));
+	}
+}
+
+static void policy_warn_providers(struct policy_reader *r)
+{
+	const struct policy_doc *d = r->doc;
+	bool *used = arena_alloc(&r->scratch, MAX(d->n_providers, 1u) * sizeof(*used));
+
+	if (!used) {
+		policy_out_of_memory(r);
+		return;
+	}
+	for (uint32_t i = 0; i < d->n_models; i++)
+		used[d->models[i].target.provider] = true;
+	for (uint32_t i = 0; i < d->n_providers; i++) {
+		struct policy_at at = { NULL, r->providers.items[i], "providers", i };
+
+		if (!used[i])
+			policy_warn(r, &at, NULL, "provider '" PLACE_FMT "' serves no model",
+				PLACE_ARG(d->providers[i].name));
+	}
+}
+
+/* Projects lie one behind the other in the order of the customers. */
+static void policy_warn_projects(struct policy_reader *r)
+{
+	const struct policy_doc *d = r->doc;
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < d->n_customers; i++) {
+		struct policy_at up = { NULL, r->customers.items[i], "customers", i };
+		const struct tree *list = tree_get(up.node, SLICE("projects"));
+		const struct tree *node = list ? list->child : NULL;
+
+		for (uint32_t k = 0; node; node = node->next, k++, n++) {
+			struct policy_at at = { &up, node, "projects", k };
+
+			if (!d->projects[n].all_models && d->projects[n].n_models == 0)
+				policy_warn(r, &at, NULL,
+					"project '" PLACE_FMT "' may use no model; list some, or "
+					"remove 'models' to allow all",
+					PLACE_ARG(d->projects[n].name));
+		}
+	}
+}
+
+static void policy_warn_identities(struct policy_reader *r)
+{
+	const struct policy_doc *d = r->doc;
+	struct policy_names callers;
+
+	policy_names_init(r, &callers, d->n_identities);
+	for (uint32_t i = 0; i < d->n_identities; i++) {
+		struct policy_at at = { NULL, r->identities.items[i], "identities", i };
+		const struct policy_identity *id = &d->identities[i];
+		const char *key = arena_printf(&r->scratch, "%d %" PRIu32 " " SLICE_FMT,
+			(int)id->kind, id->uid, SLICE_ARG(id->value));
+
+		if (!key)
+			policy_out_of_memory(r);
+		else if (policy_names_put(r, &callers, slice_str(key), i, at.node))
+			policy_warn(r, &at, NULL,
+				"this caller stands above already, and the first match counts; "
+				"remove one");
+	}
+}
+
+void policy_warnings(struct policy_reader *r)
+{
+	policy_warn_models(r);
+	policy_warn_providers(r);
+	policy_warn_projects(r);
+	policy_warn_identities(r);
+}

@@ -1,0 +1,276 @@
+/* Settings, providers and prices. */
+#include <aigw/crc.h>
+#include <aigw/text.h>
+
+#include "policy_read.h"
+
+#define POLICY_CA_FILE_MAX    4095
+#define POLICY_CREDENTIAL_MAX 64
+#define POLICY_OPENAI_URL     "https://api.openai.com/v1"
+
+void policy_read_settings(struct policy_reader *r)
+{
+	struct policy_at at = { .node = tree_get(r->root, SLICE("settings")) };
+	struct slice s = SLICE("USD");
+	const struct tree *node = NULL;
+
+	if (at.node && policy_check_map(r, &at, POLICY_settings))
+		node = policy_text(r, &at, "currency", POLICY_OPTIONAL, &s);
+	if (node) {
+		bool ok = s.n == 3;
+
+		for (size_t i = 0; i < 3 && ok; i++)
+			ok = s.p[i] >= 'A' && s.p[i] <= 'Z';
+		if (!ok)
+			policy_error(r, &at, node,
+				"currency '" PLACE_FMT
+				"' must be three capital letters, such as USD",
+				PLACE_ARG(s));
+	}
+	r->doc->currency = policy_copy(r, s);
+}
+
+static void policy_read_type(
+	struct policy_reader *r, const struct policy_at *at, struct policy_provider *p)
+{
+	static const struct slice known[] = { { "openai", 6 }, { "openai-compatible", 17 } };
+	static const char *const later[] = { "azure", "anthropic", "bedrock", "gemini" };
+	struct slice s, near;
+	const struct tree *node = policy_text(r, at, "type", POLICY_REQUIRED, &s);
+
+	if (!node)
+		return;
+	for (size_t i = 0; i < ARRAY_LEN(known); i++) {
+		if (slice_eq(s, known[i])) {
+			p->type = i == 0 ? PROVIDER_openai : PROVIDER_openai_compatible;
+			return;
+		}
+	}
+	for (size_t i = 0; i < ARRAY_LEN(later); i++) {
+		if (slice_eq(s, slice_str(later[i]))) {
+			policy_error(r, at, node,
+				"not supported yet: provider type '%s'; use openai or "
+				"openai-compatible",
+				later[i]);
+			return;
+		}
+	}
+	near = text_near(s, known, ARRAY_LEN(known));
+	if (near.n)
+		policy_error(r, at, node,
+			"unknown provider type '" PLACE_FMT "', did you mean '" SLICE_FMT "'?",
+			PLACE_ARG(s), SLICE_ARG(near));
+	else
+		policy_error(r, at, node,
+			"unknown provider type '" PLACE_FMT "'; use openai or openai-compatible",
+			PLACE_ARG(s));
+}
+
+/* The text is never repeated in a message: a wrong one may hold a password. */
+static void policy_read_url(
+	struct policy_reader *r, const struct policy_at *at, struct policy_provider *p)
+{
+	const struct tree *node = tree_get(at->node, SLICE("base_url"));
+	struct slice s = SLICE(POLICY_OPENAI_URL);
+	struct errbuf e;
+
+	if (node)
+		node = policy_text(r, at, "base_url", POLICY_REQUIRED, &s);
+	else if (p->type != PROVIDER_openai)
+		policy_error(r, at, NULL,
+			"'base_url' is missing here; add it, such as http://127.0.0.1:8000/v1");
+	p->base_url = policy_copy(r, s);
+	if (p->base_url.p && url_parse(p->base_url, &p->url, &e) < 0)
+		policy_error(r, at, node, "'base_url': %s", e.text);
+}
+
+static void policy_read_credential(
+	struct policy_reader *r, const struct policy_at *at, struct policy_provider *p)
+{
+	struct slice s;
+	const struct tree *node = policy_text(r, at, "credential", POLICY_OPTIONAL, &s);
+
+	if (!node)
+		return;
+	if (!policy_is_name(s, POLICY_CREDENTIAL_MAX) || slice_starts(s, SLICE("sk-")))
+		policy_error(r, at, node,
+			"'credential' must be the name of a secret (1 to %d of A-Z a-z 0-9 . _ -), "
+			"never the secret itself; store it with aigwctl provider secret set",
+			POLICY_CREDENTIAL_MAX);
+	else
+		p->credential = policy_copy(r, s);
+}
+
+static void policy_read_timeouts(
+	struct policy_reader *r, const struct policy_at *up, struct policy_provider *p)
+{
+	static const struct tree none = { .kind = TREE_MAP };
+	struct policy_at at = { .up = up, .node = tree_get(up->node, SLICE("timeouts")) };
+
+	if (!at.node || !policy_check_map(r, &at, POLICY_timeouts))
+		at.node = &none;
+	policy_duration(r, &at, "connect", 2 * USEC_PER_S, &p->connect_us);
+	policy_duration(r, &at, "first_byte", 60 * USEC_PER_S, &p->first_byte_us);
+	policy_duration(r, &at, "idle", 60 * USEC_PER_S, &p->idle_us);
+	policy_duration(r, &at, "total", 600 * USEC_PER_S, &p->total_us);
+}
+
+static void policy_read_options(
+	struct policy_reader *r, const struct policy_at *up, struct policy_provider *p)
+{
+	struct policy_at at = { .up = up, .node = tree_get(up->node, SLICE("options")) };
+	const struct tree *node;
+	struct slice s;
+
+	p->stream_usage = true;
+	if (!at.node || !policy_check_map(r, &at, POLICY_options))
+		return;
+	policy_bool(r, &at, "stream_usage", true, &p->stream_usage);
+	r->uses_stream_usage |= tree_get(at.node, SLICE("stream_usage")) != NULL;
+	node = policy_text(r, &at, "ca_file", POLICY_OPTIONAL, &s);
+	if (!node)
+		return;
+	r->uses_ca_file = true;
+	if (s.p[0] != '/' || s.n > POLICY_CA_FILE_MAX || memchr(s.p, '\0', s.n))
+		policy_error(
+			r, &at, node, "'ca_file' must be an absolute path on the agent's host");
+	else
+		p->ca_file = policy_copy(r, s);
+}
+
+void policy_read_providers(struct policy_reader *r)
+{
+	struct policy_provider *all = policy_alloc(r, r->providers.n, sizeof(*all));
+
+	policy_names_init(r, &r->provider_names, r->providers.n);
+	r->doc->providers = all;
+	for (uint32_t i = 0; all && i < r->providers.n; i++) {
+		struct policy_at at = { NULL, r->providers.items[i], "providers", i };
+		struct policy_provider *p = &all[i];
+		const struct tree *node;
+		struct slice name;
+
+		if (!policy_check_map(r, &at, POLICY_provider))
+			continue;
+		node = policy_name(r, &at, &name);
+		if (node) {
+			p->name = policy_copy(r, name);
+			policy_names_add(r, &r->provider_names, &at, node, name, i);
+		}
+		policy_read_type(r, &at, p);
+		policy_read_url(r, &at, p);
+		policy_read_credential(r, &at, p);
+		policy_read_timeouts(r, &at, p);
+		policy_read_options(r, &at, p);
+		r->doc->n_providers++;
+	}
+}
+
+/* Day of effect and CRC-32C of all that the row says: the same row has the same version, wherever
+ * it stands. */
+static int64_t policy_price_version(const struct policy_price *p)
+{
+	uint32_t crc = crc32c(0, p->provider.p, p->provider.n);
+
+	crc = crc32c(crc, "", 1);
+	crc = crc32c(crc, p->model.p, p->model.n);
+	for (int i = 0; i < PRICE_COUNT; i++) {
+		uint8_t bytes[9] = { p->price.has[i] };
+
+		for (int k = 0; k < 8; k++)
+			bytes[1 + k] = (uint8_t)((uint64_t)p->price.nano[i] >> (56 - 8 * k));
+		crc = crc32c(crc, bytes, sizeof(bytes));
+	}
+	return (int64_t)((uint64_t)p->from_day << 32 | crc);
+}
+
+static void policy_read_amounts(
+	struct policy_reader *r, const struct policy_at *at, struct price *p)
+{
+	static const char *const names[PRICE_COUNT] = {
+		[PRICE_input] = "input",
+		[PRICE_cached_input] = "cached_input",
+		[PRICE_cache_write] = "cache_write",
+		[PRICE_output] = "output",
+		[PRICE_reasoning] = "reasoning",
+		[PRICE_audio_in] = "audio_in",
+		[PRICE_audio_out] = "audio_out",
+		[PRICE_per_request] = "per_request",
+	};
+	bool any = false;
+
+	for (int i = 0; i < PRICE_COUNT; i++) {
+		bool main_one = i == PRICE_input || i == PRICE_output || i == PRICE_per_request;
+
+		p->has[i] = policy_amount(r, at, names[i], &p->nano[i]);
+		any |= main_one && tree_get(at->node, slice_str(names[i]));
+	}
+	if (!any)
+		policy_error(r, at, NULL,
+			"this price says nothing: add at least one of input, output, per_request");
+}
+
+static bool policy_read_day(struct policy_reader *r, const struct policy_at *at, int64_t *ret)
+{
+	struct slice s;
+	const struct tree *node = policy_text(r, at, "from", POLICY_REQUIRED, &s);
+
+	if (!node)
+		return false;
+	if (text_parse_date(s, ret) == 0)
+		return true;
+	policy_error(r, at, node, "'from' is '" PLACE_FMT "': write a date, such as 2026-01-01",
+		PLACE_ARG(s));
+	return false;
+}
+
+static void policy_price_once(struct policy_reader *r, struct policy_names *rows,
+	const struct policy_at *at, const struct policy_price *p, uint32_t i)
+{
+	const char *key = arena_printf(&r->scratch, SLICE_FMT " " SLICE_FMT " %" PRId64,
+		SLICE_ARG(p->provider), SLICE_ARG(p->model), p->from_day);
+	const struct policy_name *first;
+
+	if (!key) {
+		policy_out_of_memory(r);
+		return;
+	}
+	first = policy_names_put(r, rows, slice_str(key), i, at->node);
+	if (first)
+		policy_error(r, at, NULL,
+			"a second price of the same provider, model and day; the first is %s",
+			first->node->line ? policy_place(r, NULL, first->node) : "before it");
+}
+
+void policy_read_prices(struct policy_reader *r)
+{
+	struct policy_price *all = policy_alloc(r, r->prices.n, sizeof(*all));
+	struct policy_names rows;
+
+	policy_names_init(r, &rows, r->prices.n);
+	r->doc->prices = all;
+	for (uint32_t i = 0; all && i < r->prices.n; i++) {
+		struct policy_at at = { NULL, r->prices.items[i], "prices", i };
+		const struct tree *provider, *model;
+		struct slice provider_name, model_name;
+		bool day;
+		uint32_t index;
+
+		if (!policy_check_map(r, &at, POLICY_price))
+			continue;
+		provider = policy_text(r, &at, "provider", POLICY_REQUIRED, &provider_name);
+		model = policy_model_name(r, &at, "model", &model_name);
+		day = policy_read_day(r, &at, &all[i].from_day);
+		policy_read_amounts(r, &at, &all[i].price);
+		r->doc->n_prices++;
+		if (!provider ||
+			!policy_names_refer(r, &r->provider_names, "provider", &at, provider,
+				provider_name, &index) ||
+			!model || !day)
+			continue;
+		all[i].provider = policy_copy(r, provider_name);
+		all[i].model = policy_copy(r, model_name);
+		all[i].price.version = policy_price_version(&all[i]);
+		policy_price_once(r, &rows, &at, &all[i], i);
+	}
+}
