@@ -30,6 +30,7 @@ static const struct row {
 	{ "retry-after-ms", NUMBER, AT(retry_after_ms), 0, 1000000000, true,
 		"header retry-after-ms, with fail-N" },
 	{ "code", TEXT, AT(code), 0, 0, true, "error code of fail-N and error-event-N" },
+	{ "header", TEXT, AT(header), 0, 0, true, "one more header, TEXT is NAME:VALUE" },
 	{ "cut-after", NUMBER, AT(cut_after), 0, 1000000, true,
 		"stream: closes after N content chunks; 0: after the role" },
 	{ "stall-after", NUMBER, AT(stall_after), 0, 1000000, true,
@@ -101,9 +102,12 @@ static const char *value_set(struct behaviour *b, const struct row *r, int64_t n
 static const char *text_set(struct behaviour *b, const struct row *r, const char *p, size_t n)
 {
 	char *to = field_of(b, r);
+	bool fits = n && n < BEHAVIOUR_TEXT_MAX;
 
-	if (!n || n >= BEHAVIOUR_CODE_MAX)
-		return wrong_say("text too long or empty in behaviour", r->name, strlen(r->name));
+	for (size_t i = 0; i < n && fits; i++)
+		fits = p[i] >= ' ' && p[i] <= '~';
+	if (!fits || (to == b->header && !memchr(p + 1, ':', n - 1)))
+		return wrong_say("no such text in behaviour", r->name, strlen(r->name));
 	memcpy(to, p, n);
 	to[n] = 0;
 	return NULL;
@@ -226,7 +230,7 @@ void behaviour_clear_faults(struct behaviour *b)
 		else if (rows[i].kind == FLAG)
 			flag_set(b, &rows[i], false);
 		else
-			memset(field_of(b, &rows[i]), 0, BEHAVIOUR_CODE_MAX);
+			memset(field_of(b, &rows[i]), 0, BEHAVIOUR_TEXT_MAX);
 	}
 }
 

@@ -9,7 +9,7 @@
 
 #include <jansson.h>
 
-#define BEHAVIOUR_CODE_MAX 64
+#define BEHAVIOUR_TEXT_MAX 128
 
 struct behaviour {
 	/* -1 where not said */
@@ -19,8 +19,8 @@ struct behaviour {
 	bool fail_close, fail_reset, fail_hang, fail_midbody, fail_badjson;
 	bool head_only, no_usage, usage_in_finish, gzip, close_after, close_on_next, one_write;
 	bool chunk_split, no_done, hold_open, role_only_first, swap_framing, stamp;
-	char code[BEHAVIOUR_CODE_MAX]; /* error code of fail-N, error-event-N; empty: the usual one
-					*/
+	char code[BEHAVIOUR_TEXT_MAX];   /* of fail-N and error-event-N; empty: the usual one */
+	char header[BEHAVIOUR_TEXT_MAX]; /* one more of the answer, NAME:VALUE; or empty */
 };
 
 /* Nothing said. Its padding is zero, and stays so when it is copied with memcpy. */

@@ -222,6 +222,8 @@ static void ask_answer(
 		call_error(c, 400, why, NULL, "sim_script");
 		return;
 	}
+	if (c->b.header[0])
+		buf_addf(&c->headers, "%s\r\n", c->b.header);
 	answer_make(c, a);
 	if (c->b.slow >= 0) {
 		c->after_wait = c->phase;
@@ -233,7 +235,9 @@ static void ask_answer(
 static void call_decide(struct call *c, struct span path)
 {
 	struct conn *conn = c->conn;
-	bool post = !strcmp(request_method(&conn->req), "POST");
+	const char *method = request_method(&conn->req);
+	bool post = !strcmp(method, "POST");
+	bool get = !strcmp(method, "GET") || !strcmp(method, "HEAD");
 	const char *param = NULL, *why = NULL;
 	struct ask a = { 0 };
 
@@ -248,7 +252,7 @@ static void call_decide(struct call *c, struct span path)
 		call_error(c, 401, NULL, NULL, NULL);
 	else if (c->op == OP_NONE)
 		call_error(c, 404, "Invalid URL", NULL, "unknown_url");
-	else if (post != (c->op != OP_MODELS))
+	else if (c->op == OP_MODELS ? !get : !post)
 		call_error(c, 405, NULL, NULL, NULL);
 	else if (c->op == OP_MODELS)
 		models_answer(c, path);

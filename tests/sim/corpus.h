@@ -8,7 +8,7 @@
  * another operation, is a 404: the gateway sent it to a wrong place.
  *
  * Streamed bodies go out chunked and cut at random places that --cut-seed, id and contents decide;
- * others with a Content-Length, cut too if --cut-seed was given. Recorded headers are sent as they
+ * others with a Content-Length, cut too if --cut-seed is given. Recorded headers are sent as they
  * are, except those of the connection, date and content-encoding. Tokens of the end line are the
  * exchange's `usage`, or 0. Files are read when they are asked for; the second way of selection
  * reads all of them once.

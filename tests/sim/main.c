@@ -45,8 +45,7 @@ static const char usage[] =
 	"  --record-bodies DIR     DIR/SEQ.head and DIR/SEQ.body of each request\n"
 	"  --corpus DIR            answer with recorded exchanges: `model` names the exchange's "
 	"id\n"
-	"  --cut-seed S            seed of random cuts; also cuts recorded answers that are no "
-	"streams\n"
+	"  --cut-seed S            cuts the bytes of all answers at random places, by this seed\n"
 	"  --die-with-parent       end when the parent process ends\n"
 	"  --behaviours            list what model names, PUT /__script and the body member "
 	"\"sim\" can ask for\n"
@@ -151,7 +150,7 @@ static void option_take(struct args *a, int opt, char *value)
 	case OPT_CORPUS: a->sim.corpus_dir = value; break;
 	case OPT_CUT_SEED:
 		a->sim.cut_seed = (uint64_t)number_read(value, INT64_MAX);
-		a->sim.cut_plain = true;
+		a->sim.cut = true;
 		break;
 	case OPT_DIE: a->die_with_parent = true; break;
 	case OPT_BEHAVIOURS: behaviours_print();
@@ -203,7 +202,7 @@ static int sim_open(struct sim *sim, const struct args *a)
 	sim->opts = a->sim;
 	if (RAND_bytes((unsigned char *)&sim->boot, sizeof(sim->boot)) != 1)
 		return 1;
-	sim->script = script_new(a->sim.pace_us);
+	sim->script = script_new(a->sim.pace_us, a->sim.cut);
 	rc = calllog_open(&sim->log, a->sim.log_path, (size_t)a->calls);
 	if (rc) {
 		fprintf(stderr, "aigw-sim: %s: %s\n", a->sim.log_path, strerror(-rc));
@@ -215,7 +214,7 @@ static int sim_open(struct sim *sim, const struct args *a)
 	}
 	if (a->sim.tls_listen && !(sim->tls = tls_context_new(&a->tls)))
 		return 1;
-	if (a->sim.corpus_dir && !(sim->corpus = corpus_open(a->sim.corpus_dir, a->sim.cut_plain)))
+	if (a->sim.corpus_dir && !(sim->corpus = corpus_open(a->sim.corpus_dir, a->sim.cut)))
 		return 1;
 	return 0;
 }

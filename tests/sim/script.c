@@ -184,12 +184,13 @@ void script_clear(struct script *s)
 	s->overflow = 0;
 }
 
-struct script *script_new(int64_t pace_us)
+struct script *script_new(int64_t pace_us, bool cut)
 {
 	struct script *s = mem_get(sizeof(*s));
 
 	behaviour_init(&s->none);
 	s->none.pace = pace_us;
+	s->none.chunk_split = cut;
 	return s;
 }
 

@@ -20,7 +20,8 @@
 
 struct script;
 
-struct script *script_new(int64_t pace_us);
+/* What holds where nothing else is said: pace-N, and chunk-split if `cut`. */
+struct script *script_new(int64_t pace_us, bool cut);
 void script_free(struct script *s);
 
 /* The behaviour for the next request to this model. `sim` is the raw JSON of the body's member, or

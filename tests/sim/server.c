@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -29,6 +30,21 @@ struct server {
 	uv_signal_t term, interrupt;
 };
 
+static int spare_fd = -1;
+
+/* Without a free descriptor a waiting connection would wake us for ever: take it with the spare one
+ * and close it. */
+static void connection_refuse(struct listener *l)
+{
+	int fd;
+
+	close(spare_fd);
+	fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC);
+	if (fd >= 0)
+		close(fd);
+	spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
 static void on_connection(uv_poll_t *poll, int status, int events)
 {
 	struct listener *l = poll->data;
@@ -38,9 +54,12 @@ static void on_connection(uv_poll_t *poll, int status, int events)
 	for (int i = 0; status == 0 && i < ACCEPTS_PER_TURN; i++) {
 		int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
+		if (fd < 0 && (errno == EMFILE || errno == ENFILE)) {
+			connection_refuse(l);
+			continue;
+		}
 		if (fd < 0)
-			return; /* none waiting, or no descriptor left: the peer waits in the
-				   backlog */
+			return;
 		if (l->tcp)
 			(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 		conn_start(l->sim, fd, l->tls);
@@ -176,6 +195,7 @@ static void on_signal(uv_signal_t *h, int signum)
 
 static int listeners_start(struct server *s, struct sim *sim)
 {
+	spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	if (sim->opts.listen && tcp_start(&s->plain, sim, sim->opts.listen, false) < 0)
 		return -1;
 	if (sim->opts.tls_listen && tcp_start(&s->tls, sim, sim->opts.tls_listen, true) < 0)
@@ -217,6 +237,7 @@ int server_run(struct sim *sim)
 	ready_print(&s);
 	(void)uv_run(&sim->loop, UV_RUN_DEFAULT);
 
+	close(spare_fd);
 	listener_close(&s.plain);
 	listener_close(&s.tls);
 	listener_close(&s.local);

@@ -20,7 +20,7 @@ struct sim_opts {
 	const char *log_path, *record_dir, *corpus_dir, *require_key;
 	int64_t pace_us;
 	uint64_t cut_seed;
-	bool cut_plain; /* --cut-seed was given: cut answers with a Content-Length too */
+	bool cut; /* --cut-seed was given: cut all answers, with a Content-Length too */
 	bool log_headers;
 };
 

@@ -14,7 +14,7 @@ class Sim:
 
     def __init__(self, path, *options):
         env = {**os.environ, "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"}
-        self.proc = subprocess.Popen([path, "--die-with-parent", *options], env=env,
+        self.proc = subprocess.Popen([path, *options, "--die-with-parent"], env=env,
                                      stdout=subprocess.PIPE)
         line = self.proc.stdout.readline().decode()
         if not line.startswith("ready"):

@@ -254,7 +254,8 @@ enum call_state stream_run(struct call *c)
 		wire.len = 0;
 		if (!c->head_status)
 			call_head_add(c, &wire, -1);
-		st = c->b.chunk_split ? pieces_fill(c, &wire, now) : events_fill(c, &wire, now);
+		st = c->b.chunk_split && !c->b.one_write ? pieces_fill(c, &wire, now)
+							 : events_fill(c, &wire, now);
 		conn_send(c->conn, wire.p, wire.len);
 		switch (st) {
 		case STEP_MORE: break;
@@ -277,6 +278,8 @@ enum call_state plain_run(struct call *c)
 	wire.len = 0;
 	if (!c->head_status)
 		call_head_add(c, &wire, (int64_t)c->body.len);
+	if (c->conn->req.parser.method == HTTP_HEAD)
+		c->body_off = c->body_end, n = 0;
 	if (c->b.chunk_split && n)
 		n = cut_length(c, n);
 	buf_add(&wire, c->body.p + c->body_off, n);

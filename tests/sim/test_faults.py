@@ -59,6 +59,13 @@ class Statuses(WithSim):
         self.assertEqual(answer.headers["retry-after-ms"], "1500")
         self.assertEqual(answer.json()["error"]["code"], "insufficient_quota")
 
+    def test_one_more_header(self):
+        answer = self.sim.chat("sim-x+fail-503+header-x-should-retry: false")
+        self.assertEqual(answer.headers["x-should-retry"], "false")
+        answer = self.sim.chat("sim-a", sim={"header": "x-ratelimit-remaining-requests: 9"},
+                               stream=True)
+        self.assertEqual(answer.headers["x-ratelimit-remaining-requests"], "9")
+
     def test_end_line_names_the_fault(self):
         self.sim.chat("fail-503")
         end = self.last_end()
@@ -104,7 +111,9 @@ class Scripting(WithSim):
         for script in ({"a": "fail-429", "b": "tokenz-3"}, {"a": []}, {"a": 3}, [],
                        {"a": {"tokens": "3"}}, {"a": {"tokens": 0}}, {"a": {"no-usage": 1}},
                        {"a": {"x": True}},
-                       {"a": "code-" + "x" * 64}, {"a": "tokens-99999999"}, {"a": "tokens-"},
+                       {"a": "code-" + "x" * 128}, {"a": "header-x"},
+                       {"a": {"header": "x: y\r\nz: w"}}, {"a": "tokens-99999999"},
+                       {"a": "tokens-"},
                        {"a": "pace-1+"}, {"a": {"code": ""}}):
             with self.subTest(script=script):
                 self.assertEqual(self.put(script).status, 400)
@@ -119,11 +128,11 @@ class Scripting(WithSim):
         names = [line.split()[0] for line in done.stdout.decode().splitlines()]
         self.assertEqual(len(set(names)), len(names))
         for name in names:
-            given = name.replace("-TEXT", "-x").replace("-N", "-400")
+            given = name.replace("-TEXT", "-x:y").replace("-N", "-400")
             with self.subTest(name=name):
                 self.assertEqual(self.put({"m": given}).status, 200)
                 key = re.sub("-(N|TEXT)$", "", name)
-                value = 400 if name.endswith("-N") else "x" if name.endswith("-TEXT") else True
+                value = 400 if name.endswith("-N") else "x:y" if name.endswith("-TEXT") else True
                 self.assertEqual(self.put({"m": {key: value}}).status, 200)
 
 
@@ -329,6 +338,17 @@ class Streams(WithSim):
         self.assertIn(1, map(len, one.chunks))
         plain = self.sim.chat("sim-x+chunk-split+tokens-100")
         self.assertEqual(plain.json()["choices"][0]["message"]["content"], one.text())
+
+    def test_cut_seed_cuts_everything(self):
+        cuts = []
+        for seed in ("1", "1", "2"):
+            with Sim(SIM, "--cut-seed", seed) as sim:
+                answer = sim.chat("sim-x+tokens-50", stream=True)
+                cuts.append([len(chunk) for chunk in answer.chunks])
+                self.assertEqual(len(answer.events()), 53)
+                self.assertEqual(len(sim.chat("sim-x+one-write", stream=True).chunks), 1)
+        self.assertEqual(cuts[0], cuts[1])
+        self.assertNotEqual(cuts[0], cuts[2])
 
     def test_stamp(self):
         text = self.sim.chat("sim-x+stamp+tokens-3", stream=True).text()

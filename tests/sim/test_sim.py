@@ -126,6 +126,13 @@ class Protocol(WithSim):
         self.assertEqual(error["param"], "model")
         self.assertEqual(self.sim.call(CHAT, {"model": "a"}).json()["error"]["param"], "messages")
 
+    def test_head_has_no_body(self):
+        with self.sim.connect() as conn:
+            conn.send("/v1/models", method="HEAD")
+            self.assertEqual(conn.head()[0], 200)
+            conn.send("/v1/models", method="DELETE")
+            self.assertEqual(conn.answer().status, 405)
+
     def test_prefix_v1_is_optional(self):
         self.assertEqual(self.sim.call("/chat/completions", ask()).status, 200)
         self.assertEqual(self.sim.call("/models/x").json()["id"], "x")
@@ -420,6 +427,16 @@ class Log(unittest.TestCase):
 
 
 class Sockets(unittest.TestCase):
+    def test_no_descriptor_left(self):
+        with Sim("/bin/sh", "-c", 'ulimit -n 40; exec "$0" --listen 127.0.0.1:0 "$@"', SIM) as sim:
+            conns = [sim.connect() for _ in range(80)]
+            conns[0].send("/v1/models")
+            self.assertEqual(conns[0].answer().status, 200)
+            self.assertTrue(conns[-1].closed())
+            for conn in conns:
+                conn.sock.close()
+            self.assertEqual(sim.chat("sim-a").status, 200)
+
     def test_key(self):
         with Sim(SIM, "--require-key", "sk-right") as sim:
             for headers, status in (([], 401), ([("Authorization", "Bearer sk-wrong")], 401),
