@@ -1,0 +1,290 @@
+#include "statfs/render.h"
+
+#include <aigw/text.h>
+
+#include <grp.h>
+#include <pwd.h>
+
+typedef void render_fn(const struct render *r, struct node n, struct buf *b);
+
+static struct node_view view_of(const struct render *r)
+{
+	return (struct node_view){ r->stats, r->policy };
+}
+
+/* --- the root's small files --------------------------------------------------------------------------------------------- */
+
+static void render_readme(const struct render *r, struct node n, struct buf *b)
+{
+	(void)r;
+	(void)n;
+	(void)buf_printf(b,
+		"Numbers of this host's aigw-agentd, abi %d. Read only.\n"
+		"\n"
+		"A file is rendered when it is opened and shows that moment; its size is 0, so use cat, not tail -f.\n"
+		"Values stand alone or as KEY VALUE or as KEY a=1 b=2, a line each; the unit is in the key (_s, _us, _bytes).\n"
+		"Money has nine decimals. Times are microseconds. Keys are only ever added; none changes its meaning\n"
+		"within an abi. In names / is written %%2F, %% is %%25. Folders list at most %u entries; objects beyond the first %d\n"
+		"of a kind are counted together and have no folder.\n"
+		"Files marked g are for root and the group aigw-stats, files marked u for the user they are about.\n"
+		"\n",
+		STATFS_ABI, NODE_LIST_MAX, STAT_MAX_OBJECTS - 1);
+	for (int row = 0; row < NODE_ROW_COUNT; row++) {
+		mode_t mode = node_mode(row);
+
+		if (!S_ISDIR(mode))
+			(void)buf_printf(b, "%-24s %c %s\n", node_path(row),
+				node_kind(row) == STAT_UID ? 'u' : mode & S_IROTH ? ' ' : 'g', node_doc(row));
+	}
+}
+
+static void render_version(const struct render *r, struct node n, struct buf *b)
+{
+	(void)r;
+	(void)n;
+	(void)buf_printf(b, "aigw-agentd %s abi %d\n", AIGW_VERSION, STATFS_ABI);
+}
+
+static void render_uptime(const struct render *r, struct node n, struct buf *b)
+{
+	(void)n;
+	(void)buf_i64(b, (r->mono_us - r->info.start_mono_us) / USEC_PER_S);
+	(void)buf_char(b, '\n');
+}
+
+static void render_health(const struct render *r, struct node n, struct buf *b)
+{
+	static const char *const faults[FAULT_COUNT] = {
+		[FAULT_draining] = "agent reason=draining",
+		[FAULT_no_policy] = "policy reason=none",
+		[FAULT_controller] = "controller reason=unreachable",
+		[FAULT_spool_full] = "spool reason=full",
+		[FAULT_spool_failed] = "spool reason=failed",
+		[FAULT_disk_stalled] = "spool reason=stalled",
+	};
+	struct node_view v = view_of(r);
+	bool ok = true;
+
+	(void)n;
+	for (int f = 0; f < FAULT_COUNT; f++) {
+		if (r->watch->fault_since[f] == 0)
+			continue;
+		(void)buf_printf(b, "degraded %s since=%" PRId64 "\n", faults[f],
+			r->watch->fault_since[f] / USEC_PER_S);
+		ok = false;
+	}
+	for (uint32_t i = 0; v.policy && i < v.policy->doc->n_providers; i++) {
+		usec since = r->watch->failing_since[v.policy->provider_stat[i] % STAT_MAX_OBJECTS];
+		char name[NODE_NAME_MAX + 1];
+
+		if (since == 0 || !node_encode_name(v.policy->doc->providers[i].name, name))
+			continue;
+		(void)buf_printf(b, "degraded provider=%s reason=failing since=%" PRId64 "\n", name,
+			since / USEC_PER_S);
+		ok = false;
+	}
+	if (ok)
+		(void)buf_str(b, "ok\n");
+}
+
+/* --- counters ------------------------------------------------------------------------------------------------------------- */
+
+/* Connections are the providers' alone; who was turned away at the door belongs to nobody. */
+static bool counter_belongs(enum stat_counter c, enum stat_kind kind)
+{
+	bool is_door = c == STAT_rejected_auth || c == STAT_rejected_overload;
+	bool is_connection = c == STAT_stale_replaced || c == STAT_conns_opened || c == STAT_conns_idle ||
+		c == STAT_conns_open || c == STAT_tls_resumed;
+
+	return kind == STAT_GLOBAL || (!is_door && (!is_connection || kind == STAT_PROVIDER));
+}
+
+static void put_cost(const struct render *r, int64_t nano, struct buf *b)
+{
+	struct slice currency = r->policy ? r->policy->doc->currency : SLICE("USD");
+	char text[32];
+
+	(void)buf_str(b, "cost_");
+	for (size_t i = 0; i < currency.n; i++)
+		(void)buf_char(b, (char)(currency.p[i] | 0x20));
+	text_format_nano(nano, 9, text);
+	(void)buf_printf(b, " %s\n", text);
+}
+
+static void render_stat(const struct render *r, struct node n, struct buf *b)
+{
+	enum stat_kind kind = node_kind(n.row);
+	uint32_t slot = kind == STAT_UID ? stats_find_uid(r->stats, n.object) : n.object;
+	int64_t all[STAT_COUNTER_COUNT] = { 0 };
+
+	if (kind != STAT_UID || slot != 0)
+		stats_read(r->stats, kind, slot, all);
+	for (int c = 0; c < STAT_COUNTER_COUNT; c++) {
+		if (!counter_belongs(c, kind))
+			continue;
+		if (c == STAT_cost_nano)
+			put_cost(r, all[c], b);
+		else
+			(void)buf_printf(b, "%s %" PRId64 "\n", stats_counter_name(c), all[c]);
+	}
+	if (kind != STAT_GLOBAL)
+		return;
+	(void)buf_printf(b, "spool_records %" PRIu64 "\npolicy_revision %" PRIu64 "\n", r->info.spool.records,
+		r->policy ? r->policy->revision : 0);
+}
+
+static void render_pool(const struct render *r, struct node n, struct buf *b)
+{
+	int64_t all[STAT_COUNTER_COUNT];
+
+	stats_read(r->stats, STAT_PROVIDER, n.object, all);
+	(void)buf_printf(b,
+		"connections open=%" PRId64 " idle=%" PRId64 " tls_resumed=%" PRId64 " created=%" PRId64
+		" stale_replaced=%" PRId64 "\n",
+		all[STAT_conns_open], all[STAT_conns_idle], all[STAT_tls_resumed], all[STAT_conns_opened],
+		all[STAT_stale_replaced]);
+}
+
+/* --- times ---------------------------------------------------------------------------------------------------------------- */
+
+static void put_times(const struct render *r, enum stat_kind kind, uint32_t slot, enum stat_hist h, const char *key,
+	const char *suffix, struct buf *b)
+{
+	struct stat_quantiles q;
+
+	stats_quantiles(r->stats, kind, slot, h, &q);
+	(void)buf_printf(b,
+		"%s%s n=%" PRIu64 " p50=%" PRIu64 " p90=%" PRIu64 " p95=%" PRIu64 " p99=%" PRIu64, key, suffix, q.n,
+		q.p50, q.p90, q.p95, q.p99);
+	if (h == HIST_overhead)
+		(void)buf_printf(b, " p99.9=%" PRIu64, q.p999);
+	(void)buf_printf(b, " max=%" PRIu64 "\n", q.max);
+}
+
+static void render_latency(const struct render *r, struct node n, struct buf *b)
+{
+	struct node_view v = view_of(r);
+	struct node dir = { NODE_models, 0 }, model;
+	char name[NODE_NAME_MAX + 1];
+	uint64_t pos = 0;
+
+	(void)n;
+	while (node_next(&v, dir, &pos, &model, name)) {
+		put_times(r, STAT_MODEL, model.object, HIST_duration, name, "", b);
+		put_times(r, STAT_MODEL, model.object, HIST_ttft, name, ".ttft", b);
+	}
+	put_times(r, STAT_GLOBAL, 0, HIST_overhead, "gateway", "", b);
+}
+
+static void render_times(const struct render *r, struct node n, struct buf *b)
+{
+	enum stat_kind kind = node_kind(n.row);
+
+	put_times(r, kind, n.object, HIST_duration, "duration", "", b);
+	put_times(r, kind, n.object, HIST_ttft, "ttft", "", b);
+	put_times(r, kind, n.object, HIST_overhead, "overhead", "", b);
+}
+
+/* --- objects -------------------------------------------------------------------------------------------------------------- */
+
+static void render_targets(const struct render *r, struct node n, struct buf *b)
+{
+	struct node_view v = view_of(r);
+	int i = node_object_index(&v, STAT_MODEL, n.object);
+	char provider[NODE_NAME_MAX + 1], model[NODE_NAME_MAX + 1];
+	const struct policy_target *t;
+
+	if (i < 0)
+		return;
+	t = &r->policy->doc->models[i].target;
+	if (!node_encode_name(r->policy->doc->providers[t->provider].name, provider) ||
+		!node_encode_name(t->model, model))
+		return;
+	(void)buf_printf(b, "%s model=%s share=100%%\n", provider, model);
+}
+
+static void render_state(const struct render *r, struct node n, struct buf *b)
+{
+	(void)buf_str(b, r->watch->failing_since[n.object % STAT_MAX_OBJECTS] ? "failing\n" : "ok\n");
+}
+
+/* --- users ---------------------------------------------------------------------------------------------------------------- */
+
+#define USER_DB_MAX_BYTES ((size_t)1 << 20)
+
+/* The host's entry for the uid; its texts are in *memory, which the caller frees. False: there is none. */
+static bool find_user(uint32_t uid, struct passwd *ret, char **memory)
+{
+	struct passwd *found = NULL;
+
+	*memory = NULL;
+	for (size_t size = 4096; size <= USER_DB_MAX_BYTES; size *= 2) {
+		char *p = realloc(*memory, size);
+		int r;
+
+		if (!p)
+			break;
+		*memory = p;
+		r = getpwuid_r(uid, ret, p, size, &found);
+		if (r != ERANGE && r != EINTR)
+			break;
+	}
+	return found != NULL;
+}
+
+static void render_user(const struct render *r, struct node n, struct buf *b)
+{
+	struct passwd user;
+	char *memory;
+
+	(void)r;
+	if (find_user(n.object, &user, &memory))
+		(void)buf_printf(b, "%s\n", user.pw_name);
+	else
+		(void)buf_printf(b, "%" PRIu32 "\n", n.object);
+	free(memory);
+}
+
+/* As the policy would judge a process of that user without supplements of its own and outside any unit. */
+static void render_project(const struct render *r, struct node n, struct buf *b)
+{
+	gid_t groups[1024];
+	int n_groups = ARRAY_LEN(groups), i = -1;
+	struct policy_peer peer = { .uid = n.object, .gid = UINT32_MAX };
+	struct passwd user;
+	char *memory;
+
+	if (find_user(n.object, &user, &memory)) {
+		peer.gid = user.pw_gid;
+		if (getgrouplist(user.pw_name, user.pw_gid, groups, &n_groups) < 0)
+			n_groups = ARRAY_LEN(groups); /* more than fit: the first ones */
+		peer.groups = groups;
+		peer.n_groups = (unsigned)n_groups;
+	}
+	free(memory);
+	if (r->policy)
+		i = policy_identify(r->policy, &peer);
+	if (i < 0)
+		(void)buf_str(b, "-\n");
+	else
+		(void)buf_printf(b, SLICE_FMT "\n",
+			SLICE_ARG(r->policy->doc->projects[r->policy->doc->identities[i].project].name));
+}
+
+/* --- dispatch ------------------------------------------------------------------------------------------------------------- */
+
+#define render_none NULL
+static render_fn *const renderers[NODE_ROW_COUNT] = {
+#define STAT_NODE(id, path, mode, object, render, doc) render_##render,
+#include <aigw/tbl/stat_nodes.h>
+#undef STAT_NODE
+};
+#undef render_none
+
+int render_node(const struct render *r, struct node n, struct buf *b)
+{
+	if (!renderers[n.row])
+		return -EISDIR;
+	renderers[n.row](r, n, b);
+	return b->err;
+}

@@ -1,0 +1,399 @@
+/* The FUSE side: requests of the kernel -> nodes, snapshots, text. One thread does it all, so nothing here is locked. The
+ * kernel is told to remember nothing (time-outs 0, direct_io): numbers change, and what `self` is depends on who asks. */
+#define FUSE_USE_VERSION 35
+
+#include "statfs/statfs.h"
+
+#include "statfs/mount_point.h"
+#include "statfs/render.h"
+#include "statfs/snapshots.h"
+
+#include <aigw/clock.h>
+
+#include <fcntl.h>
+#include <fuse_lowlevel.h>
+#include <grp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define REQUESTS_PER_WAKE 64
+#define STATS_GROUP "aigw-stats"
+
+struct stat_mount {
+	struct statfs_config config; /* mountpoint is used while starting only */
+	struct fuse_session *session;
+	pthread_t thread;
+	int stop_fd; /* eventfd: the thread shall end */
+	struct node_owner owner;
+	struct watch watch;
+	struct snapshots snapshots;
+	struct fuse_buf request;
+	char reply[64 << 10]; /* one folder listing */
+};
+
+/* What a request works with; the policy is held until done. */
+struct look {
+	struct node_view view;
+	struct policy *policy;
+};
+
+static struct look look_begin(const struct stat_mount *m)
+{
+	struct policy *p = m->config.policy_get(m->config.owner);
+
+	return (struct look){ { m->config.stats, p }, p };
+}
+
+static void look_end(struct look *l)
+{
+	policy_unref(l->policy);
+}
+
+/* --- requests ----------------------------------------------------------------------------------------------------------- */
+
+static void on_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct stat_mount *m = fuse_req_userdata(req);
+	struct look l = look_begin(m);
+	struct fuse_entry_param entry = { .generation = 1 };
+	struct node n;
+	int r = node_of_ino(&l.view, parent, &n);
+
+	if (r == 0)
+		r = node_child(&l.view, n, slice_str(name), &n);
+	look_end(&l);
+	if (r < 0) {
+		(void)fuse_reply_err(req, -r);
+		return;
+	}
+	node_attr(n, &m->owner, clock_wall_us(), &entry.attr);
+	entry.ino = entry.attr.st_ino;
+	(void)fuse_reply_entry(req, &entry);
+}
+
+static void on_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct stat_mount *m = fuse_req_userdata(req);
+	struct look l = look_begin(m);
+	struct stat st;
+	struct node n;
+	int r = node_of_ino(&l.view, ino, &n);
+
+	(void)fi;
+	look_end(&l);
+	if (r < 0) {
+		(void)fuse_reply_err(req, -r);
+		return;
+	}
+	node_attr(n, &m->owner, clock_wall_us(), &st);
+	(void)fuse_reply_attr(req, &st, 0);
+}
+
+static void on_readlink(fuse_req_t req, fuse_ino_t ino)
+{
+	char target[32];
+
+	if (ino != node_ino((struct node){ NODE_self, 0 })) {
+		(void)fuse_reply_err(req, EINVAL);
+		return;
+	}
+	(void)snprintf(target, sizeof(target), "by-uid/%" PRIu32, (uint32_t)fuse_req_ctx(req)->uid);
+	(void)fuse_reply_readlink(req, target);
+}
+
+/* Renders the file for this open. *ret: the handle. */
+static int open_node(struct stat_mount *m, fuse_ino_t ino, uint32_t uid, uint64_t *ret)
+{
+	struct look l = look_begin(m);
+	struct render render = { .stats = m->config.stats, .inflight = m->config.inflight, .policy = l.policy,
+		.watch = &m->watch, .mono_us = clock_mono_us(), .wall_us = clock_wall_us() };
+	size_t room = snapshots_room(&m->snapshots, uid);
+	struct node n;
+	struct buf b;
+	int r = node_of_ino(&l.view, ino, &n);
+
+	buf_init(&b, room);
+	if (r == 0 && room == 0)
+		r = -ENFILE;
+	if (r == 0) {
+		m->config.info_get(&render.info, m->config.owner);
+		watch_judge(&m->watch, &render.info, l.policy != NULL, render.wall_us);
+		r = render_node(&render, n, &b);
+	}
+	look_end(&l);
+	if (r == 0)
+		*ret = snapshots_take(&m->snapshots, uid, &b);
+	buf_fini(&b);
+	return r == -ENOBUFS ? -ENFILE : r;
+}
+
+static void on_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct stat_mount *m = fuse_req_userdata(req);
+	uint64_t handle = 0;
+	int r = (fi->flags & O_ACCMODE) == O_RDONLY ? open_node(m, ino, fuse_req_ctx(req)->uid, &handle) : -EROFS;
+
+	if (r < 0) {
+		(void)fuse_reply_err(req, -r);
+		return;
+	}
+	fi->fh = handle;
+	fi->direct_io = 1;
+	if (fuse_reply_open(req, fi) < 0) /* the caller was killed meanwhile: there will be no release */
+		snapshots_give(&m->snapshots, handle);
+}
+
+static void on_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t at, struct fuse_file_info *fi)
+{
+	struct stat_mount *m = fuse_req_userdata(req);
+	struct slice s = at < 0 ? SLICE_EMPTY : snapshots_read(&m->snapshots, fi->fh, (uint64_t)at, size);
+
+	(void)ino;
+	(void)fuse_reply_buf(req, s.p, s.n);
+}
+
+static void on_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct stat_mount *m = fuse_req_userdata(req);
+
+	(void)ino;
+	snapshots_give(&m->snapshots, fi->fh);
+	(void)fuse_reply_err(req, 0);
+}
+
+/* Adds an entry to m->reply; false: it is full. */
+static bool add_entry(struct stat_mount *m, fuse_req_t req, size_t size, size_t *n, const char *name, struct node node,
+	uint64_t next)
+{
+	struct stat st = { .st_ino = node_ino(node), .st_mode = node_mode(node.row) };
+	size_t more = fuse_add_direntry(req, m->reply + *n, size - *n, name, &st, (off_t)next);
+
+	if (more > size - *n)
+		return false;
+	*n += more;
+	return true;
+}
+
+/* Nothing is kept between calls: an offset is 0 ".", 1 "..", then 2 + the position in the tree. */
+static void on_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t at, struct fuse_file_info *fi)
+{
+	struct stat_mount *m = fuse_req_userdata(req);
+	struct look l = look_begin(m);
+	uint64_t pos = at >= 2 ? (uint64_t)at - 2 : 0;
+	char name[NODE_NAME_MAX + 1];
+	struct node dir, child;
+	size_t n = 0;
+	int r = node_of_ino(&l.view, ino, &dir);
+	bool room = r == 0;
+
+	(void)fi;
+	size = MIN(size, sizeof(m->reply));
+	if (room && at <= 0)
+		room = add_entry(m, req, size, &n, ".", dir, 1);
+	if (room && at <= 1)
+		room = add_entry(m, req, size, &n, "..", node_parent(dir), 2);
+	while (room && node_next(&l.view, dir, &pos, &child, name))
+		room = add_entry(m, req, size, &n, name, child, pos + 2);
+	look_end(&l);
+	if (r < 0)
+		(void)fuse_reply_err(req, -r);
+	else
+		(void)fuse_reply_buf(req, m->reply, n);
+}
+
+static const struct fuse_lowlevel_ops operations = {
+	.lookup = on_lookup,
+	.getattr = on_getattr,
+	.readlink = on_readlink,
+	.open = on_open,
+	.read = on_read,
+	.release = on_release,
+	.readdir = on_readdir,
+};
+
+/* --- the thread --------------------------------------------------------------------------------------------------------- */
+
+/* All requests that are waiting, up to a number: the sampling must not starve. */
+static void serve_requests(struct stat_mount *m)
+{
+	for (int i = 0; i < REQUESTS_PER_WAKE && !fuse_session_exited(m->session); i++) {
+		int n = fuse_session_receive_buf(m->session, &m->request);
+
+		if (n == -EINTR)
+			continue;
+		if (n == -EAGAIN || n == -ENOMEM)
+			return;
+		if (n <= 0) { /* unmounted by somebody else */
+			fuse_session_exit(m->session);
+			return;
+		}
+		fuse_session_process_buf(m->session, &m->request);
+	}
+}
+
+static void *serve(void *arg)
+{
+	struct stat_mount *m = arg;
+	struct pollfd p[2] = {
+		{ .fd = fuse_session_fd(m->session), .events = POLLIN },
+		{ .fd = m->stop_fd, .events = POLLIN },
+	};
+
+	while (!fuse_session_exited(m->session)) {
+		if (poll(p, 2, (int)(WATCH_EVERY_US / USEC_PER_MS)) < 0 && errno != EINTR)
+			break;
+		if (p[1].revents)
+			break;
+		watch_tick(&m->watch, clock_mono_us(), clock_wall_us());
+		serve_requests(m);
+	}
+	return NULL;
+}
+
+/* Signals are the control loop's business. */
+static int start_thread(struct stat_mount *m)
+{
+	sigset_t all, before;
+	int r;
+
+	(void)sigfillset(&all);
+	r = pthread_sigmask(SIG_SETMASK, &all, &before);
+	if (r)
+		return -r;
+	r = pthread_create(&m->thread, NULL, serve, m);
+	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (r)
+		return -r;
+	(void)pthread_setname_np(m->thread, "aigw-statfs");
+	return 0;
+}
+
+/* --- start and stop ----------------------------------------------------------------------------------------------------- */
+
+static _Thread_local char fuse_said[256]; /* the library's last complaint, for the sentence */
+
+static void on_fuse_log(enum fuse_log_level level, const char *fmt, va_list ap) PRINTF_LIKE(2, 0);
+
+static void on_fuse_log(enum fuse_log_level level, const char *fmt, va_list ap)
+{
+	size_t n;
+
+	if (level > FUSE_LOG_WARNING)
+		return;
+	(void)vsnprintf(fuse_said, sizeof(fuse_said), fmt, ap);
+	n = strlen(fuse_said);
+	if (n && fuse_said[n - 1] == '\n')
+		fuse_said[n - 1] = '\0';
+}
+
+static struct node_owner find_owner(void)
+{
+	struct node_owner o = { .uid = geteuid(), .gid = getegid(), .stats_gid = getegid() };
+	char memory[4096];
+	struct group entry, *found = NULL;
+
+	if (getgrnam_r(STATS_GROUP, &entry, memory, sizeof(memory), &found) == 0 && found)
+		o.stats_gid = found->gr_gid;
+	return o;
+}
+
+static int mount_session(struct stat_mount *m, const char *path, struct errbuf *e)
+{
+	/* Only root may let others in; the kernel checks the modes then. */
+	char program[] = "aigw-agentd", option[] = "-o";
+	char own[] = "ro,nosuid,nodev,noexec,fsname=" MOUNT_FS_NAME ",subtype=" MOUNT_FS_NAME;
+	char all[] = "ro,nosuid,nodev,noexec,allow_other,default_permissions,fsname=" MOUNT_FS_NAME
+		     ",subtype=" MOUNT_FS_NAME;
+	char *argv[] = { program, option, geteuid() == 0 ? all : own, NULL };
+	struct fuse_args args = FUSE_ARGS_INIT(3, argv);
+	int fd, flags, r = 0;
+
+	fuse_set_log_func(on_fuse_log);
+	fuse_said[0] = '\0';
+	m->session = fuse_session_new(&args, &operations, sizeof(operations), m);
+	fuse_opt_free_args(&args);
+	if (!m->session)
+		return err_set(e, -ENOMEM, "no stats mount: %s", fuse_said[0] ? fuse_said : "no memory");
+	if (fuse_session_mount(m->session, path) < 0) {
+		r = err_set(e, -EIO, "no stats mount at %s: %s", path,
+			fuse_said[0] ? fuse_said : "the helper fusermount3 could not mount it");
+		fuse_session_destroy(m->session);
+		return r;
+	}
+	fd = fuse_session_fd(m->session);
+	flags = fcntl(fd, F_GETFL);
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) {
+		r = err_set(e, -errno, "no stats mount at %s: %s", path, strerror(errno));
+		fuse_session_unmount(m->session);
+		fuse_session_destroy(m->session);
+	}
+	return r;
+}
+
+static int mount_and_serve(struct stat_mount *m, const char *path, struct errbuf *e)
+{
+	int r;
+
+	if (access("/dev/fuse", R_OK | W_OK) < 0)
+		return err_set(e, -errno, "no stats mount: /dev/fuse: %s", strerror(errno));
+	r = mount_point_prepare(path, e);
+	if (r < 0)
+		return r;
+	m->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (m->stop_fd < 0)
+		return err_set(e, -errno, "no stats mount: %s", strerror(errno));
+	r = mount_session(m, path, e);
+	if (r == 0) {
+		r = start_thread(m);
+		if (r < 0) {
+			(void)err_set(e, r, "no stats mount: no thread for it: %s", strerror(-r));
+			fuse_session_unmount(m->session);
+			fuse_session_destroy(m->session);
+		}
+	}
+	if (r < 0)
+		(void)close(m->stop_fd);
+	return r;
+}
+
+int statfs_start(const struct statfs_config *c, struct stat_mount **ret, struct errbuf *e)
+{
+	struct stat_mount *m = calloc(1, sizeof(*m));
+	int r;
+
+	if (!m)
+		return err_set(e, -ENOMEM, "no stats mount: no memory");
+	m->config = *c;
+	m->config.mountpoint = NULL;
+	m->owner = find_owner();
+	watch_init(&m->watch, c->stats, clock_mono_us(), clock_wall_us());
+	r = mount_and_serve(m, c->mountpoint, e);
+	if (r < 0) {
+		free(m);
+		return r;
+	}
+	*ret = m;
+	return 0;
+}
+
+void statfs_stop(struct stat_mount *m)
+{
+	uint64_t one = 1;
+	ssize_t n;
+
+	if (!m)
+		return;
+	n = write(m->stop_fd, &one, sizeof(one));
+	ASSERT(n == (ssize_t)sizeof(one)); /* an empty eventfd always takes them */
+	(void)pthread_join(m->thread, NULL);
+	fuse_session_unmount(m->session);
+	fuse_session_destroy(m->session);
+	(void)close(m->stop_fd);
+	watch_fini(&m->watch);
+	snapshots_fini(&m->snapshots);
+	free(m->request.mem);
+	free(m);
+}

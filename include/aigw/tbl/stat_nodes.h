@@ -1,0 +1,37 @@
+/* The stats mount: one row per kind of file. No include guard: define STAT_NODE before including.
+ * STAT_NODE(id, path, mode, object, render, doc)
+ *   path    below the mount; NAME and UID stand for the objects of the folder above
+ *   mode    type and permissions; what others may not read belongs to the group aigw-stats, below by-uid/UID to that user
+ *   object  what NAME or UID is: GLOBAL (none), MODEL, PROVIDER, PROJECT, UID
+ *   render  the function that writes the file (render_*); none for folders and links
+ * A folder stands before what is in it. New rows go where a reader of README expects them. */
+STAT_NODE(root,             "",                       0040555, GLOBAL,   none,     "")
+STAT_NODE(README,           "README",                 0100444, GLOBAL,   readme,   "This text.")
+STAT_NODE(version,          "version",                0100444, GLOBAL,   version,  "Program, version, and the abi that these files keep to.")
+STAT_NODE(uptime_s,         "uptime_s",               0100444, GLOBAL,   uptime,   "Seconds since the agent was started.")
+STAT_NODE(health,           "health",                 0100444, GLOBAL,   health,   "ok, or one line per fault: degraded WHAT reason=WORD since=UNIX-TIME.")
+STAT_NODE(summary,          "summary",                0100444, GLOBAL,   summary,  "A table for people: watch -n1 cat summary. Rates are of the last 10 to 20 seconds.")
+STAT_NODE(stat,             "stat",                   0100444, GLOBAL,   stat,     "Totals since the start, KEY VALUE; the unit is in the key.")
+STAT_NODE(latency,          "latency",                0100444, GLOBAL,   latency,  "Microseconds: a line per model, one for its time to first token, one for the gateway's own part.")
+STAT_NODE(inflight,         "inflight",               0100440, GLOBAL,   inflight, "Table of the calls now running.")
+STAT_NODE(models,           "models",                 0040555, GLOBAL,   none,     "")
+STAT_NODE(model,            "models/NAME",            0040555, MODEL,    none,     "")
+STAT_NODE(model_stat,       "models/NAME/stat",       0100444, MODEL,    stat,     "Totals of one model.")
+STAT_NODE(model_latency,    "models/NAME/latency",    0100444, MODEL,    times,    "Times of one model in microseconds.")
+STAT_NODE(model_targets,    "models/NAME/targets",    0100444, MODEL,    targets,  "Where its calls go: PROVIDER model=NAME share=PERCENT.")
+STAT_NODE(providers,        "providers",              0040555, GLOBAL,   none,     "")
+STAT_NODE(provider,         "providers/NAME",         0040555, PROVIDER, none,     "")
+STAT_NODE(provider_state,   "providers/NAME/state",   0100444, PROVIDER, state,    "ok, or failing: calls failed lately and none succeeded.")
+STAT_NODE(provider_stat,    "providers/NAME/stat",    0100444, PROVIDER, stat,     "Totals of one provider.")
+STAT_NODE(provider_latency, "providers/NAME/latency", 0100444, PROVIDER, times,    "Times of one provider in microseconds.")
+STAT_NODE(provider_pool,    "providers/NAME/pool",    0100444, PROVIDER, pool,     "Its connections.")
+STAT_NODE(projects,         "projects",               0040550, GLOBAL,   none,     "")
+STAT_NODE(project,          "projects/NAME",          0040550, PROJECT,  none,     "")
+STAT_NODE(project_stat,     "projects/NAME/stat",     0100440, PROJECT,  stat,     "Totals of one project.")
+STAT_NODE(project_latency,  "projects/NAME/latency",  0100440, PROJECT,  times,    "Times of one project in microseconds.")
+STAT_NODE(self,             "self",                   0120777, GLOBAL,   none,     "Link to by-uid/UID of whoever looks.")
+STAT_NODE(by_uid,           "by-uid",                 0040551, GLOBAL,   none,     "")
+STAT_NODE(uid,              "by-uid/UID",             0040550, UID,      none,     "")
+STAT_NODE(uid_user,         "by-uid/UID/user",        0100440, UID,      user,     "The user's name on this host, or the number.")
+STAT_NODE(uid_project,      "by-uid/UID/project",     0100440, UID,      project,  "Project that pays for this user's calls on the unix socket without a key, known by user or group; - if none.")
+STAT_NODE(uid_stat,         "by-uid/UID/stat",        0100440, UID,      stat,     "Totals of this user's calls on the unix socket.")
