@@ -39,7 +39,7 @@ static void policy_read_target(
 	struct slice provider_name, model_name;
 
 	if (!given)
-		policy_error(r, up, NULL,
+		policy_missing(r, up,
 			"'targets' is missing here; add targets: [{provider: NAME, model: NAME}]");
 	else if (n > 1)
 		policy_error(r, up, at.node->next,
@@ -263,8 +263,7 @@ static void policy_read_identity(
 		found = node ? node : found;
 	}
 	if (!found)
-		policy_error(
-			r, at, NULL, "an identity needs one of uid, user, group, unit; add it");
+		policy_missing(r, at, "an identity needs one of uid, user, group, unit; add it");
 	else
 		policy_read_caller(r, at, kind, id);
 	node = policy_text(r, at, "project", POLICY_REQUIRED, &project);

@@ -1,20 +1,6 @@
 /* What is allowed and yet probably not meant. Runs only on a policy without errors. */
 #include "policy_read.h"
 
-static bool policy_has_price(const struct policy_doc *d, const struct policy_target *t)
-{
-	struct slice provider = d->providers[t->provider].name;
-
-	for (uint32_t i = 0; i < d->n_prices; i++) {
-		const struct policy_price *p = &d->prices[i];
-
-		if (slice_eq(p->provider, provider) &&
-			(slice_eq(p->model, t->model) || slice_eq(p->model, SLICE("*"))))
-			return true;
-	}
-	return false;
-}
-
 static void policy_warn_models(struct policy_reader *r)
 {
 	const struct policy_doc *d = r->doc;
@@ -26,7 +12,8 @@ static void policy_warn_models(struct policy_reader *r)
 		struct policy_at at = { NULL, r->models.items[i], "models", i };
 		const struct policy_target *t = &d->models[i].target;
 
-		if (!policy_has_price(d, t))
+		/* At the end of time each row is in force. */
+		if (!policy_doc_price(d, t->provider, t->model, INT64_MAX))
 			policy_warn(r, &at, NULL,
 				"model '" PLACE_FMT
 				"' has no price: its calls are recorded UNPRICED; "

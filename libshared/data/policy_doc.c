@@ -106,9 +106,9 @@ static void policy_read_all(struct policy_reader *r, const struct tree *const *r
 	policy_list_features(r);
 	if (r->errors || r->no_memory)
 		return;
-	policy_warnings(r);
 	if (d->n_prices)
 		qsort(d->prices, d->n_prices, sizeof(*d->prices), policy_price_order);
+	policy_warnings(r);
 	policy_pack(r);
 }
 

@@ -19,8 +19,8 @@ static void policy_check_version(struct policy_reader *r, const struct policy_at
 	const struct tree *node;
 
 	if (!tree_get(at->node, SLICE("apiVersion"))) {
-		policy_error(r, at, NULL,
-			"'apiVersion' is missing; begin the file with apiVersion: aigw/v1");
+		policy_missing(
+			r, at, "'apiVersion' is missing; begin the file with apiVersion: aigw/v1");
 		return;
 	}
 	node = policy_text(r, at, "apiVersion", POLICY_REQUIRED, &s);

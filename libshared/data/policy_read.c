@@ -77,7 +77,7 @@ static void policy_read_url(
 	if (node)
 		node = policy_text(r, at, "base_url", POLICY_REQUIRED, &s);
 	else if (p->type != PROVIDER_openai)
-		policy_error(r, at, NULL,
+		policy_missing(r, at,
 			"'base_url' is missing here; add it, such as http://127.0.0.1:8000/v1");
 	p->base_url = policy_copy(r, s);
 	if (p->base_url.p && url_parse(p->base_url, &p->url, &e) < 0)
@@ -206,7 +206,7 @@ static void policy_read_amounts(
 		any |= main_one && tree_get(at->node, slice_str(names[i]));
 	}
 	if (!any)
-		policy_error(r, at, NULL,
+		policy_missing(r, at,
 			"this price says nothing: add at least one of input, output, per_request");
 }
 

@@ -62,6 +62,7 @@ struct policy_reader {
 	unsigned n_names;
 	unsigned findings, errors;
 	bool no_memory;
+	const struct tree *misspelt; /* the last map in which an unknown key stood */
 	bool uses_ca_file, uses_stream_usage;
 	const struct tree *root; /* the merged document */
 	struct policy_section providers, prices, models, customers, identities;
@@ -80,7 +81,11 @@ void policy_out_of_memory(struct policy_reader *r);
  * memory. */
 const char *policy_place(
 	struct policy_reader *r, const struct policy_at *at, const struct tree *node);
-/* A map with only known keys? Unknown ones are reported. */
+/* What lacks from the map; not if an unknown key was reported in it, which most likely was meant.
+ */
+void policy_missing(struct policy_reader *r, const struct policy_at *at, const char *fmt, ...)
+	PRINTF_LIKE(3, 4);
+/* Is it a map? Unknown keys in it are reported. */
 bool policy_check_map(
 	struct policy_reader *r, const struct policy_at *at, enum policy_object object);
 /* "an `a`, a `b`": how a message calls it */

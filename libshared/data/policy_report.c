@@ -123,6 +123,18 @@ void policy_error(struct policy_reader *r, const struct policy_at *at, const str
 	va_end(ap);
 }
 
+void policy_missing(struct policy_reader *r, const struct policy_at *at, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (r->misspelt == at->node)
+		return;
+	r->errors++;
+	va_start(ap, fmt);
+	policy_put_finding(r, at, NULL, false, ": ", fmt, ap);
+	va_end(ap);
+}
+
 void policy_key_error(struct policy_reader *r, const struct policy_at *at, const struct tree *node,
 	const char *fmt, ...)
 {
@@ -164,6 +176,7 @@ static void policy_unknown_key(struct policy_reader *r, const struct policy_at *
 		if (policy_fields[i].object == object && !policy_fields[i].later)
 			known[n++] = policy_fields[i].key;
 	}
+	r->misspelt = at->node;
 	near = text_near(node->key, known, n);
 	if (near.n) {
 		policy_key_error(r, at, node,

@@ -33,7 +33,7 @@ const struct tree *policy_text(struct policy_reader *r, const struct policy_at *
 
 	if (!node) {
 		if (need == POLICY_REQUIRED)
-			policy_error(r, at, NULL, "'%s' is missing here; add it", key);
+			policy_missing(r, at, "'%s' is missing here; add it", key);
 		return NULL;
 	}
 	if (node->kind == TREE_NULL || (node->kind == TREE_SCALAR && node->text.n == 0)) {
