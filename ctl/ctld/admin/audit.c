@@ -1,0 +1,19 @@
+#include "admin/audit.h"
+
+#include <aigw/clock.h>
+#include <aigw/log.h>
+
+int audit_add(struct store_txn *t, const char *by, const char *action, struct slice object, const char *detail, ...)
+{
+	struct store_audit line = { clock_wall_us(), slice_str(by), slice_str(action), object, SLICE_EMPTY };
+	char text[512];
+	va_list ap;
+
+	va_start(ap, detail);
+	(void)vsnprintf(text, sizeof(text), detail, ap);
+	va_end(ap);
+	line.detail = slice_str(text);
+	log_event(LOG_INFO, "admin", action, "by=%s object=%s detail=%s", log_quote(line.by), log_quote(object),
+		log_quote(line.detail));
+	return store_audit_put(t, &line);
+}
