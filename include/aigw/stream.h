@@ -67,7 +67,8 @@ void stream_reset(struct stream *s);      /* close with RST where the transport 
 struct stream_tls;
 size_t stream_tls_size(void);
 struct stream *stream_tls_new(struct loop *l, struct tls_client *t, const char *server_name, bool name_is_ip,
-	const struct stream_events *ev);  /* heap; freed by stream_tls_free in `closed` */
+	const struct stream_events *ev, void *owner);  /* heap; freed by stream_tls_free in `closed` */
+void *stream_tls_owner(const struct stream *s);
 int stream_tls_connect(struct stream *s, const struct sockaddr *addr);
 void stream_tls_free(struct stream *s);
 bool stream_tls_resumed(const struct stream *s);

@@ -1,0 +1,17 @@
+/* The agent: its control loop on the main thread owns the workers, the stores, the uplink, the mount and the rules in force. It decides what is
+ * published and when; it never waits for a disk while serving (that is the committer's). */
+#ifndef AGENTD_AGENT_H
+#define AGENTD_AGENT_H
+
+#include "config.h"
+
+#include <aigw/errbuf.h>
+
+struct agent;
+
+/* Opens stores, recovers, starts all threads; listeners open last. On failure the sentence says what to do. */
+int agent_new(const char *config_path, bool may_miss, struct agent **ret, struct errbuf *e);
+int agent_run(struct agent *a);   /* until SIGTERM or SIGINT has drained it; exit status */
+void agent_free(struct agent *a);
+
+#endif

@@ -1,0 +1,294 @@
+#include "builder.h"
+
+#include <aigw/clock.h>
+#include <aigw/log.h>
+
+enum task_kind { TASK_POLICY, TASK_KEYS, TASK_SECRET, TASK_RELOAD };
+
+/* A job there and a mail back. */
+struct task {
+	struct committer_job job;
+	struct mail mail;
+	struct builder *b;
+	enum task_kind kind;
+	uint64_t number;          /* revision, sequence or version */
+	bool snapshot;
+	uint8_t realm[16];
+	struct buf bytes;         /* policy, secret, or records one after the other */
+	struct slice *records;
+	uint32_t n_records;
+	char name[4096];          /* secret, or secrets_dir */
+	struct rules *rules;
+	int err;
+	struct errbuf why;
+};
+
+static void task_free(struct task *t)
+{
+	if (t->kind == TASK_SECRET && t->bytes.p)
+		secret_wipe(t->bytes.p, t->bytes.n);
+	buf_fini(&t->bytes);
+	free(t->records);
+	rules_unref(t->rules);
+	free(t);
+}
+
+/* --- the stats slots of a policy's objects ---------------------------------------------------------------------- */
+
+static void fill_slots(struct stats *s, struct policy *p)
+{
+	for (uint32_t i = 0; i < p->doc->n_models; i++)
+		p->model_stat[i] = stats_slot(s, STAT_MODEL, p->doc->models[i].name);
+	for (uint32_t i = 0; i < p->doc->n_providers; i++)
+		p->provider_stat[i] = stats_slot(s, STAT_PROVIDER, p->doc->providers[i].name);
+	for (uint32_t i = 0; i < p->doc->n_projects; i++)
+		p->project_stat[i] = stats_slot(s, STAT_PROJECT, p->doc->projects[i].name);
+}
+
+static void warn_unknown(const struct policy *p)
+{
+	uint32_t some[16];
+	unsigned n = policy_unknown_identities(p, some, ARRAY_LEN(some));
+
+	for (unsigned i = 0; i < MIN(n, (unsigned)ARRAY_LEN(some)); i++)
+		log_event(LOG_WARNING, "policy", "policy.unknown_identity", "name=%s",
+			log_quote(p->doc->identities[some[i]].value));
+}
+
+/* --- committer thread -------------------------------------------------------------------------------------------- */
+
+static int build(struct builder *b, struct policy *policy, struct rules **ret, struct errbuf *e)
+{
+	return policy ? rules_build(policy, b->secrets, &b->trust, ret, e) : 0;
+}
+
+static void run_policy(struct task *t)
+{
+	struct builder *b = t->b;
+	usec now = clock_wall_us();
+	struct policy_doc *doc = NULL;
+	struct policy *policy = NULL;
+	struct errbuf cache;
+
+	t->err = policy_doc_unpack(buf_view(&t->bytes), &doc, &t->why);
+	if (!t->err)
+		t->err = policy_build(doc, t->number, now, &policy, &t->why);
+	if (!t->err) {
+		fill_slots(b->stats, policy);
+		t->err = build(b, policy, &t->rules, &t->why);
+	}
+	if (t->err) {
+		policy_unref(policy);
+		return;
+	}
+	warn_unknown(policy);
+	policy_unref(b->policy);
+	b->policy = policy;
+	if (policy_cache_write(b->state_dir, t->number, now, buf_view(&t->bytes), &cache))
+		log_event(LOG_ERROR, "policy", "policy.cache_failed", "why=%s", log_quote(slice_str(cache.text)));
+}
+
+static int load_secrets(struct builder *b, struct errbuf *e)
+{
+	struct secret_set *fresh;
+	struct buf report;
+	int err;
+
+	buf_init(&report, 65536);
+	err = secret_set_load(b->credentials_dir, b->secrets_dir[0] ? b->secrets_dir : NULL, b->state_dir, &fresh, &report);
+	if (report.n)
+		log_event(LOG_WARNING, "secrets", "secrets.unreadable", "why=%s", log_quote(buf_view(&report)));
+	buf_fini(&report);
+	if (err)
+		return err_set(e, err, "the credentials could not be read: %s", strerror(-err));
+	secret_set_unref(b->secrets);
+	b->secrets = fresh;
+	return 0;
+}
+
+static void run_secret(struct task *t)
+{
+	struct builder *b = t->b;
+
+	t->err = secret_cache_put(b->state_dir, slice_str(t->name), t->number, buf_view(&t->bytes), &t->why);
+	if (!t->err)
+		t->err = load_secrets(b, &t->why);
+	if (!t->err)
+		t->err = build(b, b->policy, &t->rules, &t->why);
+}
+
+static void run_reload(struct task *t)
+{
+	struct builder *b = t->b;
+
+	memcpy(b->secrets_dir, t->name, sizeof(b->secrets_dir));
+	t->err = load_secrets(b, &t->why);
+	if (!t->err)
+		t->err = build(b, b->policy, &t->rules, &t->why);
+}
+
+static void run_keys(struct task *t)
+{
+	if (t->snapshot)
+		t->err = keyset_replace(t->b->keyset, t->realm, t->number, t->records, t->n_records, &t->why);
+	else
+		t->err = keyset_change(t->b->keyset, t->number, t->records, t->n_records, &t->why);
+}
+
+static void on_done(struct mail *m, void *owner)
+{
+	struct task *t = container_of(m, struct task, mail);
+	struct builder *b = t->b;
+	struct rules *rules = t->rules;
+
+	(void)owner;
+	t->rules = NULL;
+	if (t->kind == TASK_KEYS) {
+		b->keys_stored(t->number, t->err, t->why.text, b->owner);
+	} else if (t->kind == TASK_SECRET) {
+		if (rules)
+			b->built(rules, 0, NULL, b->owner);
+		b->secret_stored(slice_str(t->name), t->number, t->err, t->why.text, b->owner);
+	} else if (rules || t->err) {
+		b->built(rules, t->kind == TASK_POLICY ? t->number : 0, t->why.text, b->owner);
+	}
+	task_free(t);
+}
+
+static void on_job(struct committer_job *j, struct spool *s)
+{
+	struct task *t = container_of(j, struct task, job);
+
+	(void)s;
+	switch (t->kind) {
+	case TASK_POLICY: run_policy(t); break;
+	case TASK_KEYS: run_keys(t); break;
+	case TASK_SECRET: run_secret(t); break;
+	case TASK_RELOAD: run_reload(t); break;
+	}
+	t->mail.handle = on_done;
+	mailbox_post(t->b->mailbox, &t->mail);
+}
+
+/* --- control loop ------------------------------------------------------------------------------------------------ */
+
+static struct task *task_new(struct builder *b, enum task_kind kind, uint64_t number)
+{
+	struct task *t = calloc(1, sizeof(*t));
+
+	if (!t) {
+		log_event(LOG_ERROR, "agent", "agent.out_of_memory", "task=%d", (int)kind);
+		return NULL;
+	}
+	t->job.run = on_job;
+	t->b = b;
+	t->kind = kind;
+	t->number = number;
+	buf_init(&t->bytes, SIZE_MAX / 2);
+	return t;
+}
+
+void builder_policy(struct builder *b, uint64_t revision, struct slice packed)
+{
+	struct task *t = task_new(b, TASK_POLICY, revision);
+
+	if (t && buf_slice(&t->bytes, packed) == 0)
+		committer_do(b->committer, &t->job);
+	else if (t)
+		task_free(t);
+}
+
+void builder_secret(struct builder *b, struct slice name, uint64_t version, struct slice bytes)
+{
+	struct task *t = task_new(b, TASK_SECRET, version);
+
+	if (t && name.n < sizeof(t->name) && buf_slice(&t->bytes, bytes) == 0) {
+		memcpy(t->name, name.p, name.n);
+		committer_do(b->committer, &t->job);
+	} else if (t) {
+		task_free(t);
+	}
+}
+
+void builder_reload(struct builder *b, const char *secrets_dir)
+{
+	struct task *t = task_new(b, TASK_RELOAD, 0);
+
+	if (!t)
+		return;
+	(void)snprintf(t->name, sizeof(t->name), "%s", secrets_dir);
+	committer_do(b->committer, &t->job);
+}
+
+void builder_keys(struct builder *b, bool snapshot, struct slice realm, uint64_t seq, const struct slice *records, uint32_t n)
+{
+	struct task *t = task_new(b, TASK_KEYS, seq);
+	size_t total = 0, at = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		total += records[i].n;
+	if (t)
+		t->records = calloc(MAX(n, 1u), sizeof(*t->records));
+	if (!t || !t->records || buf_reserve(&t->bytes, total + 1)) {
+		if (t)
+			task_free(t);
+		return;
+	}
+	for (uint32_t i = 0; i < n; i++) {
+		(void)buf_slice(&t->bytes, records[i]);
+		t->records[i] = slice_of(t->bytes.p + at, records[i].n);
+		at += records[i].n;
+	}
+	t->n_records = n;
+	t->snapshot = snapshot;
+	if (realm.n == sizeof(t->realm))
+		memcpy(t->realm, realm.p, sizeof(t->realm));
+	committer_do(b->committer, &t->job);
+}
+
+/* --- start ------------------------------------------------------------------------------------------------------- */
+
+static int policy_from_cache(struct builder *b, struct errbuf *e)
+{
+	struct policy_doc *doc = NULL;
+	uint64_t revision;
+	struct buf packed;
+	usec applied;
+	int err;
+
+	buf_init(&packed, (size_t)64 << 20);
+	err = policy_cache_read(b->state_dir, &revision, &applied, &packed, e);
+	if (!err)
+		err = policy_doc_unpack(buf_view(&packed), &doc, e);
+	buf_fini(&packed);
+	if (!err)
+		err = policy_build(doc, revision, applied, &b->policy, e);
+	if (!err)
+		fill_slots(b->stats, b->policy);
+	return err;
+}
+
+int builder_start(struct builder *b, struct rules **ret_rules, struct errbuf *e)
+{
+	struct errbuf why;
+	int err = load_secrets(b, e);
+
+	*ret_rules = NULL;
+	if (err)
+		return err;
+	err = policy_from_cache(b, &why);
+	if (err == -ENOENT)
+		return 0;
+	if (!err)
+		err = build(b, b->policy, ret_rules, &why);
+	if (err) /* a damaged cache is no reason not to start: the controller has the policy */
+		log_event(LOG_ERROR, "policy", "policy.cache_unusable", "why=%s", log_quote(slice_str(why.text)));
+	return 0;
+}
+
+void builder_fini(struct builder *b)
+{
+	policy_unref(b->policy);
+	secret_set_unref(b->secrets);
+	tls_trust_unref(b->trust);
+}

@@ -1,0 +1,312 @@
+#include "dialect/openai.h"
+
+#include <aigw/json_scan.h>
+
+enum { SEEN_MODEL = 1, SEEN_STREAM = 2, SEEN_OPTIONS = 4 };
+
+struct scan {
+	struct openai_facts *f;
+	struct slice body;
+	const char *duplicate;
+};
+
+static bool once(struct scan *s, uint8_t bit, const char *name)
+{
+	if (s->f->seen & bit) {
+		s->duplicate = name;
+		return false;
+	}
+	s->f->seen |= bit;
+	return true;
+}
+
+static int on_option(void *arg, const struct jscan_member *m)
+{
+	struct openai_facts *f = arg;
+
+	if (jscan_key_is(m, SLICE("include_usage"))) {
+		f->include_usage = m->value;
+		f->asks_usage = m->kind == JSCAN_TRUE;
+	}
+	return 0;
+}
+
+static int on_member(void *arg, const struct jscan_member *m)
+{
+	struct scan *s = arg;
+	struct openai_facts *f = s->f;
+	int64_t v;
+
+	/* A key without escapes is told apart by its length first. */
+	if (!m->key_escaped && m->key.n != 5 && m->key.n != 6 && m->key.n != 14 && m->key.n != 4 && m->key.n != 10 &&
+		m->key.n != 21 && m->key.n != 17 && m->key.n != 1)
+		return 0;
+	if (jscan_key_is(m, SLICE("model"))) {
+		if (!once(s, SEEN_MODEL, "model"))
+			return 1;
+		if (m->kind == JSCAN_STRING)
+			f->model_raw = m->value;
+		f->model_escaped = m->value_escaped;
+	} else if (jscan_key_is(m, SLICE("stream"))) {
+		if (!once(s, SEEN_STREAM, "stream"))
+			return 1;
+		f->stream = m->kind == JSCAN_TRUE;
+	} else if (jscan_key_is(m, SLICE("stream_options"))) {
+		if (!once(s, SEEN_OPTIONS, "stream_options"))
+			return 1;
+		f->stream_options = m->value;
+		f->stream_options_null = m->kind == JSCAN_NULL;
+		if (m->kind == JSCAN_OBJECT)
+			(void)jscan_object(m->value, on_option, f, NULL);
+		else if (m->kind != JSCAN_NULL)
+			f->stream_options = SLICE_EMPTY; /* not ours to mend: the provider says what is wrong */
+	} else if (jscan_key_is(m, SLICE("user"))) {
+		if (m->kind == JSCAN_STRING)
+			f->user = m->value;
+	} else if (jscan_key_is(m, SLICE("max_tokens")) || jscan_key_is(m, SLICE("max_completion_tokens")) ||
+		jscan_key_is(m, SLICE("max_output_tokens"))) {
+		if (jscan_int(m, &v) == 0 && v > 0)
+			f->max_output_tokens = MAX(f->max_output_tokens, v);
+	} else if (jscan_key_is(m, SLICE("n"))) {
+		if (jscan_int(m, &v) == 0 && v > 1)
+			f->n = v;
+	}
+	return 0;
+}
+
+enum fail openai_scan(struct slice body, struct openai_facts *ret, size_t *ret_offset, const char **ret_name)
+{
+	struct scan s = { .f = ret, .body = body };
+	const char *brace;
+	int err;
+
+	memset(ret, 0, sizeof(*ret));
+	ret->n = 1;
+	*ret_offset = 0;
+	err = jscan_object(body, on_member, &s, ret_offset);
+	*ret_name = s.duplicate;
+	if (s.duplicate)
+		return FAIL_duplicate_member;
+	if (err)
+		return FAIL_invalid_json;
+	brace = memchr(body.p, '{', body.n);
+	ret->first_member = (size_t)(brace - body.p) + 1;
+	return ret->model_raw.n > 2 ? FAIL_none : FAIL_missing_model;
+}
+
+struct edit {
+	size_t at, skip;
+	struct slice text;
+};
+
+static struct edit model_edit(struct slice body, const struct openai_facts *f, struct slice model_json)
+{
+	return (struct edit){ (size_t)(f->model_raw.p - body.p), f->model_raw.n, model_json };
+}
+
+/* The one place where include_usage becomes true; at == SIZE_MAX: it is so already. */
+static struct edit usage_edit(struct slice body, const struct openai_facts *f)
+{
+	const struct slice member = SLICE("\"include_usage\":true");
+	const struct slice member_and = SLICE("\"include_usage\":true,");
+	size_t options_at, i;
+
+	if (f->asks_usage)
+		return (struct edit){ SIZE_MAX, 0, SLICE_EMPTY };
+	if (f->include_usage.n)
+		return (struct edit){ (size_t)(f->include_usage.p - body.p), f->include_usage.n, SLICE("true") };
+	if (!f->stream_options.n) {
+		if (f->seen & SEEN_OPTIONS)
+			return (struct edit){ SIZE_MAX, 0, SLICE_EMPTY };
+		return (struct edit){ f->first_member, 0, SLICE("\"stream_options\":{\"include_usage\":true},") };
+	}
+	options_at = (size_t)(f->stream_options.p - body.p);
+	if (f->stream_options_null)
+		return (struct edit){ options_at, f->stream_options.n, SLICE("{\"include_usage\":true}") };
+	for (i = 1; i < f->stream_options.n && strchr(" \t\r\n", f->stream_options.p[i]); i++)
+		;
+	return (struct edit){ options_at + 1, 0, f->stream_options.p[i] == '}' ? member : member_and };
+}
+
+unsigned openai_edit(struct slice body, const struct openai_facts *f, struct slice model_json, bool want_usage,
+	struct slice out[OPENAI_MAX_PARTS])
+{
+	struct edit e[2], swap;
+	unsigned n = 0, parts = 0;
+	size_t at = 0;
+
+	if (model_json.n)
+		e[n++] = model_edit(body, f, model_json);
+	if (want_usage) {
+		e[n] = usage_edit(body, f);
+		if (e[n].at != SIZE_MAX)
+			n++;
+	}
+	if (n == 2 && e[0].at > e[1].at) {
+		swap = e[0];
+		e[0] = e[1];
+		e[1] = swap;
+	}
+	for (unsigned i = 0; i < n; i++) {
+		if (e[i].at > at)
+			out[parts++] = slice_of(body.p + at, e[i].at - at);
+		out[parts++] = e[i].text;
+		at = e[i].at + e[i].skip;
+	}
+	if (at < body.n)
+		out[parts++] = slice_skip(body, at);
+	return parts;
+}
+
+/* --- answers ------------------------------------------------------------------------------------------- */
+
+struct usage_scan {
+	struct openai_usage u;
+	int64_t total, cache_hit;
+};
+
+static int on_input_detail(void *arg, const struct jscan_member *m)
+{
+	struct usage_scan *s = arg;
+	int64_t v;
+
+	if (jscan_int(m, &v) || v < 0)
+		return 0;
+	if (jscan_key_is(m, SLICE("cached_tokens")))
+		s->u.cached_input = v;
+	else if (jscan_key_is(m, SLICE("cache_write_tokens")))
+		s->u.cache_write = v;
+	else if (jscan_key_is(m, SLICE("audio_tokens")))
+		s->u.audio_in = v;
+	return 0;
+}
+
+static int on_output_detail(void *arg, const struct jscan_member *m)
+{
+	struct usage_scan *s = arg;
+	int64_t v;
+
+	if (jscan_int(m, &v) || v < 0)
+		return 0;
+	if (jscan_key_is(m, SLICE("reasoning_tokens")))
+		s->u.reasoning = v;
+	else if (jscan_key_is(m, SLICE("audio_tokens")))
+		s->u.audio_out = v;
+	return 0;
+}
+
+static int on_usage(void *arg, const struct jscan_member *m)
+{
+	struct usage_scan *s = arg;
+	int64_t v;
+
+	if (m->kind == JSCAN_OBJECT) {
+		if (jscan_key_is(m, SLICE("prompt_tokens_details")) || jscan_key_is(m, SLICE("input_tokens_details")))
+			(void)jscan_object(m->value, on_input_detail, s, NULL);
+		else if (jscan_key_is(m, SLICE("completion_tokens_details")) ||
+			jscan_key_is(m, SLICE("output_tokens_details")))
+			(void)jscan_object(m->value, on_output_detail, s, NULL);
+		return 0;
+	}
+	if (jscan_int(m, &v) || v < 0)
+		return 0;
+	if (jscan_key_is(m, SLICE("prompt_tokens")) || jscan_key_is(m, SLICE("input_tokens")))
+		s->u.input = v;
+	else if (jscan_key_is(m, SLICE("completion_tokens")) || jscan_key_is(m, SLICE("output_tokens")))
+		s->u.output = v;
+	else if (jscan_key_is(m, SLICE("total_tokens")))
+		s->total = v;
+	else if (jscan_key_is(m, SLICE("prompt_cache_hit_tokens")))
+		s->cache_hit = v;
+	return 0;
+}
+
+bool openai_usage_parse(struct slice object, struct openai_usage *ret)
+{
+	struct usage_scan s = { 0 };
+
+	if (jscan_object(object, on_usage, &s, NULL))
+		return false;
+	if (!s.u.cached_input)
+		s.u.cached_input = s.cache_hit; /* DeepSeek's own member */
+	/* xAI reports reasoning outside completion_tokens; the total tells. */
+	if (s.u.reasoning && s.total == s.u.input + s.u.output + s.u.reasoning)
+		s.u.output += s.u.reasoning;
+	*ret = s.u;
+	return true;
+}
+
+struct peek {
+	struct slice usage, outer_usage;
+	bool empty_choices, usage_is_object;
+};
+
+static int on_nested(void *arg, const struct jscan_member *m)
+{
+	struct peek *p = arg;
+
+	if (m->kind == JSCAN_OBJECT && jscan_key_is(m, SLICE("usage")))
+		p->outer_usage = m->value;
+	return 0;
+}
+
+static int on_answer(void *arg, const struct jscan_member *m)
+{
+	struct peek *p = arg;
+
+	if (jscan_key_is(m, SLICE("usage"))) {
+		p->usage_is_object = m->kind == JSCAN_OBJECT;
+		if (p->usage_is_object)
+			p->usage = m->value;
+	} else if (jscan_key_is(m, SLICE("choices"))) {
+		p->empty_choices = m->kind == JSCAN_ARRAY;
+		for (size_t i = 1; p->empty_choices && i + 1 < m->value.n; i++)
+			p->empty_choices = strchr(" \t\r\n", m->value.p[i]) != NULL;
+	} else if (m->kind == JSCAN_OBJECT &&
+		(jscan_key_is(m, SLICE("response")) || jscan_key_is(m, SLICE("x_groq")))) {
+		(void)jscan_object(m->value, on_nested, p, NULL);
+	}
+	return 0;
+}
+
+bool openai_peek(struct slice json, struct openai_usage *ret, bool *ret_hide)
+{
+	struct peek p = { 0 };
+
+	*ret_hide = false;
+	if (jscan_object(json, on_answer, &p, NULL))
+		return false;
+	*ret_hide = p.empty_choices && p.usage_is_object;
+	if (p.usage.n)
+		return openai_usage_parse(p.usage, ret);
+	return p.outer_usage.n && openai_usage_parse(p.outer_usage, ret);
+}
+
+static bool is_terminal_type(struct slice s)
+{
+	return slice_starts(s, SLICE("completed")) || slice_starts(s, SLICE("incomplete")) ||
+		slice_starts(s, SLICE("failed"));
+}
+
+enum openai_event openai_event_kind(struct slice raw, int64_t endpoint)
+{
+	struct sse_event e;
+
+	/* Most events are one long data line: nothing more needs to be known of them. */
+	if (raw.n > 64 && endpoint != ENDPOINT_responses && slice_starts(raw, SLICE("data:")))
+		return OPENAI_EVENT_DATA;
+	sse_parse(raw, &e);
+	if (!e.data_lines)
+		return OPENAI_EVENT_OTHER;
+	if (slice_eq(slice_trim(e.data), SLICE("[DONE]")))
+		return OPENAI_EVENT_DONE;
+	if (endpoint == ENDPOINT_responses) {
+		struct slice type = e.name;
+
+		if (!type.n && slice_starts(e.data, SLICE("{\"type\":\"")))
+			type = slice_skip(e.data, 9);
+		if (slice_starts(type, SLICE("response.")) && is_terminal_type(slice_skip(type, 9)))
+			return OPENAI_EVENT_TERMINAL;
+	}
+	return OPENAI_EVENT_DATA;
+}

@@ -1,0 +1,67 @@
+/* Usage from answers, and our estimate where the provider reports none. No I/O. */
+#include "request/request.h"
+
+#include <aigw/sse.h>
+
+/* A token is about four bytes of text; the envelope of a stream's events is what its smallest one weighs. */
+void meter_estimate(struct request *r)
+{
+	const struct slot *s = inflight_slot(r->env->gw->inflight, r->slot);
+	uint64_t text = 0;
+
+	memset(&r->usage, 0, sizeof(r->usage));
+	if (!r->sent_us || r->upstream_error || r->outcome == USAGE_FAILED || r->outcome == USAGE_REFUSED)
+		return;
+	r->usage.input = (s->v.bytes_in + 3) / 4;
+	if (r->endpoint == ENDPOINT_embeddings || r->endpoint == ENDPOINT_moderations)
+		return;
+	if (r->mode == RELAY_SSE) {
+		text = r->event_bytes - r->events * r->event_min;
+		r->usage.output = (int64_t)MAX(r->events, text / 4);
+	} else {
+		r->usage.output = (int64_t)(r->answer_n + 3) / 4;
+	}
+}
+
+/* One whole event. The running numbers stand in the slot: a crash books them. */
+void meter_event(struct request *r, struct slice raw, bool has_usage, bool *ret_hide)
+{
+	struct sse_event e;
+	struct openai_usage u;
+	struct slot *s;
+
+	*ret_hide = false;
+	r->events++;
+	r->event_bytes += raw.n;
+	if (r->events == 1 || raw.n < r->event_min)
+		r->event_min = raw.n;
+	if (!has_usage)
+		return;
+	sse_parse(raw, &e);
+	if (!openai_peek(e.data, &u, ret_hide)) {
+		*ret_hide = false;
+		return;
+	}
+	*ret_hide = *ret_hide && r->hide_usage;
+	r->usage = u;
+	r->usage_seen = true;
+	s = inflight_slot(r->env->gw->inflight, r->slot);
+	s->v.input_tokens = u.input;
+	s->v.output_tokens = u.output;
+	s->v.estimated = 0;
+}
+
+void meter_plain(struct request *r, struct slice whole)
+{
+	bool hide;
+
+	if (r->compressed || !whole.n)
+		return;
+	r->usage_seen = openai_peek(whole, &r->usage, &hide);
+}
+
+void meter_tap(struct request *r)
+{
+	if (r->tap && r->tap->value[0].n && !r->compressed)
+		r->usage_seen = openai_usage_parse(buf_view(&r->tap->value[0]), &r->usage);
+}

@@ -1,0 +1,236 @@
+/* The head: which endpoint, which headers may go upstream, who is asking; then the body, in one block of its own outside any arena. */
+#include "request/request.h"
+
+
+/* --- paths ---------------------------------------------------------------------------------------------- */
+
+static const struct {
+	struct slice path;
+	uint8_t endpoint;
+} api_paths[] = {
+	{ SLICE_INIT("chat/completions"), ENDPOINT_chat },
+	{ SLICE_INIT("completions"), ENDPOINT_completions },
+	{ SLICE_INIT("embeddings"), ENDPOINT_embeddings },
+	{ SLICE_INIT("responses"), ENDPOINT_responses },
+	{ SLICE_INIT("moderations"), ENDPOINT_moderations },
+};
+
+static struct slice skip_slashes(struct slice s)
+{
+	while (s.n && s.p[0] == '/')
+		s = slice_skip(s, 1);
+	return s;
+}
+
+/* Path behind an optional "/v1", doubled slashes and a trailing one forgiven; nothing is decoded. */
+static struct slice api_path(struct slice path)
+{
+	struct slice s = skip_slashes(path);
+
+	if (slice_starts(s, SLICE("v1/")))
+		s = skip_slashes(slice_skip(s, 3));
+	while (s.n && s.p[s.n - 1] == '/')
+		s.n--;
+	return s;
+}
+
+static bool path_is(struct slice s, struct slice want)
+{
+	const char *slash;
+
+	if (slice_eq(s, want))
+		return true;
+	/* A doubled slash inside. */
+	slash = memchr(s.p, '/', s.n);
+	if (!slash || slash + 1 >= s.p + s.n || slash[1] != '/')
+		return false;
+	return slice_starts(want, slice_of(s.p, (size_t)(slash - s.p) + 1)) &&
+		slice_eq(skip_slashes(slice_of(slash, s.n - (size_t)(slash - s.p))),
+			slice_skip(want, (size_t)(slash - s.p) + 1));
+}
+
+static enum fail wrong_method(struct errbuf *why, const char *allowed)
+{
+	(void)err_set(why, 0, "This URL accepts %s only.", allowed);
+	return FAIL_method_not_allowed;
+}
+
+/* Which of our URLs: sets endpoint, is_api, or leaves a models request's id in r->forward. */
+static enum fail find_url(struct request *r, const struct h1_head *h, struct errbuf *why)
+{
+	struct slice path = api_path(h->path);
+	bool get = slice_eq(h->method, SLICE("GET")) || r->head_only;
+
+	for (size_t i = 0; i < ARRAY_LEN(api_paths); i++) {
+		if (!path_is(path, api_paths[i].path))
+			continue;
+		if (!slice_eq(h->method, SLICE("POST")))
+			return wrong_method(why, "POST");
+		r->endpoint = api_paths[i].endpoint;
+		r->is_api = true;
+		return FAIL_none;
+	}
+	if (slice_eq(h->path, SLICE("/healthz")) || slice_eq(h->path, SLICE("/readyz"))) {
+		r->is_probe = true;
+		r->asks_ready = h->path.p[1] == 'r';
+		return get ? FAIL_none : wrong_method(why, "GET");
+	}
+	if (slice_eq(path, SLICE("models")) || slice_starts(path, SLICE("models/"))) {
+		struct slice id = slice_skip(path, 7);
+
+		if (!get)
+			return wrong_method(why, "GET");
+		if (id.n > POLICY_MODEL_NAME_MAX * 3) {
+			(void)err_set(why, 0, "The model does not exist here.");
+			return FAIL_model_not_found;
+		}
+		r->forward = strndup(id.n ? id.p : "", id.n);
+		r->forward_n = (uint16_t)id.n;
+		r->models_one = id.n > 0;
+		return r->forward ? FAIL_none : FAIL_internal;
+	}
+	(void)err_set(why, 0, "Unknown request URL: " SLICE_FMT " " SLICE_FMT ". See the list of supported URLs in aigw-agentd(8).",
+		SLICE_ARG(h->method), (int)MIN(h->path.n, (size_t)200), h->path.p);
+	return FAIL_unknown_url;
+}
+
+#define FORWARD_MAX_BYTES 16384 /* with the credential and our own it fits the loop's scratch memory */
+
+/* --- headers -------------------------------------------------------------------------------------------- */
+
+static const struct slice forwarded[] = {
+	SLICE_INIT("content-type"), SLICE_INIT("accept"), SLICE_INIT("anthropic-version"), SLICE_INIT("anthropic-beta"),
+	SLICE_INIT("openai-beta"), SLICE_INIT("x-goog-user-project"), SLICE_INIT("traceparent"),
+};
+
+static bool is_forwarded(struct slice name)
+{
+	for (size_t i = 0; i < ARRAY_LEN(forwarded); i++)
+		if (slice_eq_nocase(name, forwarded[i]))
+			return true;
+	return false;
+}
+
+static bool is_json(struct slice type)
+{
+	const struct slice json = SLICE("application/json");
+
+	return type.n >= json.n && slice_eq_nocase(slice_of(type.p, json.n), json) &&
+		(type.n == json.n || type.p[json.n] == ';' || type.p[json.n] == ' ');
+}
+
+/* One pass: what is refused, what goes upstream (re-written, never copied as a block). */
+static enum fail read_fields(struct request *r, const struct h1_head *h, struct errbuf *why)
+{
+	struct buf *out = &r->held; /* borrowed as scratch; empty again after */
+
+	for (unsigned i = 0; i < h->n_fields; i++) {
+		const struct h1_field *f = &h->fields[i];
+
+		if (f->name.n > 7 && slice_eq_nocase(slice_of(f->name.p, 7), SLICE("x-aigw-"))) {
+			(void)err_set(why, 0, "The header " SLICE_FMT " is not supported by this version. Remove it.",
+				(int)MIN(f->name.n, (size_t)64), f->name.p);
+			return FAIL_unsupported_header;
+		}
+		if (!r->is_api || !is_forwarded(f->name))
+			continue;
+		if (f->name.n == 12 && (f->name.p[0] | 0x20) == 'c' && !is_json(f->value)) {
+			(void)err_set(why, 0, "Send the body as content-type: application/json, not " SLICE_FMT ".",
+				(int)MIN(f->value.n, (size_t)64), f->value.p);
+			return FAIL_unsupported_media_type;
+		}
+		if (h1_write_field(out, f->name, f->value) || out->n > FORWARD_MAX_BYTES)
+			return FAIL_header_too_large;
+	}
+	if (out->n) {
+		r->forward = malloc(out->n);
+		if (!r->forward)
+			return FAIL_internal;
+		memcpy(r->forward, out->p, out->n);
+		r->forward_n = (uint16_t)out->n;
+		buf_reset(out);
+	}
+	return FAIL_none;
+}
+
+/* --- body ----------------------------------------------------------------------------------------------- */
+
+static enum fail too_large(struct request *r, struct errbuf *why)
+{
+	(void)err_set(why, 0, "The body is larger than the %" PRIu64 " bytes that max_body allows.",
+		(uint64_t)atomic_load_explicit(&r->env->gw->max_body, memory_order_relaxed));
+	return FAIL_request_too_large;
+}
+
+static enum fail prepare_body(struct request *r, const struct h1_head *h, struct errbuf *why)
+{
+	if (h->has_length && h->length > atomic_load_explicit(&r->env->gw->max_body, memory_order_relaxed))
+		return too_large(r, why);
+	if (!r->is_api || !h->has_length || !h->length)
+		return FAIL_none;
+	return body_room(r, (size_t)h->length) ? FAIL_none : FAIL_gateway_overloaded;
+}
+
+enum fail receive_head(struct request *r, const struct h1_head *h, struct errbuf *why)
+{
+	enum fail f;
+
+	r->expect_more = h->has_body;
+	f = find_url(r, h, why);
+	stats_add(r->env->stats, STAT_GLOBAL, 0, STAT_requests, 1);
+	if (f == FAIL_none)
+		f = read_fields(r, h, why);
+	if (f != FAIL_none || r->is_probe)
+		return f;
+	if (!r->env->rules)
+		f = FAIL_no_policy;
+	if (f == FAIL_none) {
+		r->rules = worker_rules_ref(r->env->rules);
+		f = identify_caller(r, h, why);
+	}
+	if (f == FAIL_none && atomic_load_explicit(&r->env->gw->draining, memory_order_relaxed) && r->is_api)
+		f = FAIL_draining;
+	if (f == FAIL_none)
+		f = prepare_body(r, h, why);
+	return f;
+}
+
+size_t request_body_room(struct request *r, char **ret)
+{
+	if (r->discard_body || !r->body.bytes || !r->is_api)
+		return 0;
+	*ret = r->body.bytes + r->body.n;
+	return r->body.cap - r->body.n;
+}
+
+static void body_refuse(struct request *r, enum fail f, const char *text)
+{
+	r->discard_body = r->want_close = true;
+	r->fail = (uint8_t)f;
+	r->head_text = strdup(text);
+	r->expect_more = false;
+	body_free(r);
+}
+
+void request_body_bytes(struct request *r, const char *p, size_t n)
+{
+	uint64_t max = atomic_load_explicit(&r->env->gw->max_body, memory_order_relaxed);
+	size_t have = r->body.n;
+	struct errbuf why;
+
+	if (r->discard_body || !r->is_api)
+		return;
+	if (have + n > max) {
+		(void)too_large(r, &why);
+		body_refuse(r, FAIL_request_too_large, why.text);
+		return;
+	}
+	/* Chunked bodies double their block. */
+	if (have + n > r->body.cap && !body_room(r, MIN(MAX(have + n, MAX(r->body.cap, (size_t)1024) * 2), (size_t)max))) {
+		body_refuse(r, FAIL_gateway_overloaded, fail_row(FAIL_gateway_overloaded)->text);
+		return;
+	}
+	if (p != r->body.bytes + have)
+		memcpy(r->body.bytes + have, p, n);
+	r->body.n += n;
+}

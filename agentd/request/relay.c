@@ -1,0 +1,476 @@
+/* The answer: carried to the client as it comes, byte for byte, with back-pressure. A stream goes event by event; a plain answer of up to
+ * ANSWER_WHOLE_BYTES in one write. The end of either waits for settle_step(). */
+#include "request/request.h"
+
+#include <aigw/json_scan.h>
+#include <aigw/log.h>
+
+#define GATHER_BYTES 16384
+
+int client_write(struct request *r, const struct slice *v, unsigned n)
+{
+	struct slice all = { r->env->loop->scratch_out, 0 };
+	size_t total = 0;
+	int res;
+
+	if (!r->client)
+		return -ENOTCONN;
+	for (unsigned i = 0; i < n; i++)
+		total += v[i].n;
+	if (total <= GATHER_BYTES) {
+		for (unsigned i = 0; i < n; i++) {
+			if (v[i].n)
+				memcpy(r->env->loop->scratch_out + all.n, v[i].p, v[i].n);
+			all.n += v[i].n;
+		}
+		res = stream_write(r->client, &all, 1);
+	} else {
+		res = stream_write(r->client, v, n);
+	}
+	if (res < 0) {
+		stream_close(r->client); /* `closed` tells front, and front tells us */
+	} else if (res == 1 && r->attempt && !attempt_is_over(r->attempt)) {
+		r->paused = true;
+		attempt_pause(r->attempt);
+	}
+	return res;
+}
+
+void relay_drained(struct request *r)
+{
+	if (!r->paused)
+		return;
+	r->paused = false;
+	if (r->attempt && !attempt_is_over(r->attempt))
+		attempt_resume(r->attempt);
+}
+
+/* --- framing towards the client --------------------------------------------------------------------------- */
+
+enum framing { FRAME_LENGTH, FRAME_STREAM, FRAME_NONE };
+
+/* The last lines of the head, into b. */
+static struct slice end_of_head(struct request *r, enum framing how, uint64_t length, struct buf *b)
+{
+	bool close_it = r->want_close || !r->keep_alive || atomic_load_explicit(&r->env->gw->draining, memory_order_relaxed);
+
+	if (how == FRAME_LENGTH) {
+		(void)buf_str(b, "content-length: ");
+		(void)buf_u64(b, length);
+		(void)buf_str(b, "\r\n");
+	} else if (how == FRAME_STREAM && r->http_minor >= 1) {
+		(void)buf_str(b, "transfer-encoding: chunked\r\n");
+		r->down_chunked = true;
+	} else if (how == FRAME_STREAM) {
+		close_it = true;
+	}
+	if (close_it) {
+		r->want_close = true;
+		(void)buf_str(b, "connection: close\r\n");
+	} else if (r->http_minor == 0) {
+		(void)buf_str(b, "connection: keep-alive\r\n");
+	}
+	(void)buf_str(b, "\r\n");
+	r->head_sent = true;
+	return buf_view(b);
+}
+
+/* Content in the client's framing: the head before it if that is still to come, the end behind it if `last`. At most 6 slices. */
+static int write_content(struct request *r, struct slice a, struct slice b, bool last)
+{
+	char frame[160], size[24];
+	struct buf fb = { .p = frame, .cap = sizeof(frame), .max = sizeof(frame) };
+	struct slice v[7];
+	unsigned n = 0;
+	bool content = a.n + b.n > 0;
+
+	if (!r->head_sent) {
+		v[n++] = slice_of(r->head_text, r->head_text_n);
+		v[n++] = end_of_head(r, r->has_length ? FRAME_LENGTH : FRAME_STREAM, r->answer_length, &fb);
+	}
+	if (r->head_only)
+		content = last = false;
+	if (content && r->down_chunked)
+		v[n++] = slice_of(size, (size_t)snprintf(size, sizeof(size), "%zx\r\n", a.n + b.n));
+	if (content) {
+		v[n++] = a;
+		v[n++] = b;
+		r->out_n += a.n + b.n;
+	}
+	if (r->down_chunked && content)
+		v[n++] = last ? SLICE("\r\n0\r\n\r\n") : SLICE("\r\n");
+	else if (r->down_chunked && last)
+		v[n++] = SLICE("0\r\n\r\n");
+	return n ? client_write(r, v, n) : 0;
+}
+
+static int write_whole(struct request *r)
+{
+	char frame[160];
+	struct buf fb = { .p = frame, .cap = sizeof(frame), .max = sizeof(frame) };
+	struct slice v[3] = { slice_of(r->head_text, r->head_text_n), SLICE_EMPTY, r->whole };
+
+	v[1] = end_of_head(r, r->no_body ? FRAME_NONE : FRAME_LENGTH, r->whole.n, &fb);
+	return client_write(r, v, r->head_only || r->no_body ? 2 : 3);
+}
+
+/* An answer that no record stands behind. */
+void relay_error_now(struct request *r)
+{
+	(void)write_whole(r);
+}
+
+/* Settled, and durable if it has to be. */
+void relay_end(struct request *r)
+{
+	if (r->client && !r->reset) {
+		if (r->mode == RELAY_SSE)
+			(void)write_content(r, r->whole, buf_view(&r->tail), true);
+		else if (!r->head_sent && r->head_text)
+			(void)write_whole(r);
+		else if (r->head_sent)
+			(void)write_content(r, r->whole, buf_view(&r->tail), true);
+	}
+	request_finish(r);
+}
+
+void relay_end_in_band(struct request *r, enum fail f, const char *why)
+{
+	r->whole = SLICE_EMPTY;
+	r->keep_alive = false;
+	r->want_close = true;
+	if (r->mode == RELAY_SSE)
+		reply_error_event(r, f, why);
+	else
+		r->reset = true; /* nothing in a half answer can say that it is one: the connection does */
+}
+
+/* --- the provider's head ---------------------------------------------------------------------------------- */
+
+static const struct slice relayed[] = {
+	SLICE_INIT("content-type"), SLICE_INIT("content-encoding"), SLICE_INIT("retry-after"), SLICE_INIT("retry-after-ms"),
+	SLICE_INIT("x-should-retry"),
+};
+static const struct slice request_ids[] = {
+	SLICE_INIT("x-request-id"), SLICE_INIT("request-id"), SLICE_INIT("apim-request-id"),
+};
+
+static void compose_head(struct request *r, const struct h1_head *h)
+{
+	const struct h1_field *f = NULL;
+
+	reply_begin(r, h->status);
+	for (size_t i = 0; i < ARRAY_LEN(relayed); i++) {
+		f = h1_find(h, relayed[i]);
+		if (f)
+			(void)reply_field(r, relayed[i], f->value);
+	}
+	f = NULL;
+	for (size_t i = 0; !f && i < ARRAY_LEN(request_ids); i++)
+		f = h1_find(h, request_ids[i]);
+	if (f && reply_field(r, SLICE("x-aigw-upstream-request-id"), f->value) == 0)
+		slot_set_text(inflight_slot(r->env->gw->inflight, r->slot), SLOT_TEXT_upstream_request_id, f->value);
+}
+
+static bool is_event_stream(const struct h1_head *h)
+{
+	const struct h1_field *f = h1_find(h, SLICE("content-type"));
+	const struct slice want = SLICE("text/event-stream");
+
+	return f && f->value.n >= want.n && slice_eq_nocase(slice_of(f->value.p, want.n), want);
+}
+
+static bool refuse_answer(struct request *r, const struct h1_head *h)
+{
+	if (h->status == 401 || h->status == 403) {
+		log_event(LOG_WARNING, "upstream", "provider.auth_failed", "provider=" SLICE_FMT " status=%u",
+			SLICE_ARG(r->rules->rules->policy->doc->providers[r->provider].name), h->status);
+		r->upstream_error = true;
+		request_fail(r, FAIL_upstream_auth_failed, "%s", "");
+		return true;
+	}
+	if (h->status >= 300 && h->status < 400) {
+		r->upstream_error = true;
+		request_fail(r, FAIL_upstream_error, "The provider answered with a redirect (%u), which is not followed. Correct its base_url.",
+			h->status);
+		return true;
+	}
+	return false;
+}
+
+static bool on_head(struct attempt *a, const struct h1_head *h)
+{
+	struct request *r = a->owner;
+	const struct h1_field *coding = h1_find(h, SLICE("content-encoding"));
+
+	/* No further attempt needs the body; a held stream does not hold its prompt. */
+	if (a->state != ATTEMPT_SENDING)
+		body_free(r);
+	if (refuse_answer(r, h))
+		return false;
+	r->compressed = coding && !slice_eq_nocase(coding->value, SLICE("identity"));
+	r->upstream_error = h->status >= 400;
+	r->mode = !r->compressed && h->status < 300 && is_event_stream(h) ? RELAY_SSE : RELAY_PLAIN;
+	r->eager = r->compressed && is_event_stream(h);
+	r->no_body = !h->has_body && (h->status == 204 || h->status == 304);
+	if (r->mode == RELAY_PLAIN && h->has_length) {
+		r->has_length = true;
+		r->answer_length = h->length;
+	}
+	compose_head(r, h);
+	return true;
+}
+
+static bool is_strict(const struct request *r)
+{
+	return atomic_load_explicit(&r->env->gw->strict, memory_order_relaxed);
+}
+
+static void answer_ended(struct request *r)
+{
+	if (r->upstream_error) {
+		r->outcome = USAGE_FAILED;
+		r->fail = FAIL_upstream_error;
+	} else {
+		r->outcome = USAGE_OK;
+	}
+	r->step = STEP_SETTLE;
+	request_resume(r);
+}
+
+/* --- plain answers ---------------------------------------------------------------------------------------- */
+
+static const struct jscan_tap_path usage_path = { { NULL, 0 }, SLICE_INIT("usage") };
+
+static void tap_begin(struct request *r)
+{
+	r->tap = malloc(sizeof(*r->tap));
+	if (r->tap)
+		jscan_tap_init(r->tap, &usage_path, 1);
+}
+
+/* Too large for one write: head and content go out as they come; strict keeps the last byte back. */
+static void plain_piece(struct request *r, struct slice piece, bool last)
+{
+	struct slice before = buf_view(&r->tail);
+	char kept;
+	int err = 0;
+
+	if (r->tap)
+		jscan_tap_feed(r->tap, piece.p, piece.n);
+	if (last) {
+		r->whole = piece;
+		meter_tap(r);
+		if (r->tail.n) { /* strict: the byte held back stands before the last piece */
+			err = piece.n ? buf_slice(&r->tail, piece) : 0;
+			r->whole = SLICE_EMPTY;
+		}
+		if (err)
+			r->reset = true;
+		answer_ended(r);
+		return;
+	}
+	if (!piece.n)
+		return;
+	if (!is_strict(r)) {
+		(void)write_content(r, piece, SLICE_EMPTY, false);
+		return;
+	}
+	kept = piece.p[piece.n - 1];
+	(void)write_content(r, before, slice_of(piece.p, piece.n - 1), false);
+	buf_reset(&r->tail);
+	(void)buf_char(&r->tail, kept);
+}
+
+static void plain_body(struct request *r, char *p, size_t n, bool last)
+{
+	struct slice piece = slice_of(p, n);
+
+	if (r->head_sent) {
+		plain_piece(r, piece, last);
+		return;
+	}
+	if (r->held.n || (!last && !r->eager)) {
+		if (buf_slice(&r->held, piece)) {
+			request_fail(r, FAIL_gateway_overloaded, "%s", "");
+			return;
+		}
+		piece = buf_view(&r->held);
+	}
+	if (last) {
+		r->whole = piece;
+		meter_plain(r, piece);
+		answer_ended(r);
+	} else if (piece.n > ANSWER_WHOLE_BYTES || r->eager) {
+		tap_begin(r);
+		plain_piece(r, piece, false);
+		buf_fini(&r->held);
+	}
+}
+
+/* --- event streams ---------------------------------------------------------------------------------------- */
+
+static const char usage_word[] = "\"usage\"";
+
+/* What one read of the stream comes to. */
+struct cut {
+	size_t used;      /* bytes of whole events */
+	size_t out;       /* of these, to be relayed: moved together at the region's front */
+	size_t hold_from; /* of out: the answer's end begins here */
+};
+
+static struct cut cut_events(struct request *r, char *p, size_t n, size_t scanned, bool last)
+{
+	bool has_usage = memmem(p, n, usage_word, sizeof(usage_word) - 1) != NULL;
+	struct cut c = { 0, 0, r->terminal_seen ? 0 : SIZE_MAX };
+
+	while (c.used < n) {
+		size_t m = sse_event_end(p + c.used, n - c.used, &scanned, last);
+		struct slice raw = slice_of(p + c.used, m ? m : n - c.used);
+		enum openai_event kind;
+		bool hide = false;
+
+		if (!m && !last) {
+			r->scanned = scanned;
+			break;
+		}
+		scanned = 0;
+		kind = openai_event_kind(raw, r->endpoint);
+		if (kind == OPENAI_EVENT_DATA || kind == OPENAI_EVENT_TERMINAL)
+			meter_event(r, raw, has_usage && memmem(raw.p, raw.n, usage_word, sizeof(usage_word) - 1), &hide);
+		if ((kind == OPENAI_EVENT_DONE || kind == OPENAI_EVENT_TERMINAL) && !r->terminal_seen) {
+			r->terminal_seen = true;
+			c.hold_from = c.out;
+		}
+		c.used += raw.n;
+		if (hide)
+			continue;
+		if (p + c.out != raw.p)
+			memmove(p + c.out, raw.p, raw.n);
+		c.out += raw.n;
+	}
+	return c;
+}
+
+static void note_progress(struct request *r)
+{
+	struct slot *s = inflight_slot(r->env->gw->inflight, r->slot);
+
+	if (!r->usage_seen)
+		s->v.output_tokens = (int64_t)MAX(r->events, (r->event_bytes - r->events * r->event_min) / 4);
+	s->v.first_byte_us = r->first_us - r->began_us;
+}
+
+/* An event beyond all measure: relayed as it is, without a look at it. */
+static void pass_oversized(struct request *r, const char *p, size_t n)
+{
+	r->oversized = true;
+	(void)write_content(r, buf_view(&r->held), slice_of(p, n), false);
+	buf_fini(&r->held);
+	r->scanned = 0;
+}
+
+static void sse_body(struct request *r, char *p, size_t n, bool last)
+{
+	bool joined = r->held.n > 0;
+	struct slice visible;
+	struct cut c;
+
+	if (joined && r->held.n + n > EVENT_MAX_BYTES && !r->terminal_seen) {
+		pass_oversized(r, p, n);
+		p = NULL;
+		n = 0;
+		joined = false;
+	} else if (joined) {
+		if (buf_append(&r->held, p, n)) {
+			request_fail(r, FAIL_gateway_overloaded, "%s", "");
+			return;
+		}
+		p = r->held.p;
+		n = r->held.n;
+	}
+	c = cut_events(r, p, n, joined ? r->scanned : 0, last);
+	visible = slice_of(p, is_strict(r) || last ? MIN(c.out, c.hold_from) : c.out);
+	if (!last || is_strict(r)) {
+		if (visible.n)
+			(void)write_content(r, visible, SLICE_EMPTY, false);
+		if (c.out > visible.n && buf_append(&r->tail, p + visible.n, c.out - visible.n))
+			r->reset = true;
+	} else {
+		r->whole = slice_of(p, c.out); /* all that is left, in one write with the end */
+	}
+	if (last) {
+		answer_ended(r);
+		return;
+	}
+	note_progress(r);
+	if (joined) {
+		buf_drop(&r->held, c.used);
+		if (!r->held.n)
+			buf_fini(&r->held);
+	} else if (c.used < n && buf_append(&r->held, p + c.used, n - c.used)) {
+		request_fail(r, FAIL_gateway_overloaded, "%s", "");
+	}
+}
+
+/* --- events of the attempt -------------------------------------------------------------------------------- */
+
+static bool on_body(struct attempt *a, char *p, size_t n, bool last)
+{
+	struct request *r = a->owner;
+
+	if (!r->first_us)
+		r->first_us = loop_now(r->env->loop);
+	r->answer_n += n;
+	if (r->mode == RELAY_SSE)
+		sse_body(r, p, n, last);
+	else
+		plain_body(r, p, n, last);
+	return !attempt_is_over(a) || last;
+}
+
+static void on_paused(struct attempt *a)
+{
+	reply_own_head(a->owner);
+}
+
+static enum fail fail_of(enum attempt_failure f)
+{
+	switch (f) {
+	case ATTEMPT_TIMEOUT_CONNECT:
+	case ATTEMPT_TIMEOUT_FIRST_BYTE:
+	case ATTEMPT_TIMEOUT_IDLE: return FAIL_upstream_timeout;
+	case ATTEMPT_MALFORMED: return FAIL_upstream_protocol;
+	case ATTEMPT_CUT: return FAIL_upstream_cut;
+	case ATTEMPT_MEMORY: return FAIL_gateway_overloaded;
+	case ATTEMPT_OK:
+	case ATTEMPT_NO_ADDRESS:
+	case ATTEMPT_NO_CONNECTION:
+	case ATTEMPT_TLS:
+	case ATTEMPT_CLOSED_EARLY: break;
+	}
+	return FAIL_upstream_unavailable;
+}
+
+static void on_failed(struct attempt *a, enum attempt_failure f)
+{
+	struct request *r = a->owner;
+
+	log_event(LOG_WARNING, "upstream", "provider.failed", "provider=" SLICE_FMT " reason=%s sent=%d answered=%d",
+		SLICE_ARG(r->rules->rules->policy->doc->providers[r->provider].name), attempt_failure_name(f), r->sent_us != 0,
+		r->head_sent);
+	/* After the answer's own end mark nothing is missing. */
+	if (r->mode == RELAY_SSE && r->terminal_seen && !r->held.n) {
+		answer_ended(r);
+		return;
+	}
+	request_fail(r, fail_of(f), "%s", "");
+}
+
+const struct attempt_events relay_events = {
+	.bytes = send_bytes_of,
+	.head = on_head,
+	.body = on_body,
+	.paused = on_paused,
+	.failed = on_failed,
+};

@@ -1,0 +1,215 @@
+/* Our own answers, and the heads of all answers: written anew, never copied as a block. */
+#include "request/request.h"
+
+#include <aigw/text.h>
+
+
+static struct buf head_buf(struct request *r)
+{
+	return (struct buf){ .p = r->head_text, .n = r->head_text_n, .cap = sizeof(r->env->answer_head),
+		.max = sizeof(r->env->answer_head) };
+}
+
+void reply_begin(struct request *r, unsigned status)
+{
+	struct buf b = { .p = r->env->answer_head, .cap = sizeof(r->env->answer_head), .max = sizeof(r->env->answer_head) };
+	char id[REQUEST_ID_LEN + 1];
+
+	request_id_format(r->op_id, id);
+	if (r->head_text_owned)
+		free(r->head_text);
+	r->head_text_owned = false;
+	r->status = (uint16_t)status;
+	(void)buf_str(&b, "HTTP/1.1 ");
+	(void)buf_u64(&b, status);
+	(void)buf_char(&b, ' ');
+	(void)buf_str(&b, h1_reason(status));
+	(void)buf_str(&b, "\r\nx-request-id: ");
+	(void)buf_append(&b, id, REQUEST_ID_LEN);
+	(void)buf_str(&b, "\r\n");
+	r->head_text = b.p;
+	r->head_text_n = (uint16_t)b.n;
+	if (r->counted) {
+		const struct policy_doc *d = r->rules->rules->policy->doc;
+
+		(void)reply_field(r, SLICE("x-aigw-model"), d->models[r->model].name);
+		(void)reply_field(r, SLICE("x-aigw-provider"), d->providers[r->provider].name);
+	}
+}
+
+int reply_field(struct request *r, struct slice name, struct slice value)
+{
+	struct buf b = head_buf(r);
+	int err;
+
+	ASSERT(!r->head_text_owned);
+	if (value.n > 1024) /* what comes from a provider is bounded: the field is left out */
+		return -EMSGSIZE;
+	err = h1_write_field(&b, name, value);
+	r->head_text_n = (uint16_t)b.n;
+	return err;
+}
+
+void reply_own_head(struct request *r)
+{
+	char *copy;
+
+	if (r->head_text_owned || !r->head_text || r->head_sent)
+		return;
+	copy = malloc(r->head_text_n);
+	if (!copy) {
+		/* Without memory for its head the answer can't be given. */
+		r->head_text_n = 0;
+		r->head_text = NULL;
+		r->reset = r->want_close = true;
+		return;
+	}
+	memcpy(copy, r->head_text, r->head_text_n);
+	r->head_text = copy;
+	r->head_text_owned = true;
+}
+
+static void error_json(struct request *r, struct buf *b, enum fail f, const char *message)
+{
+	const struct fail_row *row = fail_row(f);
+	char id[REQUEST_ID_LEN + 1];
+
+	request_id_format(r->op_id, id);
+	(void)buf_str(b, "{\"error\":{\"message\":");
+	(void)text_json_quote(b, slice_str(message));
+	(void)buf_printf(b, ",\"type\":\"%s\",\"param\":null,\"code\":\"%s\"},\"request_id\":\"%s\"}", row->type, row->name, id);
+}
+
+void reply_error(struct request *r, enum fail f, const char *message)
+{
+	const struct fail_row *row = fail_row(f);
+
+	if (!message[0])
+		message = row->text;
+	buf_reset(&r->held);
+	error_json(r, &r->held, f, message);
+	r->mode = RELAY_PLAIN;
+	r->whole = buf_view(&r->held);
+	reply_begin(r, row->status);
+	(void)reply_field(r, SLICE("content-type"), SLICE("application/json"));
+	if (row->retry != FAIL_RETRY_ANY)
+		(void)reply_field(r, SLICE("x-should-retry"),
+			row->retry == FAIL_RETRY_YES ? SLICE("true") : SLICE("false"));
+	if (row->retry == FAIL_RETRY_YES && row->status == 503) {
+		(void)reply_field(r, SLICE("retry-after"), SLICE("1"));
+		(void)reply_field(r, SLICE("retry-after-ms"), SLICE("1000"));
+	}
+	if (f == FAIL_method_not_allowed)
+		(void)reply_field(r, SLICE("allow"), r->is_api || !r->head_text ? SLICE("POST") : SLICE("GET, HEAD"));
+}
+
+void reply_error_event(struct request *r, enum fail f, const char *message)
+{
+	buf_reset(&r->tail);
+	(void)buf_str(&r->tail, "data: ");
+	error_json(r, &r->tail, f, message);
+	(void)buf_str(&r->tail, "\n\n");
+}
+
+/* --- /v1/models ------------------------------------------------------------------------------------------ */
+
+static void model_json(struct buf *b, const struct policy *p, struct slice name)
+{
+	(void)buf_str(b, "{\"id\":");
+	(void)text_json_quote(b, name);
+	(void)buf_printf(b, ",\"object\":\"model\",\"created\":%" PRId64 ",\"owned_by\":\"aigw\"}",
+		(int64_t)(p->applied_us / USEC_PER_S));
+}
+
+static void reply_one_model(struct request *r, const struct policy *p)
+{
+	struct slice asked = slice_of(r->forward, r->forward_n);
+	char name[POLICY_MODEL_NAME_MAX + 1];
+	size_t n = 0;
+	int model;
+
+	/* %2F and its like: a model's name may hold a slash. */
+	for (size_t i = 0; i < asked.n && n < sizeof(name); i++) {
+		uint8_t byte;
+
+		if (asked.p[i] == '%' && i + 2 < asked.n && text_unhex(slice_of(asked.p + i + 1, 2), &byte, 1) == 0) {
+			name[n++] = (char)byte;
+			i += 2;
+		} else {
+			name[n++] = asked.p[i];
+		}
+	}
+	model = policy_model(p, slice_of(name, MIN(n, (size_t)POLICY_MODEL_NAME_MAX)));
+	if (n > POLICY_MODEL_NAME_MAX || model < 0 || !policy_project_may(p, r->project, (uint32_t)model)) {
+		request_fail(r, FAIL_model_not_found, "This caller may use no model of that name. List them with GET /v1/models.");
+		return;
+	}
+	model_json(&r->held, p, slice_of(name, n));
+}
+
+static void list_models(struct request *r, const struct policy *p)
+{
+	bool first = true;
+
+	(void)buf_str(&r->held, "{\"object\":\"list\",\"data\":[");
+	for (uint32_t i = 0; i < p->doc->n_models; i++) {
+		if (!policy_project_may(p, r->project, i))
+			continue;
+		if (!first)
+			(void)buf_char(&r->held, ',');
+		first = false;
+		model_json(&r->held, p, p->doc->models[i].name);
+		for (uint32_t k = 0; k < p->doc->models[i].n_aliases; k++) {
+			(void)buf_char(&r->held, ',');
+			model_json(&r->held, p, p->doc->models[i].aliases[k]);
+		}
+	}
+	(void)buf_str(&r->held, "]}");
+}
+
+static void reply_held_json(struct request *r, unsigned status)
+{
+	if (r->held.err) {
+		request_fail(r, FAIL_gateway_overloaded, "%s", "");
+		return;
+	}
+	r->outcome = USAGE_OK;
+	r->mode = RELAY_PLAIN;
+	r->whole = buf_view(&r->held);
+	reply_begin(r, status);
+	(void)reply_field(r, SLICE("content-type"), SLICE("application/json"));
+	r->step = STEP_SETTLE;
+}
+
+void reply_models(struct request *r)
+{
+	const struct policy *p = r->rules->rules->policy;
+
+	buf_reset(&r->held);
+	if (r->models_one)
+		reply_one_model(r, p);
+	else
+		list_models(r, p);
+	if (!r->outcome)
+		reply_held_json(r, 200);
+}
+
+/* --- probes ---------------------------------------------------------------------------------------------- */
+
+/* Alive: this loop answers. Ready: a policy is in force, records can be stored, and we are not going away. */
+void reply_health(struct request *r)
+{
+	const char *why = NULL;
+
+	if (r->asks_ready && !r->env->rules)
+		why = "no_policy";
+	else if (r->asks_ready && atomic_load_explicit(&r->env->gw->draining, memory_order_relaxed))
+		why = "draining";
+	else if (r->asks_ready && committer_state(r->env->gw->committer) == COMMITTER_FULL)
+		why = "spool_full";
+	else if (r->asks_ready && committer_state(r->env->gw->committer) == COMMITTER_FAILED)
+		why = "store_unavailable";
+	buf_reset(&r->held);
+	(void)buf_printf(&r->held, "{\"status\":\"%s\"}", why ? why : "ok");
+	reply_held_json(r, why ? 503 : 200);
+}

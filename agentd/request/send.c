@@ -1,0 +1,101 @@
+/* The call at the provider: its head written anew, the body's pieces around the edits, one credential. */
+#include "request/request.h"
+
+void send_step(struct request *r)
+{
+	const struct policy_provider *p = &r->rules->rules->policy->doc->providers[r->provider];
+	const struct attempt_timeouts t = { p->connect_us, p->first_byte_us, p->idle_us };
+
+	if (p->credential.n && !r->rules->rules->credential[r->provider].n) {
+		request_fail(r, FAIL_upstream_no_credential,
+			"The gateway has no credential named '" SLICE_FMT "'. The administrator sets it: aigwctl provider secret set " SLICE_FMT
+			" --secret-file -",
+			SLICE_ARG(p->credential), SLICE_ARG(p->credential));
+		return;
+	}
+	r->attempt = malloc(sizeof(*r->attempt));
+	if (!r->attempt) {
+		request_fail(r, FAIL_gateway_overloaded, "%s", "");
+		return;
+	}
+	r->step = STEP_RELAY;
+	attempt_init(r->attempt, r->rules->pools[r->provider], &relay_events, r, t);
+	deadline_set(r->env->loop, &r->total, p->total_us);
+	attempt_start(r->attempt); /* may fail at once, and then r has moved on */
+}
+
+/* Choke point: the only function that hands a provider's credential to the wire. */
+static void write_credential(struct request *r, struct buf *b)
+{
+	struct slice secret = r->rules->rules->credential[r->provider];
+
+	if (!secret.n)
+		return;
+	(void)buf_str(b, "authorization: Bearer ");
+	(void)buf_slice(b, secret);
+	(void)buf_str(b, "\r\n");
+}
+
+static const char *endpoint_path(uint8_t endpoint)
+{
+	switch (endpoint) {
+	case ENDPOINT_chat: return "/chat/completions";
+	case ENDPOINT_completions: return "/completions";
+	case ENDPOINT_embeddings: return "/embeddings";
+	case ENDPOINT_responses: return "/responses";
+	default: return "/moderations";
+	}
+}
+
+/* Right before the first byte leaves: from here on the provider may bill. */
+static void mark_sent(struct request *r)
+{
+	struct slot *s = inflight_slot(r->env->gw->inflight, r->slot);
+
+	s->v.attempts = 1;
+	if (!r->sent_us) {
+		r->sent_us = loop_now(r->env->loop);
+		s->v.overhead_us = r->sent_us - r->began_us;
+	}
+	/* What a crash would book until more is known. */
+	s->v.input_tokens = (s->v.bytes_in + 3) / 4;
+	s->v.estimated = 1;
+	slot_set_state(s, SLOT_SENT);
+}
+
+unsigned send_bytes_of(struct attempt *a, struct slice *out)
+{
+	struct request *r = a->owner;
+	const struct policy_model *m = &r->rules->rules->policy->doc->models[r->model];
+	const struct pool *pool = r->rules->pools[r->provider];
+	struct slice asked = slice_of(r->facts.model_raw.p + 1, r->facts.model_raw.n - 2);
+	struct slice body = slice_of(r->body.bytes, r->body.n);
+	struct slice model_json = slice_eq(asked, m->target.model) ? SLICE_EMPTY :
+								     r->rules->rules->model_json[r->model];
+	struct buf b = { .p = r->env->loop->scratch_out, .cap = LOOP_SCRATCH_BYTES, .max = LOOP_SCRATCH_BYTES };
+	char id[REQUEST_ID_LEN + 1];
+	size_t body_n = 0;
+	unsigned n;
+
+	n = openai_edit(body, &r->facts, model_json, r->asks_upstream, out + 1);
+	for (unsigned i = 1; i <= n; i++)
+		body_n += out[i].n;
+	request_id_format(r->op_id, id);
+	(void)buf_str(&b, "POST ");
+	(void)buf_str(&b, pool->path);
+	(void)buf_str(&b, endpoint_path(r->endpoint));
+	(void)buf_str(&b, " HTTP/1.1\r\nhost: ");
+	(void)buf_str(&b, pool->authority);
+	(void)buf_str(&b, "\r\nuser-agent: aigw/" AIGW_VERSION "\r\naccept-encoding: identity\r\n");
+	write_credential(r, &b);
+	(void)buf_append(&b, r->forward, r->forward_n);
+	(void)buf_str(&b, "x-client-request-id: ");
+	(void)buf_append(&b, id, REQUEST_ID_LEN);
+	(void)buf_str(&b, "\r\ncontent-length: ");
+	(void)buf_u64(&b, body_n);
+	(void)buf_str(&b, "\r\n\r\n");
+	ASSERT(!b.err); /* every part is bounded: FORWARD_MAX_BYTES, 8 KiB of credential, names of the policy */
+	mark_sent(r);
+	out[0] = buf_view(&b);
+	return n + 1;
+}

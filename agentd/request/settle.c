@@ -1,0 +1,166 @@
+/* The end of every call that was let through, exactly once: final values into the slot, the slot to the committer, the numbers to the
+ * counters. With strict durability the answer's end waits for the record. */
+#include "request/request.h"
+
+static void values(struct request *r, struct slot *s)
+{
+	usec now = loop_now(r->env->loop);
+
+	if (!r->usage_seen)
+		meter_estimate(r);
+	s->v.duration_us = now - r->began_us;
+	s->v.first_byte_us = r->first_us ? r->first_us - r->began_us : 0;
+	s->v.status = r->status;
+	s->v.outcome = r->outcome;
+	s->v.input_tokens = r->usage.input;
+	s->v.cached_input_tokens = r->usage.cached_input;
+	s->v.cache_write_tokens = r->usage.cache_write;
+	s->v.output_tokens = r->usage.output;
+	s->v.reasoning_tokens = r->usage.reasoning;
+	s->v.audio_input_tokens = r->usage.audio_in;
+	s->v.audio_output_tokens = r->usage.audio_out;
+	s->v.usage_seen = r->usage_seen;
+	s->v.estimated = !r->usage_seen && (r->usage.input || r->usage.output);
+	s->v.bytes_out = (int64_t)r->out_n + (int64_t)r->whole.n + (int64_t)r->tail.n;
+	if (r->outcome == USAGE_OK && r->mode != RELAY_NONE && !r->usage_seen && !r->answer_n)
+		s->v.outcome = r->outcome = USAGE_EMPTY;
+	if (r->fail && (r->outcome == USAGE_FAILED || r->outcome == USAGE_REFUSED || r->outcome == USAGE_CUT))
+		slot_set_text(s, SLOT_TEXT_fail, slice_str(fail_row(r->fail)->name));
+}
+
+static void price(struct request *r, struct slot *s)
+{
+	const struct policy_price *p = r->counted ? worker_rules_price(r->rules, r->model, r->wall_us) : NULL;
+	const struct price_usage u = { r->usage.input, r->usage.cached_input, r->usage.cache_write, r->usage.output,
+		r->usage.reasoning, r->usage.audio_in, r->usage.audio_out };
+	int64_t nano;
+
+	s->v.priced = p != NULL;
+	if (!p)
+		return;
+	s->v.price_version = p->price.version;
+	/* A call that the provider did not serve costs nothing, not even the fee per request. */
+	if (r->outcome == USAGE_REFUSED || (r->outcome == USAGE_FAILED && !r->usage_seen) || !r->sent_us)
+		return;
+	if (price_cost(&p->price, &u, &nano))
+		nano = INT64_MAX;
+	s->v.cost_nano = nano;
+	s->v.charge_nano = r->outcome == USAGE_EMPTY ? 0 : nano;
+}
+
+static enum stat_counter outcome_counter(const struct request *r)
+{
+	switch (r->outcome) {
+	case USAGE_OK:
+	case USAGE_EMPTY: return STAT_ok;
+	case USAGE_CLIENT_GONE: return STAT_client_gone;
+	case USAGE_CUT: return STAT_streams_cut;
+	case USAGE_FAILED: return STAT_upstream_errors;
+	default: break;
+	}
+	if (r->fail == FAIL_invalid_api_key || r->fail == FAIL_no_identity || r->fail == FAIL_ambiguous_credential)
+		return STAT_rejected_auth;
+	return fail_row(r->fail)->status == 503 ? STAT_rejected_overload : STAT_client_errors;
+}
+
+static void count_in(struct request *r, enum stat_kind kind, uint32_t slot, const struct slot *s)
+{
+	struct stats_block *b = r->env->stats;
+
+	if (kind != STAT_GLOBAL)
+		stats_add(b, kind, slot, STAT_requests, 1);
+	stats_add(b, kind, slot, outcome_counter(r), 1);
+	if (!s)
+		return;
+	stats_add(b, kind, slot, STAT_tokens_in, s->v.input_tokens);
+	stats_add(b, kind, slot, STAT_tokens_cached_in, s->v.cached_input_tokens);
+	stats_add(b, kind, slot, STAT_tokens_out, s->v.output_tokens);
+	stats_add(b, kind, slot, STAT_bytes_in, s->v.bytes_in);
+	stats_add(b, kind, slot, STAT_bytes_out, s->v.bytes_out);
+	if (s->v.priced)
+		stats_add(b, kind, slot, STAT_cost_nano, s->v.cost_nano);
+	else
+		stats_add(b, kind, slot, STAT_unpriced, 1);
+	if (s->v.estimated)
+		stats_add(b, kind, slot, STAT_estimated, 1);
+}
+
+static void count(struct request *r, const struct slot *s)
+{
+	struct stats_block *b = r->env->stats;
+	const struct policy *p = r->rules ? r->rules->rules->policy : NULL;
+
+	if (r->outcome == USAGE_OK && !r->is_api)
+		return;
+	count_in(r, STAT_GLOBAL, 0, s);
+	if (r->known)
+		count_in(r, STAT_PROJECT, p->project_stat[r->project], s);
+	if (r->has_uid)
+		count_in(r, STAT_UID, r->uid_stat, s);
+	if (!r->counted)
+		return;
+	count_in(r, STAT_MODEL, p->model_stat[r->model], s);
+	if (r->sent_us)
+		count_in(r, STAT_PROVIDER, p->provider_stat[r->provider], s);
+	if (r->outcome != USAGE_OK)
+		return;
+	stats_time(b, STAT_MODEL, p->model_stat[r->model], HIST_duration, s->v.duration_us);
+	stats_time(b, STAT_PROVIDER, p->provider_stat[r->provider], HIST_duration, s->v.duration_us);
+	stats_time(b, STAT_PROJECT, p->project_stat[r->project], HIST_duration, s->v.duration_us);
+	if (r->facts.stream && r->first_us)
+		stats_time(b, STAT_MODEL, p->model_stat[r->model], HIST_ttft, s->v.first_byte_us);
+	stats_time(b, STAT_GLOBAL, 0, HIST_overhead, s->v.overhead_us);
+}
+
+/* Refused for want of a place for its record: there is none. */
+static bool leaves_no_record(const struct request *r)
+{
+	return !r->known || !r->is_api || r->fail == FAIL_spool_full || r->fail == FAIL_gateway_overloaded ||
+		r->fail == FAIL_store_unavailable || r->fail == FAIL_draining || (r->client_gone && !r->counted);
+}
+
+static void submit(struct request *r)
+{
+	struct slot *s = inflight_slot(r->env->gw->inflight, r->slot);
+	struct gateway *gw = r->env->gw;
+
+	slot_set_state(s, SLOT_SETTLED);
+	r->ticket = committer_submit(gw->committer, r->env->worker, r->slot);
+	r->slot = SLOT_NONE;
+	if (r->client_gone || !atomic_load_explicit(&gw->strict, memory_order_relaxed))
+		return;
+	/* What stands in scratch memory has to be kept over the wait. */
+	reply_own_head(r);
+	if (r->whole.n && r->whole.p != r->held.p) {
+		buf_reset(&r->held);
+		if (buf_slice(&r->held, r->whole))
+			r->reset = r->want_close = true;
+		r->whole = buf_view(&r->held);
+	}
+	if (list_is_empty(&r->env->awaiting))
+		committer_await(gw->committer, r->env->worker, r->ticket);
+	list_push_back(&r->env->awaiting, &r->await_node);
+}
+
+void settle_step(struct request *r)
+{
+	bool admitted = r->slot != SLOT_NONE;
+	struct slot *s = NULL;
+
+	if (r->settled)
+		return;
+	r->settled = true;
+	deadline_stop(r->env->loop, &r->total);
+	if (admitted || (r->outcome != USAGE_OK && !leaves_no_record(r) && admit_refused(r))) {
+		s = inflight_slot(r->env->gw->inflight, r->slot);
+		values(r, s);
+		price(r, s);
+	}
+	count(r, s);
+	if (admitted)
+		stats_add(r->env->stats, STAT_GLOBAL, 0, STAT_inflight, -1);
+	if (s)
+		submit(r);
+	if (list_is_empty(&r->await_node))
+		relay_end(r);
+}
