@@ -81,6 +81,8 @@ static int chain_judge(struct store_txn *t, struct ingest_batch *b, uint8_t (*ha
 	uint8_t have[32], run[32];
 	int r;
 
+	if (u->first_seq == b->head.high_water + 2)
+		return verdict_set(b, INGEST_GAP, "record %" PRIu64 " is missing", u->first_seq - 1);
 	if (u->first_seq > b->head.high_water + 1)
 		return verdict_set(b, INGEST_GAP, "records %" PRIu64 " to %" PRIu64 " are missing",
 			b->head.high_water + 1, u->first_seq - 1);

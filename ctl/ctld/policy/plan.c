@@ -21,7 +21,10 @@ static void report(struct plan *p, struct buf *to, const char *name)
 		p->err = to->err;
 }
 
-static bool tree_same(const struct tree *a, const struct tree *b, bool skip_lists)
+static bool is_object_list(const struct tree *t);
+
+/* `skip_objects`: whatever stands in lists of objects counts as the same. */
+static bool tree_same(const struct tree *a, const struct tree *b, bool skip_objects)
 {
 	const struct tree *x;
 	uint32_t n = 0;
@@ -33,7 +36,7 @@ static bool tree_same(const struct tree *a, const struct tree *b, bool skip_list
 	if (a->kind == TREE_LIST) {
 		const struct tree *y = b->child;
 
-		if (skip_lists)
+		if (skip_objects && (is_object_list(a) || is_object_list(b)))
 			return true;
 		if (a->n != b->n)
 			return false;
@@ -45,7 +48,7 @@ static bool tree_same(const struct tree *a, const struct tree *b, bool skip_list
 	for (x = a->child; x; x = x->next, n++) {
 		const struct tree *y = tree_get(b, x->key);
 
-		if (!y || !tree_same(x, y, skip_lists))
+		if (!y || !tree_same(x, y, skip_objects))
 			return false;
 	}
 	return n == b->n;
@@ -113,6 +116,12 @@ static bool is_named_list(const struct tree *t)
 		item_name(t->child, name, sizeof(name));
 }
 
+/* Below a section only items that bear a name of their own are objects: a target is part of its model. */
+static bool is_object_list(const struct tree *t)
+{
+	return is_named_list(t) && tree_get(t->child, SLICE("name"));
+}
+
 /* a and b differ and bear the same name. */
 static void compare(struct plan *p, const char *at, const struct tree *a, const struct tree *b, unsigned depth)
 {
@@ -123,7 +132,7 @@ static void compare(struct plan *p, const char *at, const struct tree *a, const 
 		for (const struct tree *m = b->child; m; m = m->next) {
 			const struct tree *old = tree_get(a, m->key);
 
-			if (!is_named_list(m) && !is_named_list(old))
+			if (!is_object_list(m) && !is_object_list(old))
 				continue;
 			(void)snprintf(path, sizeof(path), "%.240s." "%.*s", at, (int)MIN(m->key.n, 64), m->key.p);
 			if (!old || !tree_same(old, m, false))
@@ -160,10 +169,22 @@ static void compare_sections(struct plan *p, const struct tree *a, const struct 
 	}
 }
 
+/* The packed form is {features, policy}. */
+static int sections_unpack(struct arena *mem, const struct policy_doc *doc, const struct tree **ret)
+{
+	struct tree *top;
+	int r = tree_unpack(mem, buf_view(&doc->packed), &top, NULL);
+
+	if (r < 0)
+		return r;
+	*ret = tree_get(top, SLICE("policy"));
+	return *ret ? 0 : -EBADMSG;
+}
+
 int publish_plan(const struct policy_doc *from, const struct policy_doc *to, struct publish_plan *ret)
 {
 	struct plan p = { .out = ret };
-	struct tree *a = NULL, *b;
+	const struct tree *a = NULL, *b;
 	struct arena mem;
 	int r = 0;
 
@@ -172,9 +193,9 @@ int publish_plan(const struct policy_doc *from, const struct policy_doc *to, str
 	buf_init(&ret->removed, 4u << 20);
 	arena_init(&mem, 64u << 10, 256u << 20);
 	if (from)
-		r = tree_unpack(&mem, buf_view(&from->packed), &a, NULL);
+		r = sections_unpack(&mem, from, &a);
 	if (r == 0)
-		r = tree_unpack(&mem, buf_view(&to->packed), &b, NULL);
+		r = sections_unpack(&mem, to, &b);
 	if (r == 0) {
 		compare_sections(&p, a, b);
 		r = p.err;
