@@ -46,14 +46,18 @@ static char *block_take(struct body_cache *cache, size_t size)
 	if (size < BODY_MAPPED_BYTES)
 		return malloc(size);
 	c = class_of(size);
-	if (c >= 0 && cache->n[c])
-		return cache->block[c][--cache->n[c]];
+	if (c >= 0 && cache->n[c]) {
+		p = cache->block[c][--cache->n[c]];
+		cache->least[c] = MIN(cache->least[c], cache->n[c]);
+		return p;
+	}
 	p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	return p == MAP_FAILED ? NULL : p;
 }
 
-static void block_give(struct body_cache *cache, char *p, size_t size)
+static void block_give(struct request_env *env, char *p, size_t size)
 {
+	struct body_cache *cache = &env->bodies;
 	int c;
 
 	if (size < BODY_MAPPED_BYTES) {
@@ -61,10 +65,34 @@ static void block_give(struct body_cache *cache, char *p, size_t size)
 		return;
 	}
 	c = class_of(size);
-	if (c >= 0 && cache->n[c] < BODY_KEEP)
-		cache->block[c][cache->n[c]++] = p;
-	else
+	if (c < 0 || cache->n[c] == BODY_KEEP) {
 		(void)munmap(p, size);
+		return;
+	}
+	cache->block[c][cache->n[c]++] = p;
+	if (!deadline_is_armed(&cache->trim))
+		deadline_set(env->loop, &cache->trim, BODY_TRIM_US);
+}
+
+static void on_trim(struct deadline *d)
+{
+	struct request_env *env = container_of(d, struct request_env, bodies.trim);
+	struct body_cache *cache = &env->bodies;
+	unsigned left = 0;
+
+	for (int c = 0; c < BODY_CLASSES; c++) {
+		for (; cache->least[c]; cache->least[c]--)
+			(void)munmap(cache->block[c][--cache->n[c]], (size_t)BODY_MAPPED_BYTES << c);
+		cache->least[c] = cache->n[c];
+		left += cache->n[c];
+	}
+	if (left)
+		deadline_set(env->loop, d, BODY_TRIM_US);
+}
+
+void body_cache_init(struct body_cache *cache)
+{
+	deadline_init(&cache->trim, on_trim);
 }
 
 bool body_room(struct request *r, size_t cap)
@@ -82,7 +110,7 @@ bool body_room(struct request *r, size_t cap)
 	}
 	if (r->body.bytes) {
 		memcpy(p, r->body.bytes, r->body.n);
-		block_give(&env->bodies, r->body.bytes, r->body.cap);
+		block_give(env, r->body.bytes, r->body.cap);
 		memory_give(env->gw, r->body.cap);
 	}
 	r->body.bytes = p;
@@ -95,7 +123,7 @@ void body_free(struct request *r)
 	if (!r->body.bytes)
 		return;
 	memory_give(r->env->gw, r->body.cap);
-	block_give(&r->env->bodies, r->body.bytes, r->body.cap);
+	block_give(r->env, r->body.bytes, r->body.cap);
 	r->body = (struct body){ 0, 0, NULL };
 }
 

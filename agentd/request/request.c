@@ -90,11 +90,13 @@ void request_env_init(struct request_env *env, struct loop *l, struct gateway *g
 	list_init(&env->live);
 	list_init(&env->dead);
 	deferred_init(&env->reap, reap);
+	body_cache_init(&env->bodies);
 }
 
 void request_env_fini(struct request_env *env)
 {
 	reap(&env->reap);
+	deadline_stop(env->loop, &env->bodies.trim);
 	worker_rules_unref(env->rules);
 	env->rules = NULL;
 	keyset_reader_free(env->keys);

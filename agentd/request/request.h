@@ -33,10 +33,11 @@ struct gateway {
 
 /* A request's body: one block outside any arena, counted against body_memory, released as soon as no attempt may need it. Blocks of
  * BODY_MAPPED_BYTES and more are mapped in powers of two, so that short-lived prompts leave no holes in the heap among long-lived
- * streams; a few are kept for the next request. */
+ * streams; free ones are kept for the next requests, and what a second did not need is given back. */
 #define BODY_MAPPED_BYTES 16384
-#define BODY_CLASSES 8                       /* 16 KiB .. 2 MiB */
-#define BODY_KEEP 4                          /* free blocks kept of each class */
+#define BODY_CLASSES 5                       /* 16 KiB .. 256 KiB */
+#define BODY_KEEP 64                         /* free blocks kept of each class */
+#define BODY_TRIM_US USEC_PER_S
 
 struct body {
 	size_t n, cap;
@@ -46,6 +47,8 @@ struct body {
 struct body_cache {
 	char *block[BODY_CLASSES][BODY_KEEP];
 	uint8_t n[BODY_CLASSES];
+	uint8_t least[BODY_CLASSES];         /* fewest since the last trim: so many were not needed */
+	struct deadline trim;
 };
 
 struct refusal_memo {
@@ -165,6 +168,7 @@ void request_fail(struct request *r, enum fail f, const char *fmt, ...) PRINTF_L
 void request_finish(struct request *r); /* the answer's last byte is written, or can't be */
 bool body_room(struct request *r, size_t cap); /* body.c: at least cap bytes; false: over body_memory or out of memory */
 void body_free(struct request *r);
+void body_cache_init(struct body_cache *c);
 void body_cache_fini(struct body_cache *c);
 
 enum fail identify_caller(struct request *r, const struct h1_head *h, struct errbuf *why);   /* identify.c */
