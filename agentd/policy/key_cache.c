@@ -1,8 +1,8 @@
 /* STATE_DIR/keys.mdb. Two databases in it:
- *   "keys"  key id (16 bytes) -> CRC-32C over id and record (4 bytes, big-endian), record (key_record_pack)
- *   "meta"  "head" -> format (4), realm (16), sequence (8); integers big-endian
- * The file's map is fixed and large: it is address space only, the file grows by the pages that are written. A full
- * exchange of the keys needs room for both copies. */
+ *   "keys"  key id (16 bytes) -> CRC-32C over id and record (4 bytes, big-endian), record
+ * (key_record_pack) "meta"  "head" -> format (4), realm (16), sequence (8); integers big-endian The
+ * file's map is fixed and large: it is address space only, the file grows by the pages that are
+ * written. A full exchange of the keys needs room for both copies. */
 #include "policy/key_cache.h"
 
 #include <aigw/crc.h>
@@ -10,12 +10,12 @@
 #include <fcntl.h>
 #include <lmdb.h>
 
-#define KEY_CACHE_FORMAT 1
+#define KEY_CACHE_FORMAT    1
 #define KEY_CACHE_MAP_BYTES ((size_t)4 << 30)
-#define KEY_CACHE_READERS 256
-#define HEAD_BYTES (4 + 16 + 8)
-#define CRC_BYTES 4
-#define RECORD_MAX_BYTES 4096
+#define KEY_CACHE_READERS   256
+#define HEAD_BYTES          (4 + 16 + 8)
+#define CRC_BYTES           4
+#define RECORD_MAX_BYTES    4096
 
 struct key_cache {
 	MDB_env *env;
@@ -30,7 +30,8 @@ struct key_cache_txn {
 
 struct key_cache_reader {
 	struct key_cache *cache;
-	MDB_txn *txn; /* reset between look-ups, so that it holds no old pages; NULL after a failed renewal */
+	MDB_txn *txn; /* reset between look-ups, so that it holds no old pages; NULL after a failed
+			 renewal */
 };
 
 static void put_be(uint8_t *p, uint64_t v, unsigned n)
@@ -69,10 +70,11 @@ static int key_cache_error(int r)
 
 static int key_cache_fail(const struct key_cache *c, const char *what, int r, struct errbuf *e)
 {
-	return err_set(e, key_cache_error(r), "key cache %s: cannot %s: %s", c->path, what, mdb_strerror(r));
+	return err_set(e, key_cache_error(r), "key cache %s: cannot %s: %s", c->path, what,
+		mdb_strerror(r));
 }
 
-/* --- opening ------------------------------------------------------------------------------------------------------ */
+/* --- opening -------------------------------------------------------------------------- */
 
 static int write_head(struct key_cache *c, MDB_txn *txn, const struct key_cache_head *head)
 {
@@ -85,7 +87,8 @@ static int write_head(struct key_cache *c, MDB_txn *txn, const struct key_cache_
 	return mdb_put(txn, c->meta, &key, &value, 0);
 }
 
-static int read_head(struct key_cache *c, MDB_txn *txn, struct key_cache_head *ret, struct errbuf *e)
+static int read_head(
+	struct key_cache *c, MDB_txn *txn, struct key_cache_head *ret, struct errbuf *e)
 {
 	MDB_val key = { 4, "head" }, value;
 	MDB_stat st;
@@ -102,12 +105,14 @@ static int read_head(struct key_cache *c, MDB_txn *txn, struct key_cache_head *r
 	format = value.mv_size >= 4 ? get_be(value.mv_data, 4) : 0;
 	if (format > KEY_CACHE_FORMAT)
 		return err_set(e, -ENOTSUP,
-			"key cache %s has format %" PRIu64 ", this program knows up to %d: it was written by a "
+			"key cache %s has format %" PRIu64
+			", this program knows up to %d: it was written by a "
 			"newer version",
 			c->path, format, KEY_CACHE_FORMAT);
 	if (format == 0 || value.mv_size != HEAD_BYTES)
 		return err_set(e, -EBADMSG,
-			"key cache %s is damaged: its head is not valid; move it away, the controller sends all keys anew",
+			"key cache %s is damaged: its head is not valid; move it away, the "
+			"controller sends all keys anew",
 			c->path);
 	memcpy(ret->realm, (const uint8_t *)value.mv_data + 4, 16);
 	ret->seq = get_be((const uint8_t *)value.mv_data + 20, 8);
@@ -141,7 +146,8 @@ static int open_tables(struct key_cache *c, struct key_cache_head *ret, struct e
 	return r ? key_cache_fail(c, "commit", r, e) : 0;
 }
 
-int key_cache_open(const char *path, struct key_cache **ret, struct key_cache_head *ret_head, struct errbuf *e)
+int key_cache_open(
+	const char *path, struct key_cache **ret, struct key_cache_head *ret_head, struct errbuf *e)
 {
 	struct key_cache *c = calloc(1, sizeof(*c));
 	int n, r, dead;
@@ -189,7 +195,7 @@ void key_cache_close(struct key_cache *c)
 	free(c);
 }
 
-/* --- writing -------------------------------------------------------------------------------------------------------- */
+/* --- writing -------------------------------------------------------------------------- */
 
 int key_cache_begin(struct key_cache *c, struct key_cache_txn **ret, struct errbuf *e)
 {
@@ -227,15 +233,16 @@ static bool value_open(const char id[VKEY_ID_LEN], const MDB_val *value, struct 
 	return true;
 }
 
-int key_cache_put(struct key_cache_txn *t, const char id[VKEY_ID_LEN], struct slice record, struct errbuf *e)
+int key_cache_put(
+	struct key_cache_txn *t, const char id[VKEY_ID_LEN], struct slice record, struct errbuf *e)
 {
 	MDB_val key = { VKEY_ID_LEN, (void *)(uintptr_t)id };
 	MDB_val value = { CRC_BYTES + record.n, NULL };
 	int r;
 
 	if (record.n > RECORD_MAX_BYTES)
-		return err_set(e, -EMSGSIZE, "a key's record has %zu bytes, at most %d are allowed", record.n,
-			RECORD_MAX_BYTES);
+		return err_set(e, -EMSGSIZE, "a key's record has %zu bytes, at most %d are allowed",
+			record.n, RECORD_MAX_BYTES);
 	r = mdb_put(t->txn, t->cache->keys, &key, &value, MDB_RESERVE);
 	if (r)
 		return key_cache_fail(t->cache, "write a key", r, e);
@@ -244,7 +251,8 @@ int key_cache_put(struct key_cache_txn *t, const char id[VKEY_ID_LEN], struct sl
 	return 0;
 }
 
-int key_cache_get(struct key_cache_txn *t, const char id[VKEY_ID_LEN], struct slice *ret, struct errbuf *e)
+int key_cache_get(
+	struct key_cache_txn *t, const char id[VKEY_ID_LEN], struct slice *ret, struct errbuf *e)
 {
 	MDB_val key = { VKEY_ID_LEN, (void *)(uintptr_t)id }, value;
 	int r = mdb_get(t->txn, t->cache->keys, &key, &value);
@@ -256,8 +264,8 @@ int key_cache_get(struct key_cache_txn *t, const char id[VKEY_ID_LEN], struct sl
 	if (r)
 		return key_cache_fail(t->cache, "read a key", r, e);
 	if (!value_open(id, &value, ret))
-		return err_set(e, -EBADMSG, "key cache %s: the record of " SLICE_FMT " is damaged", t->cache->path,
-			VKEY_ID_LEN, id);
+		return err_set(e, -EBADMSG, "key cache %s: the record of " SLICE_FMT " is damaged",
+			t->cache->path, VKEY_ID_LEN, id);
 	return 0;
 }
 
@@ -315,7 +323,7 @@ void key_cache_abort(struct key_cache_txn *t)
 	free(t);
 }
 
-/* --- reading -------------------------------------------------------------------------------------------------------- */
+/* --- reading -------------------------------------------------------------------------- */
 
 int key_cache_reader_new(struct key_cache *c, struct key_cache_reader **ret, struct errbuf *e)
 {

@@ -1,5 +1,6 @@
-/* What the stored keys mean. A revoked id stays in the store as a tombstone: within one realm (one controller store) no
- * change and no snapshot, however old, makes it valid again. Only another realm's snapshot begins anew. */
+/* What the stored keys mean. A revoked id stays in the store as a tombstone: within one realm (one
+ * controller store) no change and no snapshot, however old, makes it valid again. Only another
+ * realm's snapshot begins anew. */
 #include "policy/keyset.h"
 #include "policy/key_cache.h"
 
@@ -12,7 +13,8 @@
 
 struct keyset {
 	struct key_cache *cache;
-	/* Guards head between the committer, who changes it, and the control loop, who reports it; not on any data path. */
+	/* Guards head between the committer, who changes it, and the control loop, who reports it;
+	 * not on any data path. */
 	pthread_mutex_t lock;
 	struct key_cache_head head;
 	_Atomic uint64_t seq, count, generation;
@@ -81,7 +83,7 @@ void keyset_realm(const struct keyset *k, uint8_t ret[16])
 	(void)pthread_mutex_unlock(&shared->lock);
 }
 
-/* --- committer -------------------------------------------------------------------------------------------------------- */
+/* --- committer ------------------------------------------------------------------------ */
 
 static bool record_is_revoked(struct slice record)
 {
@@ -105,12 +107,13 @@ static int store_record(struct key_cache_txn *t, struct slice record, struct err
 	if (key_record_unpack(record, &k) < 0)
 		return err_set(e, -EBADMSG, "a key's record from the controller is not valid");
 	if (k.project.n > POLICY_NAME_MAX)
-		return err_set(e, -EBADMSG, "key " SLICE_FMT ": the name of its project is too long", VKEY_ID_LEN,
+		return err_set(e, -EBADMSG,
+			"key " SLICE_FMT ": the name of its project is too long", VKEY_ID_LEN,
 			k.id);
 	if (k.state != KEY_REVOKED) {
 		r = key_cache_get(t, k.id, &there, e);
-		/* What is damaged might have been a tombstone, and nobody can say so any more: the record of the
-		 * controller is the truth then. */
+		/* What is damaged might have been a tombstone, and nobody can say so any more: the
+		 * record of the controller is the truth then. */
 		if (r < 0 && r != -EBADMSG)
 			return r;
 		if (r == 0 && record_is_revoked(there))
@@ -144,8 +147,8 @@ static int store_all(struct keyset *k, struct key_cache_txn *t, struct key_cache
 	return 0;
 }
 
-int keyset_replace(struct keyset *k, const uint8_t realm[16], uint64_t seq, const struct slice *records, uint32_t n,
-	struct errbuf *e)
+int keyset_replace(struct keyset *k, const uint8_t realm[16], uint64_t seq,
+	const struct slice *records, uint32_t n, struct errbuf *e)
 {
 	bool same = memcmp(realm, k->head.realm, 16) == 0;
 	struct key_cache_head head = { .seq = seq };
@@ -163,14 +166,16 @@ int keyset_replace(struct keyset *k, const uint8_t realm[16], uint64_t seq, cons
 	return store_all(k, t, head, records, n, e);
 }
 
-int keyset_change(struct keyset *k, uint64_t seq, const struct slice *records, uint32_t n, struct errbuf *e)
+int keyset_change(
+	struct keyset *k, uint64_t seq, const struct slice *records, uint32_t n, struct errbuf *e)
 {
 	struct key_cache_head head = k->head;
 	struct key_cache_txn *t;
 	int r;
 
 	if (seq == 0 || seq - 1 != head.seq)
-		return err_set(e, -EINVAL, "change %" PRIu64 " of the keys does not follow %" PRIu64, seq, head.seq);
+		return err_set(e, -EINVAL,
+			"change %" PRIu64 " of the keys does not follow %" PRIu64, seq, head.seq);
 	r = key_cache_begin(k->cache, &t, e);
 	if (r < 0)
 		return r;
@@ -178,7 +183,7 @@ int keyset_change(struct keyset *k, uint64_t seq, const struct slice *records, u
 	return store_all(k, t, head, records, n, e);
 }
 
-/* --- workers ---------------------------------------------------------------------------------------------------------- */
+/* --- workers -------------------------------------------------------------------------- */
 
 int keyset_reader_new(struct keyset *k, struct keyset_reader **ret, struct errbuf *e)
 {
@@ -225,7 +230,8 @@ static int judge(struct slice bytes, const struct vkey *key, struct key_verdict 
 
 int keyset_look_up(struct keyset_reader *r, const struct vkey *key, struct key_verdict *ret)
 {
-	/* Read before the look-up: a commit in between makes the verdict look older than it is, never newer. */
+	/* Read before the look-up: a commit in between makes the verdict look older than it is,
+	 * never newer. */
 	struct key_verdict v = { .generation = keyset_generation(r->keyset) };
 	struct slice bytes;
 	int rc = key_cache_look_up(r->cache, key->id, &bytes);

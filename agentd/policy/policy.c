@@ -52,7 +52,7 @@ bool policy_project_may(const struct policy *p, uint32_t project, uint32_t model
 	return row[model / 64] >> (model % 64) & 1;
 }
 
-/* --- near names --------------------------------------------------------------------------------------------------- */
+/* --- near names ----------------------------------------------------------------------- */
 
 struct near {
 	unsigned n;
@@ -121,7 +121,7 @@ unsigned policy_near_models(
 	return best.n;
 }
 
-/* --- who calls ---------------------------------------------------------------------------------------------------- */
+/* --- who calls ------------------------------------------------------------------------ */
 
 bool policy_wants_unit(const struct policy *p)
 {

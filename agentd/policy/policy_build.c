@@ -7,7 +7,8 @@
 #include <unistd.h>
 
 #define MAY_MAX_BYTES ((size_t)64 << 20)
-#define USER_DB_MAX_BYTES ((size_t)1 << 20) /* one entry; groups with thousands of members are long */
+#define USER_DB_MAX_BYTES                                                                          \
+	((size_t)1 << 20) /* one entry; groups with thousands of members are long */
 
 void policy_destroy(struct policy *p)
 {
@@ -34,7 +35,8 @@ static void *table_alloc(size_t n, size_t size)
 }
 
 /* 0, -ENOMEM; -EEXIST if the table has the name already. */
-static int name_add(struct policy_name **head, struct policy_name *entry, struct slice name, uint32_t index)
+static int name_add(
+	struct policy_name **head, struct policy_name *entry, struct slice name, uint32_t index)
 {
 	struct policy_name *there = NULL;
 	bool out_of_memory = false;
@@ -50,7 +52,8 @@ static int name_add(struct policy_name **head, struct policy_name *entry, struct
 static int name_fail(int r, const char *what, struct slice name, struct errbuf *e)
 {
 	if (r == -EEXIST)
-		return err_set(e, -EINVAL, "%s \"" SLICE_FMT "\" is named twice", what, SLICE_ARG(name));
+		return err_set(
+			e, -EINVAL, "%s \"" SLICE_FMT "\" is named twice", what, SLICE_ARG(name));
 	return err_set(e, r, "no memory for the policy's names");
 }
 
@@ -115,15 +118,18 @@ static int build_permissions(struct policy *p, struct errbuf *e)
 			uint32_t model = project->models[m];
 
 			if (model >= d->n_models)
-				return err_set(e, -EINVAL, "project \"" SLICE_FMT "\" names model %" PRIu32 " of %" PRIu32,
+				return err_set(e, -EINVAL,
+					"project \"" SLICE_FMT "\" names model %" PRIu32
+					" of %" PRIu32,
 					SLICE_ARG(project->name), model, d->n_models);
-			p->names->may[p->names->may_row[i] * words + model / 64] |= UINT64_C(1) << (model % 64);
+			p->names->may[p->names->may_row[i] * words + model / 64] |= UINT64_C(1)
+										    << (model % 64);
 		}
 	}
 	return 0;
 }
 
-/* --- users and groups ------------------------------------------------------------------------------------------------- */
+/* --- users and groups ----------------------------------------------------------------- */
 
 struct user_db {
 	char *p;
@@ -172,7 +178,8 @@ static int find_group(struct user_db *db, const char *name, uint32_t *ret_gid)
 	return 1;
 }
 
-static int build_rule(const struct policy_identity *id, struct user_db *db, struct policy_rule *rule)
+static int build_rule(
+	const struct policy_identity *id, struct user_db *db, struct policy_rule *rule)
 {
 	char name[256];
 	int r;
@@ -190,7 +197,8 @@ static int build_rule(const struct policy_identity *id, struct user_db *db, stru
 		return 0;
 	memcpy(name, id->value.p, id->value.n);
 	name[id->value.n] = '\0';
-	r = id->kind == IDENTITY_user ? find_user(db, name, &rule->id) : find_group(db, name, &rule->id);
+	r = id->kind == IDENTITY_user ? find_user(db, name, &rule->id)
+				      : find_group(db, name, &rule->id);
 	if (r > 0)
 		rule->match = id->kind == IDENTITY_user ? RULE_UID : RULE_GID;
 	return MIN(r, 0);
@@ -213,7 +221,8 @@ static int build_rules(struct policy *p, struct errbuf *e)
 	return r < 0 ? err_set(e, r, "no memory for the policy's identities") : 0;
 }
 
-int policy_build(struct policy_doc *doc, uint64_t revision, usec applied_us, struct policy **ret, struct errbuf *e)
+int policy_build(struct policy_doc *doc, uint64_t revision, usec applied_us, struct policy **ret,
+	struct errbuf *e)
 {
 	struct policy *p = calloc(1, sizeof(*p));
 	int r;

@@ -1,5 +1,6 @@
 /* STATE_DIR/policy.cache, integers big-endian:
- *   "AIGWPOLC", format (4), revision (8), applied (8), length (8), packed document, CRC-32C over all before (4) */
+ *   "AIGWPOLC", format (4), revision (8), applied (8), length (8), packed document, CRC-32C over
+ * all before (4) */
 #include "policy/keyset.h"
 
 #include <aigw/atomic_file.h>
@@ -7,11 +8,11 @@
 
 #include <limits.h>
 
-#define POLICY_CACHE_MAGIC "AIGWPOLC"
+#define POLICY_CACHE_MAGIC  "AIGWPOLC"
 #define POLICY_CACHE_FORMAT 1
-#define HEAD_BYTES (8 + 4 + 8 + 8 + 8)
-#define CRC_BYTES 4
-#define FILE_MAX_BYTES ((size_t)64 << 20)
+#define HEAD_BYTES          (8 + 4 + 8 + 8 + 8)
+#define CRC_BYTES           4
+#define FILE_MAX_BYTES      ((size_t)64 << 20)
 
 static void append_be(struct buf *b, uint64_t v, unsigned n)
 {
@@ -35,8 +36,8 @@ static int cache_path(const char *state_dir, char path[static PATH_MAX], struct 
 	return n < 0 || n >= PATH_MAX ? err_set(e, -ENAMETOOLONG, "state_dir is too long") : 0;
 }
 
-int policy_cache_write(
-	const char *state_dir, uint64_t revision, usec applied_us, struct slice packed, struct errbuf *e)
+int policy_cache_write(const char *state_dir, uint64_t revision, usec applied_us,
+	struct slice packed, struct errbuf *e)
 {
 	char path[PATH_MAX];
 	struct buf b;
@@ -53,7 +54,8 @@ int policy_cache_write(
 	(void)buf_slice(&b, packed);
 	append_be(&b, crc32c(0, b.p, b.n), CRC_BYTES);
 	if (b.err)
-		r = err_set(e, b.err, "cannot keep revision %" PRIu64 " in %s: %s", revision, path, strerror(-b.err));
+		r = err_set(e, b.err, "cannot keep revision %" PRIu64 " in %s: %s", revision, path,
+			strerror(-b.err));
 	else
 		r = atomic_file_write(path, 0600, buf_view(&b), e);
 	buf_fini(&b);
@@ -66,17 +68,20 @@ static int cache_open(struct slice file, const char *path, struct slice *ret, st
 	if (file.n < HEAD_BYTES + CRC_BYTES || memcmp(file.p, POLICY_CACHE_MAGIC, 8) != 0)
 		return err_set(e, -EBADMSG, "%s is not a policy cache", path);
 	if (get_be(file.p + 8, 4) > POLICY_CACHE_FORMAT)
-		return err_set(e, -ENOTSUP, "%s has format %" PRIu64 ", this program knows up to %d", path,
+		return err_set(e, -ENOTSUP,
+			"%s has format %" PRIu64 ", this program knows up to %d", path,
 			get_be(file.p + 8, 4), POLICY_CACHE_FORMAT);
-	if (get_be(file.p + 8, 4) == 0 || get_be(file.p + 28, 8) != file.n - HEAD_BYTES - CRC_BYTES ||
-		get_be(file.p + file.n - CRC_BYTES, CRC_BYTES) != crc32c(0, file.p, file.n - CRC_BYTES))
+	if (get_be(file.p + 8, 4) == 0 ||
+		get_be(file.p + 28, 8) != file.n - HEAD_BYTES - CRC_BYTES ||
+		get_be(file.p + file.n - CRC_BYTES, CRC_BYTES) !=
+			crc32c(0, file.p, file.n - CRC_BYTES))
 		return err_set(e, -EBADMSG, "%s is damaged", path);
 	*ret = slice_of(file.p + HEAD_BYTES, file.n - HEAD_BYTES - CRC_BYTES);
 	return 0;
 }
 
-int policy_cache_read(const char *state_dir, uint64_t *ret_revision, usec *ret_applied_us, struct buf *packed,
-	struct errbuf *e)
+int policy_cache_read(const char *state_dir, uint64_t *ret_revision, usec *ret_applied_us,
+	struct buf *packed, struct errbuf *e)
 {
 	char path[PATH_MAX];
 	struct slice document;

@@ -1,5 +1,5 @@
-/* The inside of a compiled policy: shared by policy.c (look-ups, no allocation) and policy_build.c (makes it) only.
- * Written once by policy_build(), read by any thread after. */
+/* The inside of a compiled policy: shared by policy.c (look-ups, no allocation) and policy_build.c
+ * (makes it) only. Written once by policy_build(), read by any thread after. */
 #ifndef AGENTD_POLICY_POLICY_NAMES_H
 #define AGENTD_POLICY_POLICY_NAMES_H
 
@@ -21,9 +21,9 @@ struct policy_rule {
 };
 
 struct policy_names {
-	struct policy_name *models;   /* tables: names and aliases */
+	struct policy_name *models; /* tables: names and aliases */
 	struct policy_name *projects;
-	struct policy_name *entries;  /* memory of both */
+	struct policy_name *entries; /* memory of both */
 	struct policy_rule *rules;
 	bool wants_unit;
 	/* Projects that list their models have a row of bits each, one per model. */

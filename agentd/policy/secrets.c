@@ -1,6 +1,7 @@
-/* Where provider credentials come from. Administrators' files hold the bare secret; our own cache's files are
- *   "AIGWSECR", format (4), version (8), length of the name (1), name, length (4), secret, CRC-32C over all before (4)
- * with integers big-endian. The name stands in the file so that a copy or a left-over is not taken for another secret. */
+/* Where provider credentials come from. Administrators' files hold the bare secret; our own cache's
+ * files are "AIGWSECR", format (4), version (8), length of the name (1), name, length (4), secret,
+ * CRC-32C over all before (4) with integers big-endian. The name stands in the file so that a copy
+ * or a left-over is not taken for another secret. */
 #include "policy/secrets.h"
 
 #include <aigw/atomic_file.h>
@@ -14,14 +15,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SECRET_MAGIC "AIGWSECR"
-#define SECRET_FORMAT 1
-#define SECRET_NAME_MAX 64
+#define SECRET_MAGIC     "AIGWSECR"
+#define SECRET_FORMAT    1
+#define SECRET_NAME_MAX  64
 #define SECRET_MAX_BYTES 8192
-#define SECRETS_MAX 1024 /* of one set */
-#define HEAD_BYTES (8 + 4 + 8 + 1)
-#define CRC_BYTES 4
-#define FILE_MAX_BYTES (HEAD_BYTES + SECRET_NAME_MAX + 4 + SECRET_MAX_BYTES + CRC_BYTES)
+#define SECRETS_MAX      1024 /* of one set */
+#define HEAD_BYTES       (8 + 4 + 8 + 1)
+#define CRC_BYTES        4
+#define FILE_MAX_BYTES   (HEAD_BYTES + SECRET_NAME_MAX + 4 + SECRET_MAX_BYTES + CRC_BYTES)
 
 struct secret_entry {
 	char name[SECRET_NAME_MAX];
@@ -48,7 +49,7 @@ const char *secret_source_name(enum secret_source s)
 	return "none";
 }
 
-/* --- the set ---------------------------------------------------------------------------------------------------------- */
+/* --- the set -------------------------------------------------------------------------- */
 
 struct secret_set *secret_set_ref(struct secret_set *s)
 {
@@ -101,8 +102,8 @@ static const struct secret_entry *entry_find(const struct secret_set *s, struct 
 	return NULL;
 }
 
-struct slice secret_set_get(
-	const struct secret_set *s, struct slice name, enum secret_source *ret_source, uint64_t *ret_version)
+struct slice secret_set_get(const struct secret_set *s, struct slice name,
+	enum secret_source *ret_source, uint64_t *ret_version)
 {
 	const struct secret_entry *e = entry_find(s, name);
 
@@ -118,8 +119,8 @@ unsigned secret_set_count(const struct secret_set *s)
 	return s->n;
 }
 
-struct slice secret_set_name(
-	const struct secret_set *s, unsigned i, enum secret_source *ret_source, uint64_t *ret_version)
+struct slice secret_set_name(const struct secret_set *s, unsigned i, enum secret_source *ret_source,
+	uint64_t *ret_version)
 {
 	ASSERT(i < s->n);
 	if (ret_source)
@@ -140,8 +141,8 @@ static bool set_has(const struct secret_set *s, struct slice name)
 }
 
 /* Takes the secret. */
-static int set_add(struct secret_set *s, struct slice name, enum secret_source source, uint64_t version,
-	struct secret *bytes)
+static int set_add(struct secret_set *s, struct slice name, enum secret_source source,
+	uint64_t version, struct secret *bytes)
 {
 	struct secret_entry *e;
 
@@ -161,9 +162,10 @@ static int set_add(struct secret_set *s, struct slice name, enum secret_source s
 	return 0;
 }
 
-/* --- reading ------------------------------------------------------------------------------------------------------------ */
+/* --- reading -------------------------------------------------------------------------- */
 
-/* [A-Za-z0-9._-]{1,64}, not beginning with a dot: neither a way out of the folder nor an editor's left-over. */
+/* [A-Za-z0-9._-]{1,64}, not beginning with a dot: neither a way out of the folder nor an editor's
+ * left-over. */
 static bool name_is_valid(struct slice name)
 {
 	if (name.n == 0 || name.n > SECRET_NAME_MAX || name.p[0] == '.')
@@ -186,15 +188,16 @@ static uint64_t get_be(const char *p, unsigned n)
 	return v;
 }
 
-static int cache_file_open(
-	struct slice file, struct slice name, uint64_t *ret_version, struct secret *ret, struct errbuf *e)
+static int cache_file_open(struct slice file, struct slice name, uint64_t *ret_version,
+	struct secret *ret, struct errbuf *e)
 {
 	size_t name_n, n;
 
 	if (file.n < HEAD_BYTES + CRC_BYTES || memcmp(file.p, SECRET_MAGIC, 8) != 0)
 		return err_set(e, -EBADMSG, "it is not a cached secret");
 	if (get_be(file.p + 8, 4) > SECRET_FORMAT)
-		return err_set(e, -ENOTSUP, "it has format %" PRIu64 ", this program knows up to %d",
+		return err_set(e, -ENOTSUP,
+			"it has format %" PRIu64 ", this program knows up to %d",
 			get_be(file.p + 8, 4), SECRET_FORMAT);
 	if (get_be(file.p + 8, 4) == 0 ||
 		get_be(file.p + file.n - CRC_BYTES, 4) != crc32c(0, file.p, file.n - CRC_BYTES))
@@ -211,8 +214,8 @@ static int cache_file_open(
 	return secret_set(ret, slice_of(file.p + HEAD_BYTES + name_n + 4, n));
 }
 
-static int cache_file_read(
-	const char *path, struct slice name, uint64_t *ret_version, struct secret *ret, struct errbuf *e)
+static int cache_file_read(const char *path, struct slice name, uint64_t *ret_version,
+	struct secret *ret, struct errbuf *e)
 {
 	struct buf b;
 	int r;
@@ -245,7 +248,8 @@ static void warn(const struct place *p, const char *path, const char *why)
 		(void)buf_printf(p->report, "%s: %s\n", path, why);
 }
 
-static int load_file(struct secret_set *s, const struct place *p, const char *path, struct slice name)
+static int load_file(
+	struct secret_set *s, const struct place *p, const char *path, struct slice name)
 {
 	struct errbuf e = { "" };
 	struct secret bytes = { NULL, 0 };
@@ -342,7 +346,7 @@ int secret_set_load(const char *credentials_dir, const char *secrets_dir, const 
 	return 0;
 }
 
-/* --- the cache ------------------------------------------------------------------------------------------------------------ */
+/* --- the cache ------------------------------------------------------------------------ */
 
 static void append_be(struct buf *b, uint64_t v, unsigned n)
 {
@@ -350,7 +354,8 @@ static void append_be(struct buf *b, uint64_t v, unsigned n)
 		(void)buf_char(b, (char)(v >> (8 * n)));
 }
 
-/* STATE_DIR/secrets, made if it is missing; a new folder is durable only when the one above is synced. */
+/* STATE_DIR/secrets, made if it is missing; a new folder is durable only when the one above is
+ * synced. */
 static int cache_folder(const char *state_dir, char path[static PATH_MAX], struct errbuf *e)
 {
 	int n = snprintf(path, PATH_MAX, "%s/secrets", state_dir);
@@ -370,8 +375,8 @@ static int cache_folder(const char *state_dir, char path[static PATH_MAX], struc
 	return r ? err_set(e, r, "cannot sync %s: %s", state_dir, strerror(-r)) : 0;
 }
 
-int secret_cache_put(
-	const char *state_dir, struct slice name, uint64_t version, struct slice bytes, struct errbuf *e)
+int secret_cache_put(const char *state_dir, struct slice name, uint64_t version, struct slice bytes,
+	struct errbuf *e)
 {
 	char path[PATH_MAX];
 	struct buf b;
@@ -380,7 +385,8 @@ int secret_cache_put(
 
 	if (!name_is_valid(name))
 		return err_set(e, -EINVAL,
-			"the name of a secret has 1 to %d letters, digits, dots, underscores and dashes and does not "
+			"the name of a secret has 1 to %d letters, digits, dots, underscores and "
+			"dashes and does not "
 			"begin with a dot",
 			SECRET_NAME_MAX);
 	if (bytes.n == 0 || bytes.n > SECRET_MAX_BYTES)
@@ -405,8 +411,8 @@ int secret_cache_put(
 		(void)buf_slice(&b, bytes);
 		append_be(&b, crc32c(0, b.p, b.n), CRC_BYTES);
 	}
-	r = b.err ? err_set(e, b.err, "cannot keep a secret: %s", strerror(-b.err)) :
-		atomic_file_write(path, 0600, buf_view(&b), e);
+	r = b.err ? err_set(e, b.err, "cannot keep a secret: %s", strerror(-b.err))
+		  : atomic_file_write(path, 0600, buf_view(&b), e);
 	if (b.p)
 		secret_wipe(b.p, b.cap);
 	buf_fini(&b);

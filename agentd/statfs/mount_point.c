@@ -8,9 +8,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define STALE_LAYERS_MAX 16 /* mounts one over the other, one per killed predecessor that could not clear up */
+#define STALE_LAYERS_MAX                                                                           \
+	16 /* mounts one over the other, one per killed predecessor that could not clear up */
 
-/* --- mountinfo ---------------------------------------------------------------------------------------------------------- */
+/* --- mountinfo ------------------------------------------------------------------------ */
 
 /* The next field, blank separated; *at moves behind it. */
 static const char *next_field(const char **at, size_t *ret_n)
@@ -31,7 +32,8 @@ static bool field_is_path(const char *p, size_t n, const char *path)
 		unsigned char c = (unsigned char)p[i++];
 
 		if (c == '\\' && n - i >= 3) {
-			c = (unsigned char)((p[i] - '0') << 6 | (p[i + 1] - '0') << 3 | (p[i + 2] - '0'));
+			c = (unsigned char)((p[i] - '0') << 6 | (p[i + 1] - '0') << 3 |
+					    (p[i + 2] - '0'));
 			i += 3;
 		}
 		if (c != (unsigned char)*path++)
@@ -74,9 +76,10 @@ static bool is_mounted(const char *path)
 	return found;
 }
 
-/* --- clearing ------------------------------------------------------------------------------------------------------------- */
+/* --- clearing ------------------------------------------------------------------------- */
 
-/* Without privileges only the setuid helper of FUSE can unmount. Waits for it; it is the one child that the agent starts. */
+/* Without privileges only the setuid helper of FUSE can unmount. Waits for it; it is the one child
+ * that the agent starts. */
 static int unmount_by_helper(const char *path)
 {
 	char program[] = "fusermount3", flags[] = "-uzq", end[] = "--", target[PATH_MAX];
@@ -119,10 +122,12 @@ static int clear_stale(const char *path, struct errbuf *e)
 
 		/* A mount whose server is gone says so; any other answer came from a living one. */
 		if (r != -ENOTCONN && r != -ECONNABORTED)
-			return err_set(e, -EBUSY, "another program serves a stats mount at %s", path);
+			return err_set(
+				e, -EBUSY, "another program serves a stats mount at %s", path);
 		r = unmount_stale(path);
 		if (r < 0)
-			return err_set(e, r, "cannot unmount what a former agent left at %s: %s", path, strerror(-r));
+			return err_set(e, r, "cannot unmount what a former agent left at %s: %s",
+				path, strerror(-r));
 	}
 	return 0;
 }
@@ -135,13 +140,16 @@ static int resolve(const char *path, char ret[static PATH_MAX], struct errbuf *e
 	int n;
 
 	if (path[0] != '/' || !slash || slash[1] == '\0')
-		return err_set(e, -EINVAL, "the stats mount needs an absolute path without a slash at its end, not \"%s\"",
+		return err_set(e, -EINVAL,
+			"the stats mount needs an absolute path without a slash at its end, not "
+			"\"%s\"",
 			path);
 	n = snprintf(above, sizeof(above), "%.*s", (int)MAX(slash - path, 1), path);
 	if (n < 0 || (size_t)n >= sizeof(above))
 		return err_set(e, -ENAMETOOLONG, "the path of the stats mount is too long");
 	if (!realpath(above, ret))
-		return err_set(e, -errno, "%s, the folder for the stats mount: %s", above, strerror(errno));
+		return err_set(e, -errno, "%s, the folder for the stats mount: %s", above,
+			strerror(errno));
 	n = (int)strlen(ret) - (strcmp(ret, "/") == 0);
 	if ((size_t)n + strlen(slash) >= PATH_MAX)
 		return err_set(e, -ENAMETOOLONG, "the path of the stats mount is too long");
@@ -160,6 +168,7 @@ int mount_point_prepare(const char *path, struct errbuf *e)
 	if (r < 0)
 		return r;
 	if (mkdir(resolved, 0755) < 0 && errno != EEXIST)
-		return err_set(e, -errno, "cannot make %s for the stats mount: %s", resolved, strerror(errno));
+		return err_set(e, -errno, "cannot make %s for the stats mount: %s", resolved,
+			strerror(errno));
 	return 0;
 }

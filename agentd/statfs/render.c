@@ -12,7 +12,7 @@ static struct node_view view_of(const struct render *r)
 	return (struct node_view){ r->stats, r->policy };
 }
 
-/* --- the root's small files --------------------------------------------------------------------------------------------- */
+/* --- the root's small files ----------------------------------------------------------- */
 
 static void render_readme(const struct render *r, struct node n, struct buf *b)
 {
@@ -21,12 +21,17 @@ static void render_readme(const struct render *r, struct node n, struct buf *b)
 	(void)buf_printf(b,
 		"Numbers of this host's aigw-agentd, abi %d. Read only.\n"
 		"\n"
-		"A file is rendered when it is opened and shows that moment; its size is 0, so use cat, not tail -f.\n"
-		"Values stand alone or as KEY VALUE or as KEY a=1 b=2, a line each; the unit is in the key (_s, _us, _bytes).\n"
-		"Money has nine decimals. Times are microseconds. Keys are only ever added; none changes its meaning\n"
-		"within an abi. In names / is written %%2F, %% is %%25. Folders list at most %u entries; objects beyond the first %d\n"
+		"A file is rendered when it is opened and shows that moment; its size is 0, so use "
+		"cat, not tail -f.\n"
+		"Values stand alone or as KEY VALUE or as KEY a=1 b=2, a line each; the unit is in "
+		"the key (_s, _us, _bytes).\n"
+		"Money has nine decimals. Times are microseconds. Keys are only ever added; none "
+		"changes its meaning\n"
+		"within an abi. In names / is written %%2F, %% is %%25. Folders list at most %u "
+		"entries; objects beyond the first %d\n"
 		"of a kind are counted together and have no folder.\n"
-		"Files marked g are for root and the group aigw-stats, files marked u for the user they are about.\n"
+		"Files marked g are for root and the group aigw-stats, files marked u for the user "
+		"they are about.\n"
 		"\n",
 		STATFS_ABI, NODE_LIST_MAX, STAT_MAX_OBJECTS - 1);
 	for (int row = 0; row < NODE_ROW_COUNT; row++) {
@@ -34,7 +39,10 @@ static void render_readme(const struct render *r, struct node n, struct buf *b)
 
 		if (!S_ISDIR(mode))
 			(void)buf_printf(b, "%-24s %c %s\n", node_path(row),
-				node_kind(row) == STAT_UID ? 'u' : mode & S_IROTH ? ' ' : 'g', node_doc(row));
+				node_kind(row) == STAT_UID ? 'u'
+				: mode & S_IROTH           ? ' '
+							   : 'g',
+				node_doc(row));
 	}
 }
 
@@ -87,16 +95,42 @@ static void render_health(const struct render *r, struct node n, struct buf *b)
 		(void)buf_str(b, "ok\n");
 }
 
-/* --- counters ------------------------------------------------------------------------------------------------------------- */
+/* --- counters ------------------------------------------------------------------------- */
 
-/* Connections are the providers' alone; who was turned away at the door belongs to nobody. */
+static bool is_of_connections(enum stat_counter c)
+{
+	return c == STAT_stale_replaced || c == STAT_conns_opened || c == STAT_conns_idle ||
+	       c == STAT_conns_open || c == STAT_tls_resumed;
+}
+
+/* Connections are the providers'; who was turned away at the door belongs to nobody. */
 static bool counter_belongs(enum stat_counter c, enum stat_kind kind)
 {
 	bool is_door = c == STAT_rejected_auth || c == STAT_rejected_overload;
-	bool is_connection = c == STAT_stale_replaced || c == STAT_conns_opened || c == STAT_conns_idle ||
-		c == STAT_conns_open || c == STAT_tls_resumed;
 
-	return kind == STAT_GLOBAL || (!is_door && (!is_connection || kind == STAT_PROVIDER));
+	return kind == STAT_GLOBAL ||
+	       (!is_door && (!is_of_connections(c) || kind == STAT_PROVIDER));
+}
+
+/* Connections are counted at their provider only: the total is the sum over all that there ever
+ * were. */
+static void sum_connections(const struct stats *s, int64_t all[static STAT_COUNTER_COUNT])
+{
+	uint32_t n = stats_slots(s, STAT_PROVIDER);
+
+	for (int c = 0; c < STAT_COUNTER_COUNT; c++) {
+		if (is_of_connections(c))
+			all[c] = 0;
+	}
+	for (uint32_t i = 0; i < n; i++) {
+		int64_t of_one[STAT_COUNTER_COUNT];
+
+		stats_read(s, STAT_PROVIDER, i, of_one);
+		for (int c = 0; c < STAT_COUNTER_COUNT; c++) {
+			if (is_of_connections(c))
+				all[c] += of_one[c];
+		}
+	}
 }
 
 static void put_cost(const struct render *r, int64_t nano, struct buf *b)
@@ -119,6 +153,8 @@ static void render_stat(const struct render *r, struct node n, struct buf *b)
 
 	if (kind != STAT_UID || slot != 0)
 		stats_read(r->stats, kind, slot, all);
+	if (kind == STAT_GLOBAL)
+		sum_connections(r->stats, all);
 	for (int c = 0; c < STAT_COUNTER_COUNT; c++) {
 		if (!counter_belongs(c, kind))
 			continue;
@@ -129,8 +165,8 @@ static void render_stat(const struct render *r, struct node n, struct buf *b)
 	}
 	if (kind != STAT_GLOBAL)
 		return;
-	(void)buf_printf(b, "spool_records %" PRIu64 "\npolicy_revision %" PRIu64 "\n", r->info.spool.records,
-		r->policy ? r->policy->revision : 0);
+	(void)buf_printf(b, "spool_records %" PRIu64 "\npolicy_revision %" PRIu64 "\n",
+		r->info.spool.records, r->policy ? r->policy->revision : 0);
 }
 
 static void render_pool(const struct render *r, struct node n, struct buf *b)
@@ -139,23 +175,23 @@ static void render_pool(const struct render *r, struct node n, struct buf *b)
 
 	stats_read(r->stats, STAT_PROVIDER, n.object, all);
 	(void)buf_printf(b,
-		"connections open=%" PRId64 " idle=%" PRId64 " tls_resumed=%" PRId64 " created=%" PRId64
-		" stale_replaced=%" PRId64 "\n",
-		all[STAT_conns_open], all[STAT_conns_idle], all[STAT_tls_resumed], all[STAT_conns_opened],
-		all[STAT_stale_replaced]);
+		"connections open=%" PRId64 " idle=%" PRId64 " tls_resumed=%" PRId64
+		" created=%" PRId64 " stale_replaced=%" PRId64 "\n",
+		all[STAT_conns_open], all[STAT_conns_idle], all[STAT_tls_resumed],
+		all[STAT_conns_opened], all[STAT_stale_replaced]);
 }
 
-/* --- times ---------------------------------------------------------------------------------------------------------------- */
+/* --- times ---------------------------------------------------------------------------- */
 
-static void put_times(const struct render *r, enum stat_kind kind, uint32_t slot, enum stat_hist h, const char *key,
-	const char *suffix, struct buf *b)
+static void put_times(const struct render *r, enum stat_kind kind, uint32_t slot, enum stat_hist h,
+	const char *key, const char *suffix, struct buf *b)
 {
 	struct stat_quantiles q;
 
 	stats_quantiles(r->stats, kind, slot, h, &q);
 	(void)buf_printf(b,
-		"%s%s n=%" PRIu64 " p50=%" PRIu64 " p90=%" PRIu64 " p95=%" PRIu64 " p99=%" PRIu64, key, suffix, q.n,
-		q.p50, q.p90, q.p95, q.p99);
+		"%s%s n=%" PRIu64 " p50=%" PRIu64 " p90=%" PRIu64 " p95=%" PRIu64 " p99=%" PRIu64,
+		key, suffix, q.n, q.p50, q.p90, q.p95, q.p99);
 	if (h == HIST_overhead)
 		(void)buf_printf(b, " p99.9=%" PRIu64, q.p999);
 	(void)buf_printf(b, " max=%" PRIu64 "\n", q.max);
@@ -182,10 +218,9 @@ static void render_times(const struct render *r, struct node n, struct buf *b)
 
 	put_times(r, kind, n.object, HIST_duration, "duration", "", b);
 	put_times(r, kind, n.object, HIST_ttft, "ttft", "", b);
-	put_times(r, kind, n.object, HIST_overhead, "overhead", "", b);
 }
 
-/* --- objects -------------------------------------------------------------------------------------------------------------- */
+/* --- objects -------------------------------------------------------------------------- */
 
 static void render_targets(const struct render *r, struct node n, struct buf *b)
 {
@@ -205,14 +240,16 @@ static void render_targets(const struct render *r, struct node n, struct buf *b)
 
 static void render_state(const struct render *r, struct node n, struct buf *b)
 {
-	(void)buf_str(b, r->watch->failing_since[n.object % STAT_MAX_OBJECTS] ? "failing\n" : "ok\n");
+	(void)buf_str(
+		b, r->watch->failing_since[n.object % STAT_MAX_OBJECTS] ? "failing\n" : "ok\n");
 }
 
-/* --- users ---------------------------------------------------------------------------------------------------------------- */
+/* --- users ---------------------------------------------------------------------------- */
 
 #define USER_DB_MAX_BYTES ((size_t)1 << 20)
 
-/* The host's entry for the uid; its texts are in *memory, which the caller frees. False: there is none. */
+/* The host's entry for the uid; its texts are in *memory, which the caller frees. False: there is
+ * none. */
 static bool find_user(uint32_t uid, struct passwd *ret, char **memory)
 {
 	struct passwd *found = NULL;
@@ -245,7 +282,8 @@ static void render_user(const struct render *r, struct node n, struct buf *b)
 	free(memory);
 }
 
-/* As the policy would judge a process of that user without supplements of its own and outside any unit. */
+/* As the policy would judge a process of that user without supplements of its own and outside any
+ * unit. */
 static void render_project(const struct render *r, struct node n, struct buf *b)
 {
 	gid_t groups[1024];
@@ -268,10 +306,11 @@ static void render_project(const struct render *r, struct node n, struct buf *b)
 		(void)buf_str(b, "-\n");
 	else
 		(void)buf_printf(b, SLICE_FMT "\n",
-			SLICE_ARG(r->policy->doc->projects[r->policy->doc->identities[i].project].name));
+			SLICE_ARG(r->policy->doc->projects[r->policy->doc->identities[i].project]
+					  .name));
 }
 
-/* --- dispatch ------------------------------------------------------------------------------------------------------------- */
+/* --- dispatch ------------------------------------------------------------------------- */
 
 #define render_none NULL
 static render_fn *const renderers[NODE_ROW_COUNT] = {

@@ -1,12 +1,12 @@
-/* Numbers -> text: the contents of each file of the stats mount, written whole into a buffer. Reads the stats, the policy
- * and what the agent said about itself; changes nothing. Statfs thread. */
+/* Numbers -> text: the contents of each file of the stats mount, written whole into a buffer. Reads
+ * the stats, the policy and what the agent said about itself; changes nothing. Statfs thread. */
 #ifndef AGENTD_STATFS_RENDER_H
 #define AGENTD_STATFS_RENDER_H
 
 #include "statfs/tree.h"
 #include "statfs/watch.h"
 
-#define STATFS_ABI 1
+#define STATFS_ABI        1
 #define INFLIGHT_ROWS_MAX 10000u
 
 struct render {

@@ -25,8 +25,9 @@ void render_money(const struct render *r, int64_t nano, unsigned decimals, char 
 
 	text_format_nano(nano, 9, text);
 	text[strlen(text) - (9 - MIN(decimals, 9u))] = '\0';
-	(void)snprintf(out, 48, "%s" SLICE_FMT "%s%s", dollars ? "$" : "", (int)(dollars ? 0 : MIN(currency.n, (size_t)8)),
-		currency.p, dollars ? "" : " ", text);
+	(void)snprintf(out, 48, "%s" SLICE_FMT "%s%s", dollars ? "$" : "",
+		(int)(dollars ? 0 : MIN(currency.n, (size_t)8)), currency.p, dollars ? "" : " ",
+		text);
 }
 
 __extension__ typedef __int128 wide; /* products of amounts and microseconds */
@@ -44,7 +45,8 @@ static int64_t nano_per_minute(int64_t nano, usec over_us)
 
 static void format_tenths(int64_t tenths, char out[static 32])
 {
-	(void)snprintf(out, 32, "%" PRId64 ".%" PRId64, tenths / 10, (tenths < 0 ? -tenths : tenths) % 10);
+	(void)snprintf(
+		out, 32, "%" PRId64 ".%" PRId64, tenths / 10, (tenths < 0 ? -tenths : tenths) % 10);
 }
 
 /* "0.31s", or - if nothing was measured */
@@ -55,7 +57,8 @@ static void format_seconds(const struct stat_quantiles *q, uint64_t us, char out
 	if (q->n == 0)
 		(void)snprintf(out, 32, "-");
 	else
-		(void)snprintf(out, 32, "%" PRIu64 ".%02" PRIu64 "s", hundredths / 100, hundredths % 100);
+		(void)snprintf(
+			out, 32, "%" PRIu64 ".%02" PRIu64 "s", hundredths / 100, hundredths % 100);
 }
 
 /* Of the calls that came to an end at the provider: the share that did so well. */
@@ -69,8 +72,8 @@ static void format_ok(const int64_t *all, char out[static 32])
 		format_tenths(all[STAT_ok] * 1000 / ends, out);
 }
 
-static void put_model(const struct render *r, const struct node_view *v, struct node model, const char *name, int width,
-	struct buf *b)
+static void put_model(const struct render *r, const struct node_view *v, struct node model,
+	const char *name, int width, struct buf *b)
 {
 	char rate[32], ok[32], ttft50[32], ttft95[32], p95[32], tokens[32], money[32];
 	int i = node_object_index(v, STAT_MODEL, model.object);
@@ -93,11 +96,12 @@ static void put_model(const struct render *r, const struct node_view *v, struct 
 	format_seconds(&ttft, ttft.p50, ttft50);
 	format_seconds(&ttft, ttft.p95, ttft95);
 	format_seconds(&duration, duration.p95, p95);
-	(void)snprintf(tokens, sizeof(tokens), "%" PRId64, tenths_per(w.d.tokens_out, w.over_us, USEC_PER_S) / 10);
+	(void)snprintf(tokens, sizeof(tokens), "%" PRId64,
+		tenths_per(w.d.tokens_out, w.over_us, USEC_PER_S) / 10);
 	text_format_nano(nano_per_minute(w.d.cost_nano, w.over_us), 9, money);
 	money[strlen(money) - 5] = '\0'; /* four decimals */
-	(void)buf_printf(b, "%-*s %7s %5s %8s %8s %7s %7s %8s   %s 100%%\n", width, name, rate, ok, ttft50, ttft95, p95,
-		tokens, money, provider);
+	(void)buf_printf(b, "%-*s %7s %5s %8s %8s %7s %7s %8s   %s 100%%\n", width, name, rate, ok,
+		ttft50, ttft95, p95, tokens, money, provider);
 }
 
 static void put_summary_head(const struct render *r, struct buf *b)
@@ -109,11 +113,13 @@ static void put_summary_head(const struct render *r, struct buf *b)
 	watch_rate(r->watch, WATCH_GLOBAL, 0, r->mono_us, &w);
 	format_tenths(tenths_per(w.d.requests, w.over_us, USEC_PER_S), rate);
 	render_money(r, watch_cost_today(r->watch), 2, money);
-	(void)buf_printf(b, "aigw %s  up %s  rev %" PRIu64 "  control %s  durability %s%s", r->info.agent_id, up,
-		r->policy ? r->policy->revision : 0, r->info.control, r->info.strict ? "strict" : "relaxed",
-		r->info.draining ? "  draining" : "");
-	(void)buf_printf(b, "  spool %" PRIu64 "        %s req/s  %" PRId64 " in flight  %s today\n",
-		r->info.spool.records, rate, stats_sum(r->stats, STAT_GLOBAL, 0, STAT_inflight), money);
+	(void)buf_printf(b, "aigw %s  up %s  rev %" PRIu64 "  control %s  durability %s%s",
+		r->info.agent_id, up, r->policy ? r->policy->revision : 0, r->info.control,
+		r->info.strict ? "strict" : "relaxed", r->info.draining ? "  draining" : "");
+	(void)buf_printf(b,
+		"  spool %" PRIu64 "        %s req/s  %" PRId64 " in flight  %s today\n",
+		r->info.spool.records, rate, stats_sum(r->stats, STAT_GLOBAL, 0, STAT_inflight),
+		money);
 }
 
 void render_summary(const struct render *r, struct node n, struct buf *b)
@@ -128,13 +134,13 @@ void render_summary(const struct render *r, struct node n, struct buf *b)
 	put_summary_head(r, b);
 	while (node_next(&v, dir, &pos, &model, name))
 		width = MAX(width, MIN(strlen(name), (size_t)48));
-	(void)buf_printf(b, "%-*s %7s %5s %8s %8s %7s %7s %8s   %s\n", (int)width, "MODEL", "REQ/S", "OK%", "TTFT50",
-		"TTFT95", "P95", "TOK/S", "COST/MIN", "TARGETS");
+	(void)buf_printf(b, "%-*s %7s %5s %8s %8s %7s %7s %8s   %s\n", (int)width, "MODEL", "REQ/S",
+		"OK%", "TTFT50", "TTFT95", "P95", "TOK/S", "COST/MIN", "TARGETS");
 	for (pos = 0; node_next(&v, dir, &pos, &model, name);)
 		put_model(r, &v, model, name, (int)width, b);
 }
 
-/* --- inflight --------------------------------------------------------------------------------------------------------------- */
+/* --- inflight ------------------------------------------------------------------------- */
 
 static const char *slot_state_name(const struct slot *s)
 {
@@ -151,7 +157,8 @@ static const char *slot_state_name(const struct slot *s)
 }
 
 /* A text of the slot as a word; - if there is none. */
-static const char *slot_word(const struct slot *s, enum slot_text field, char out[static NODE_NAME_MAX + 1])
+static const char *slot_word(
+	const struct slot *s, enum slot_text field, char out[static NODE_NAME_MAX + 1])
 {
 	return node_encode_name(slot_text(s, field), out) ? out : "-";
 }
@@ -165,14 +172,15 @@ static void put_caller(const struct slot *s, struct buf *b)
 	(void)buf_str(b, s->v.uid ? "unix" : "tcp");
 	if (s->v.uid)
 		(void)buf_printf(b, " uid %" PRId64, s->v.uid - 1);
-	(void)buf_printf(b, "%s%s%s%s\n", has_unit ? " " : "", has_unit ? unit : "", has_key ? " " : "",
-		has_key ? key : "");
+	(void)buf_printf(b, "%s%s%s%s\n", has_unit ? " " : "", has_unit ? unit : "",
+		has_key ? " " : "", has_key ? key : "");
 }
 
 static void put_call(const struct render *r, const struct slot *s, struct buf *b)
 {
 	struct slice op_id = slot_text(s, SLOT_TEXT_op_id);
-	char id[REQUEST_ID_LEN + 1] = "-", age[32], project[NODE_NAME_MAX + 1], model[NODE_NAME_MAX + 1];
+	char id[REQUEST_ID_LEN + 1] = "-", age[32], project[NODE_NAME_MAX + 1],
+				 model[NODE_NAME_MAX + 1];
 	char provider[NODE_NAME_MAX + 1];
 	usec d = r->mono_us - (usec)s->began_mono_us;
 
@@ -183,9 +191,10 @@ static void put_call(const struct render *r, const struct slot *s, struct buf *b
 			d % USEC_PER_S / (USEC_PER_S / 10));
 	else
 		render_age(d, age);
-	(void)buf_printf(b, "%-30s %7s  %-10s %-16s %-20s %-14s %7" PRId64 " %7" PRId64 "  ", id, age,
-		slot_state_name(s), slot_word(s, SLOT_TEXT_project, project), slot_word(s, SLOT_TEXT_model, model),
-		slot_word(s, SLOT_TEXT_provider, provider), s->v.input_tokens, s->v.output_tokens);
+	(void)buf_printf(b, "%-30s %7s  %-10s %-16s %-20s %-14s %7" PRId64 " %7" PRId64 "  ", id,
+		age, slot_state_name(s), slot_word(s, SLOT_TEXT_project, project),
+		slot_word(s, SLOT_TEXT_model, model), slot_word(s, SLOT_TEXT_provider, provider),
+		s->v.input_tokens, s->v.output_tokens);
 	put_caller(s, b);
 }
 
@@ -195,8 +204,8 @@ void render_inflight(const struct render *r, struct node n, struct buf *b)
 	struct slot copy;
 
 	(void)n;
-	(void)buf_printf(b, "%-30s %7s  %-10s %-16s %-20s %-14s %7s %7s  %s\n", "REQUEST", "AGE", "STATE", "PROJECT",
-		"MODEL", "TARGET", "IN", "OUT", "CALLER");
+	(void)buf_printf(b, "%-30s %7s  %-10s %-16s %-20s %-14s %7s %7s  %s\n", "REQUEST", "AGE",
+		"STATE", "PROJECT", "MODEL", "TARGET", "IN", "OUT", "CALLER");
 	for (uint32_t i = 0; i < count && !b->err; i++) {
 		if (!slot_peek(inflight_slot(r->inflight, i), &copy))
 			continue;

@@ -35,7 +35,8 @@ uint64_t snapshots_take(struct snapshots *s, uint32_t uid, struct buf *b)
 
 static const struct snapshot *snapshot_of(const struct snapshots *s, uint64_t handle)
 {
-	return handle >= 1 && handle <= SNAPSHOTS_MAX && s->v[handle - 1].used ? &s->v[handle - 1] : NULL;
+	return handle >= 1 && handle <= SNAPSHOTS_MAX && s->v[handle - 1].used ? &s->v[handle - 1]
+									       : NULL;
 }
 
 struct slice snapshots_read(const struct snapshots *s, uint64_t handle, uint64_t at, size_t max)

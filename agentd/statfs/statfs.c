@@ -1,5 +1,6 @@
-/* The FUSE side: requests of the kernel -> nodes, snapshots, text. One thread does it all, so nothing here is locked. The
- * kernel is told to remember nothing (time-outs 0, direct_io): numbers change, and what `self` is depends on who asks. */
+/* The FUSE side: requests of the kernel -> nodes, snapshots, text. One thread does it all, so
+ * nothing here is locked. The kernel is told to remember nothing (time-outs 0, direct_io): numbers
+ * change, and what `self` is depends on who asks. */
 #define FUSE_USE_VERSION 35
 
 #include "statfs/statfs.h"
@@ -20,7 +21,7 @@
 #include <unistd.h>
 
 #define REQUESTS_PER_WAKE 64
-#define STATS_GROUP "aigw-stats"
+#define STATS_GROUP       "aigw-stats"
 
 struct stat_mount {
 	struct statfs_config config; /* mountpoint is used while starting only */
@@ -52,7 +53,7 @@ static void look_end(struct look *l)
 	policy_unref(l->policy);
 }
 
-/* --- requests ----------------------------------------------------------------------------------------------------------- */
+/* --- requests ------------------------------------------------------------------------- */
 
 static void on_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
@@ -108,8 +109,12 @@ static void on_readlink(fuse_req_t req, fuse_ino_t ino)
 static int open_node(struct stat_mount *m, fuse_ino_t ino, uint32_t uid, uint64_t *ret)
 {
 	struct look l = look_begin(m);
-	struct render render = { .stats = m->config.stats, .inflight = m->config.inflight, .policy = l.policy,
-		.watch = &m->watch, .mono_us = clock_mono_us(), .wall_us = clock_wall_us() };
+	struct render render = { .stats = m->config.stats,
+		.inflight = m->config.inflight,
+		.policy = l.policy,
+		.watch = &m->watch,
+		.mono_us = clock_mono_us(),
+		.wall_us = clock_wall_us() };
 	size_t room = snapshots_room(&m->snapshots, uid);
 	struct node n;
 	struct buf b;
@@ -134,7 +139,9 @@ static void on_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct stat_mount *m = fuse_req_userdata(req);
 	uint64_t handle = 0;
-	int r = (fi->flags & O_ACCMODE) == O_RDONLY ? open_node(m, ino, fuse_req_ctx(req)->uid, &handle) : -EROFS;
+	int r = (fi->flags & O_ACCMODE) == O_RDONLY
+			? open_node(m, ino, fuse_req_ctx(req)->uid, &handle)
+			: -EROFS;
 
 	if (r < 0) {
 		(void)fuse_reply_err(req, -r);
@@ -142,14 +149,17 @@ static void on_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	}
 	fi->fh = handle;
 	fi->direct_io = 1;
-	if (fuse_reply_open(req, fi) < 0) /* the caller was killed meanwhile: there will be no release */
+	if (fuse_reply_open(req, fi) <
+		0) /* the caller was killed meanwhile: there will be no release */
 		snapshots_give(&m->snapshots, handle);
 }
 
-static void on_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t at, struct fuse_file_info *fi)
+static void on_read(
+	fuse_req_t req, fuse_ino_t ino, size_t size, off_t at, struct fuse_file_info *fi)
 {
 	struct stat_mount *m = fuse_req_userdata(req);
-	struct slice s = at < 0 ? SLICE_EMPTY : snapshots_read(&m->snapshots, fi->fh, (uint64_t)at, size);
+	struct slice s =
+		at < 0 ? SLICE_EMPTY : snapshots_read(&m->snapshots, fi->fh, (uint64_t)at, size);
 
 	(void)ino;
 	(void)fuse_reply_buf(req, s.p, s.n);
@@ -165,8 +175,8 @@ static void on_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 }
 
 /* Adds an entry to m->reply; false: it is full. */
-static bool add_entry(struct stat_mount *m, fuse_req_t req, size_t size, size_t *n, const char *name, struct node node,
-	uint64_t next)
+static bool add_entry(struct stat_mount *m, fuse_req_t req, size_t size, size_t *n,
+	const char *name, struct node node, uint64_t next)
 {
 	struct stat st = { .st_ino = node_ino(node), .st_mode = node_mode(node.row) };
 	size_t more = fuse_add_direntry(req, m->reply + *n, size - *n, name, &st, (off_t)next);
@@ -178,7 +188,8 @@ static bool add_entry(struct stat_mount *m, fuse_req_t req, size_t size, size_t 
 }
 
 /* Nothing is kept between calls: an offset is 0 ".", 1 "..", then 2 + the position in the tree. */
-static void on_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t at, struct fuse_file_info *fi)
+static void on_readdir(
+	fuse_req_t req, fuse_ino_t ino, size_t size, off_t at, struct fuse_file_info *fi)
 {
 	struct stat_mount *m = fuse_req_userdata(req);
 	struct look l = look_begin(m);
@@ -214,7 +225,7 @@ static const struct fuse_lowlevel_ops operations = {
 	.readdir = on_readdir,
 };
 
-/* --- the thread --------------------------------------------------------------------------------------------------------- */
+/* --- the thread ----------------------------------------------------------------------- */
 
 /* All requests that are waiting, up to a number: the sampling must not starve. */
 static void serve_requests(struct stat_mount *m)
@@ -271,7 +282,7 @@ static int start_thread(struct stat_mount *m)
 	return 0;
 }
 
-/* --- start and stop ----------------------------------------------------------------------------------------------------- */
+/* --- start and stop ------------------------------------------------------------------- */
 
 static _Thread_local char fuse_said[256]; /* the library's last complaint, for the sentence */
 
@@ -316,7 +327,8 @@ static int mount_session(struct stat_mount *m, const char *path, struct errbuf *
 	m->session = fuse_session_new(&args, &operations, sizeof(operations), m);
 	fuse_opt_free_args(&args);
 	if (!m->session)
-		return err_set(e, -ENOMEM, "no stats mount: %s", fuse_said[0] ? fuse_said : "no memory");
+		return err_set(
+			e, -ENOMEM, "no stats mount: %s", fuse_said[0] ? fuse_said : "no memory");
 	if (fuse_session_mount(m->session, path) < 0) {
 		r = err_set(e, -EIO, "no stats mount at %s: %s", path,
 			fuse_said[0] ? fuse_said : "the helper fusermount3 could not mount it");

@@ -10,7 +10,8 @@ struct row {
 };
 
 static const struct row rows[NODE_ROW_COUNT] = {
-#define STAT_NODE(id, path, mode, object, render, doc) { { path, sizeof(path) - 1 }, doc, mode, STAT_##object },
+#define STAT_NODE(id, path, mode, object, render, doc)                                             \
+	{ { path, sizeof(path) - 1 }, doc, mode, STAT_##object },
 #include <aigw/tbl/stat_nodes.h>
 #undef STAT_NODE
 };
@@ -35,16 +36,18 @@ enum stat_kind node_kind(enum node_row row)
 	return rows[row].kind;
 }
 
-/* --- names ------------------------------------------------------------------------------------------------------------ */
+/* --- names ---------------------------------------------------------------------------- */
 
-/* Bytes at the front of s that may stand as they are: one character, or 0 if its first byte has to be written as %XX. */
+/* Bytes at the front of s that may stand as they are: one character, or 0 if its first byte has to
+ * be written as %XX. */
 static size_t plain_bytes(struct slice s)
 {
 	unsigned char c = (unsigned char)s.p[0];
 
 	if (c < 0x80)
 		return c > ' ' && c != 0x7f && c != '/' && c != '%';
-	if (c == 0xc2 && s.n > 1 && (unsigned char)s.p[1] < 0xa0) /* U+0080..9F: control characters of terminals */
+	/* U+0080..9F: control characters of terminals */
+	if (c == 0xc2 && s.n > 1 && (unsigned char)s.p[1] < 0xa0)
 		return 0;
 	return text_utf8_len(s);
 }
@@ -73,7 +76,7 @@ size_t node_encode_name(struct slice name, char out[static NODE_NAME_MAX + 1])
 	return at;
 }
 
-/* --- objects ---------------------------------------------------------------------------------------------------------- */
+/* --- objects -------------------------------------------------------------------------- */
 
 static uint32_t object_count(const struct node_view *v, enum stat_kind kind)
 {
@@ -92,10 +95,10 @@ static uint32_t object_count(const struct node_view *v, enum stat_kind kind)
 	return 0;
 }
 
-/* The number and file name of the i-th object. False if it is not shown: it has no slot of its own, or its name does not
- * fit a file's. */
-static bool object_at(const struct node_view *v, enum stat_kind kind, uint32_t i, uint32_t *ret_object,
-	char name[static NODE_NAME_MAX + 1])
+/* The number and file name of the i-th object. False if it is not shown: it has no slot of its own,
+ * or its name does not fit a file's. */
+static bool object_at(const struct node_view *v, enum stat_kind kind, uint32_t i,
+	uint32_t *ret_object, char name[static NODE_NAME_MAX + 1])
 {
 	const struct policy *p = v->policy;
 
@@ -126,9 +129,10 @@ int node_object_index(const struct node_view *v, enum stat_kind kind, uint32_t s
 
 	if (!v->policy || slot == 0)
 		return -1;
-	slots = kind == STAT_MODEL ? v->policy->model_stat :
-		kind == STAT_PROVIDER ? v->policy->provider_stat :
-		kind == STAT_PROJECT ? v->policy->project_stat : NULL;
+	slots = kind == STAT_MODEL      ? v->policy->model_stat
+		: kind == STAT_PROVIDER ? v->policy->provider_stat
+		: kind == STAT_PROJECT  ? v->policy->project_stat
+					: NULL;
 	for (uint32_t i = 0; slots && i < object_count(v, kind); i++) {
 		if (slots[i] == slot)
 			return (int)i;
@@ -147,7 +151,8 @@ static bool uid_of_name(struct slice name, uint32_t *ret)
 	return true;
 }
 
-static int object_by_name(const struct node_view *v, enum stat_kind kind, struct slice name, uint32_t *ret)
+static int object_by_name(
+	const struct node_view *v, enum stat_kind kind, struct slice name, uint32_t *ret)
 {
 	char there[NODE_NAME_MAX + 1];
 	uint32_t object;
@@ -163,7 +168,7 @@ static int object_by_name(const struct node_view *v, enum stat_kind kind, struct
 	return -ENOENT;
 }
 
-/* --- look-up ---------------------------------------------------------------------------------------------------------- */
+/* --- look-up -------------------------------------------------------------------------- */
 
 /* The last part of a row's path if it lies right below `dir`; SLICE_EMPTY if it does not. */
 static struct slice row_below(enum node_row dir, enum node_row row)
@@ -267,7 +272,8 @@ struct node node_parent(struct node n)
 bool node_next(const struct node_view *v, struct node dir, uint64_t *pos, struct node *ret,
 	char ret_name[static NODE_NAME_MAX + 1])
 {
-	/* A position is a row in the upper half and, where the row stands for objects, which of them in the lower. */
+	/* A position is a row in the upper half and, where the row stands for objects, which of
+	 * them in the lower. */
 	uint32_t object_pos = (uint32_t)*pos;
 
 	for (uint64_t row = *pos >> 32; row < NODE_ROW_COUNT; row++, object_pos = 0) {

@@ -1,7 +1,8 @@
-/* The tree of the stats mount as numbers: which files there are, what they are called and whose they are. Table driven
- * (include/aigw/tbl/stat_nodes.h); look-up, listing and attributes all go through here. It knows nothing of FUSE.
- * Objects (models, providers, projects) are known by their slot in the stats, which is theirs for the life of the process,
- * so inode numbers stay valid over policies. Statfs thread; nothing here is kept between calls. */
+/* The tree of the stats mount as numbers: which files there are, what they are called and whose
+ * they are. Table driven (include/aigw/tbl/stat_nodes.h); look-up, listing and attributes all go
+ * through here. It knows nothing of FUSE. Objects (models, providers, projects) are known by their
+ * slot in the stats, which is theirs for the life of the process, so inode numbers stay valid over
+ * policies. Statfs thread; nothing here is kept between calls. */
 #ifndef AGENTD_STATFS_TREE_H
 #define AGENTD_STATFS_TREE_H
 
@@ -57,8 +58,9 @@ void node_attr(struct node n, const struct node_owner *o, usec changed_wall_us, 
 /* Index in the policy's models, providers or projects of the object; -1: not in the policy. */
 int node_object_index(const struct node_view *v, enum stat_kind kind, uint32_t slot);
 
-/* A name as file names and keyed lines show it: '/', '%', white space, control and invalid bytes as %XX, also a leading dot.
- * Length without the NUL that it puts behind; 0 if the name is empty or longer than NODE_NAME_MAX then. */
+/* A name as file names and keyed lines show it: '/', '%', white space, control and invalid bytes as
+ * %XX, also a leading dot. Length without the NUL that it puts behind; 0 if the name is empty or
+ * longer than NODE_NAME_MAX then. */
 size_t node_encode_name(struct slice name, char out[static NODE_NAME_MAX + 1]);
 
 #endif

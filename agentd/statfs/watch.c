@@ -4,7 +4,9 @@
 
 static enum stat_kind stat_kind_of(enum watch_kind kind)
 {
-	return kind == WATCH_MODEL ? STAT_MODEL : kind == WATCH_PROVIDER ? STAT_PROVIDER : STAT_GLOBAL;
+	return kind == WATCH_MODEL      ? STAT_MODEL
+	       : kind == WATCH_PROVIDER ? STAT_PROVIDER
+					: STAT_GLOBAL;
 }
 
 static struct watch_totals totals_now(const struct stats *s, enum watch_kind kind, uint32_t slot)
@@ -23,7 +25,9 @@ static struct watch_totals totals_now(const struct stats *s, enum watch_kind kin
 
 void watch_init(struct watch *w, const struct stats *s, usec mono_us, usec wall_us)
 {
-	*w = (struct watch){ .stats = s, .sampled_us = { mono_us, mono_us }, .day = wall_us / DAY_US };
+	*w = (struct watch){
+		.stats = s, .sampled_us = { mono_us, mono_us }, .day = wall_us / DAY_US
+	};
 }
 
 void watch_fini(struct watch *w)
@@ -81,7 +85,8 @@ static struct watch_totals added(const struct watch *w, enum watch_kind kind, ui
 	};
 }
 
-void watch_rate(const struct watch *w, enum watch_kind kind, uint32_t slot, usec mono_us, struct watch_rate *ret)
+void watch_rate(const struct watch *w, enum watch_kind kind, uint32_t slot, usec mono_us,
+	struct watch_rate *ret)
 {
 	ret->d = added(w, kind, slot);
 	ret->over_us = MAX(mono_us - w->sampled_us[0], (usec)1);
@@ -107,8 +112,10 @@ void watch_judge(struct watch *w, const struct statfs_info *info, bool has_polic
 	judge_fault(w, FAULT_draining, info->draining, wall_us);
 	judge_fault(w, FAULT_no_policy, !has_policy, wall_us);
 	judge_fault(w, FAULT_controller, strcmp(info->control, "retrying") == 0, wall_us);
-	judge_fault(w, FAULT_spool_full, info->spool.full || info->committer == COMMITTER_FULL, wall_us);
-	judge_fault(w, FAULT_spool_failed, info->spool.failed || info->committer == COMMITTER_FAILED, wall_us);
+	judge_fault(w, FAULT_spool_full, info->spool.full || info->committer == COMMITTER_FULL,
+		wall_us);
+	judge_fault(w, FAULT_spool_failed,
+		info->spool.failed || info->committer == COMMITTER_FAILED, wall_us);
 	judge_fault(w, FAULT_disk_stalled, info->committer == COMMITTER_STALLED, wall_us);
 	for (uint32_t i = 1; i < n; i++) {
 		struct watch_totals d = added(w, WATCH_PROVIDER, i);

@@ -1,6 +1,6 @@
-/* What one look at the counters can't tell: rates over the last seconds, what today cost, since when something is wrong.
- * Two samples of the totals are kept, taken 10 s apart, so a rate covers the last 10 to 20 s whoever reads and how often.
- * Statfs thread only. */
+/* What one look at the counters can't tell: rates over the last seconds, what today cost, since
+ * when something is wrong. Two samples of the totals are kept, taken 10 s apart, so a rate covers
+ * the last 10 to 20 s whoever reads and how often. Statfs thread only. */
 #ifndef AGENTD_STATFS_WATCH_H
 #define AGENTD_STATFS_WATCH_H
 
@@ -9,7 +9,12 @@
 #define WATCH_EVERY_US (10 * USEC_PER_S)
 
 enum watch_fault {
-	FAULT_draining, FAULT_no_policy, FAULT_controller, FAULT_spool_full, FAULT_spool_failed, FAULT_disk_stalled,
+	FAULT_draining,
+	FAULT_no_policy,
+	FAULT_controller,
+	FAULT_spool_full,
+	FAULT_spool_failed,
+	FAULT_disk_stalled,
 	FAULT_COUNT
 };
 
@@ -33,9 +38,9 @@ struct watch {
 	const struct stats *stats;
 	usec sampled_us[2]; /* monotonic: older, newer */
 	struct watch_series sample[2][WATCH_KINDS];
-	int64_t day;            /* UTC; of cost_before_today */
+	int64_t day; /* UTC; of cost_before_today */
 	int64_t cost_before_today;
-	usec fault_since[FAULT_COUNT]; /* wall; 0: all is well */
+	usec fault_since[FAULT_COUNT];        /* wall; 0: all is well */
 	usec failing_since[STAT_MAX_OBJECTS]; /* providers by slot; wall; 0: not failing */
 };
 
@@ -45,7 +50,8 @@ void watch_fini(struct watch *w);
 void watch_tick(struct watch *w, usec mono_us, usec wall_us);
 /* Judges faults by what is so now; called before what shows them is rendered. */
 void watch_judge(struct watch *w, const struct statfs_info *info, bool has_policy, usec wall_us);
-void watch_rate(const struct watch *w, enum watch_kind kind, uint32_t slot, usec mono_us, struct watch_rate *ret);
+void watch_rate(const struct watch *w, enum watch_kind kind, uint32_t slot, usec mono_us,
+	struct watch_rate *ret);
 int64_t watch_cost_today(const struct watch *w);
 
 #endif

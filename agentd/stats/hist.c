@@ -44,7 +44,8 @@ void hist_collect(const struct hist *h, uint64_t sum[static HIST_BUCKETS], uint6
 	*max = MAX(*max, m);
 }
 
-uint64_t hist_quantile(const uint64_t sum[static HIST_BUCKETS], uint64_t n, uint64_t max, unsigned permille)
+uint64_t hist_quantile(
+	const uint64_t sum[static HIST_BUCKETS], uint64_t n, uint64_t max, unsigned permille)
 {
 	/* n * permille may leave 64 bits only with 10^16 values */
 	uint64_t rank = (n * permille + 999) / 1000, seen = 0;

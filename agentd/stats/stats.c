@@ -1,6 +1,7 @@
-/* An object of a worker (its counters for one model, say) is allocated by that worker when it first counts for it, and
- * published with release; readers add up what is there. Where there is no memory, an object's numbers go to the overflow
- * object of its kind for good, so that a gauge's plus and minus meet. */
+/* An object of a worker (its counters for one model, say) is allocated by that worker when it first
+ * counts for it, and published with release; readers add up what is there. Where there is no
+ * memory, an object's numbers go to the overflow object of its kind for good, so that a gauge's
+ * plus and minus meet. */
 #include "stats/stats.h"
 #include "stats/hist.h"
 
@@ -8,9 +9,9 @@
 
 #include <sys/mman.h>
 
-#define UID_HINTS 8192u /* power of two, at least twice STAT_MAX_OBJECTS */
+#define UID_HINTS  8192u /* power of two, at least twice STAT_MAX_OBJECTS */
 #define UID_PROBES 16u
-#define UID_TAKEN (UINT64_C(1) << 32) /* a zero entry is free, so uid 0 needs a mark */
+#define UID_TAKEN  (UINT64_C(1) << 32) /* a zero entry is free, so uid 0 needs a mark */
 
 struct stats_object {
 	_Alignas(64) _Atomic int64_t count[STAT_COUNTER_COUNT];
@@ -31,7 +32,7 @@ struct stats_name {
 };
 
 struct stats_names {
-	struct stats_name *table;                       /* control loop's */
+	struct stats_name *table;                          /* control loop's */
 	struct stats_name *_Atomic slot[STAT_MAX_OBJECTS]; /* written before `used` says so */
 	_Atomic uint32_t used;
 };
@@ -47,7 +48,8 @@ struct stats {
 
 static struct stats_block *block_new(void)
 {
-	void *p = mmap(NULL, sizeof(struct stats_block), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *p = mmap(NULL, sizeof(struct stats_block), PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	return p == MAP_FAILED ? NULL : p;
 }
@@ -65,7 +67,8 @@ static void block_free(struct stats_block *b, uint32_t used[static STAT_KIND_COU
 
 		object_fini(other);
 		for (uint32_t i = 0; i < used[kind]; i++) {
-			struct stats_object *o = atomic_load_explicit(&b->object[kind][i], memory_order_relaxed);
+			struct stats_object *o =
+				atomic_load_explicit(&b->object[kind][i], memory_order_relaxed);
 
 			if (!o || o == other)
 				continue;
@@ -136,7 +139,7 @@ const char *stats_counter_name(enum stat_counter c)
 	return names[c];
 }
 
-/* --- slots ------------------------------------------------------------------------------------------------------------ */
+/* --- slots ---------------------------------------------------------------------------- */
 
 uint32_t stats_slot(struct stats *s, enum stat_kind kind, struct slice name)
 {
@@ -212,8 +215,9 @@ static void uid_publish(struct stats *s, uint32_t uid, uint32_t slot)
 	}
 }
 
-/* The list itself decides who is where: a uid is appended by exchanging the first zero entry, and whoever loses looks at
- * what won. So two workers never give one uid two slots, and nobody waits. */
+/* The list itself decides who is where: a uid is appended by exchanging the first zero entry, and
+ * whoever loses looks at what won. So two workers never give one uid two slots, and nobody waits.
+ */
 uint32_t stats_uid_slot(struct stats *s, uint32_t uid)
 {
 	for (uint32_t probe = 0; probe < UID_PROBES; probe++) {
@@ -256,7 +260,7 @@ uint32_t stats_find_uid(const struct stats *s, uint32_t uid)
 	return 0;
 }
 
-/* --- counting ----------------------------------------------------------------------------------------------------------- */
+/* --- counting ------------------------------------------------------------------------- */
 
 static struct stats_object *object_new(struct stats_block *b, enum stat_kind kind, uint32_t slot)
 {
@@ -281,7 +285,8 @@ static struct stats_object *object_of(struct stats_block *b, enum stat_kind kind
 	return LIKELY(o != NULL) ? o : object_new(b, kind, slot);
 }
 
-void stats_add(struct stats_block *b, enum stat_kind kind, uint32_t slot, enum stat_counter c, int64_t n)
+void stats_add(
+	struct stats_block *b, enum stat_kind kind, uint32_t slot, enum stat_counter c, int64_t n)
 {
 	_Atomic int64_t *count = &object_of(b, kind, slot)->count[c];
 	uint64_t sum = (uint64_t)atomic_load_explicit(count, memory_order_relaxed) + (uint64_t)n;
@@ -303,10 +308,11 @@ void stats_time(struct stats_block *b, enum stat_kind kind, uint32_t slot, enum 
 	hist_add(hist, d > 0 ? (uint64_t)d : 0);
 }
 
-/* --- reading -------------------------------------------------------------------------------------------------------------- */
+/* --- reading -------------------------------------------------------------------------- */
 
 /* NULL: the worker has nothing of its own for it. */
-static const struct stats_object *object_read(const struct stats_block *b, enum stat_kind kind, uint32_t slot)
+static const struct stats_object *object_read(
+	const struct stats_block *b, enum stat_kind kind, uint32_t slot)
 {
 	const struct stats_object *o;
 
@@ -331,7 +337,8 @@ int64_t stats_sum(const struct stats *s, enum stat_kind kind, uint32_t slot, enu
 	return (int64_t)sum;
 }
 
-void stats_read(const struct stats *s, enum stat_kind kind, uint32_t slot, int64_t ret[static STAT_COUNTER_COUNT])
+void stats_read(const struct stats *s, enum stat_kind kind, uint32_t slot,
+	int64_t ret[static STAT_COUNTER_COUNT])
 {
 	memset(ret, 0, STAT_COUNTER_COUNT * sizeof(*ret));
 	for (unsigned w = 0; w < s->n_workers; w++) {
@@ -339,7 +346,8 @@ void stats_read(const struct stats *s, enum stat_kind kind, uint32_t slot, int64
 
 		for (int c = 0; o && c < STAT_COUNTER_COUNT; c++)
 			ret[c] = (int64_t)((uint64_t)ret[c] +
-				(uint64_t)atomic_load_explicit(&o->count[c], memory_order_relaxed));
+					   (uint64_t)atomic_load_explicit(
+						   &o->count[c], memory_order_relaxed));
 	}
 }
 
@@ -350,7 +358,8 @@ void stats_quantiles(const struct stats *s, enum stat_kind kind, uint32_t slot, 
 
 	for (unsigned w = 0; w < s->n_workers; w++) {
 		const struct stats_object *o = object_read(s->blocks[w], kind, slot);
-		const struct hist *hist = o ? atomic_load_explicit(&o->hist[h], memory_order_acquire) : NULL;
+		const struct hist *hist =
+			o ? atomic_load_explicit(&o->hist[h], memory_order_acquire) : NULL;
 
 		if (hist)
 			hist_collect(hist, sum, &max);

@@ -1,4 +1,5 @@
-/* The key set on the disk: what a verdict says, that revocations are seen at once and never undone, what survives. */
+/* The key set on the disk: what a verdict says, that revocations are seen at once and never undone,
+ * what survives. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -86,8 +87,12 @@ struct records {
 static void add(struct records *r, unsigned i, enum key_state state, const char *project)
 {
 	struct vkey key = key_of(i);
-	struct key_record k = { .state = state, .project = slice_str(project), .name = SLICE("n"),
-		.created_us = 1, .expires_us = 77, .revoked_us = state == KEY_REVOKED ? 5 : 0 };
+	struct key_record k = { .state = state,
+		.project = slice_str(project),
+		.name = SLICE("n"),
+		.created_us = 1,
+		.expires_us = 77,
+		.revoked_us = state == KEY_REVOKED ? 5 : 0 };
 	struct buf *b = &r->bytes[r->n];
 
 	memcpy(k.id, key.id, sizeof(k.id));
@@ -466,7 +471,8 @@ static void a_newer_format_is_refused(void **state)
 	assert_int_equal(pwrite(fd, file, (size_t)st.st_size, 0), st.st_size);
 	assert_int_equal(keyset_open(f->dir, &k, &e), -ENOTSUP);
 	assert_non_null(strstr(e.text, "format 2"));
-	for (at = file; (at = memmem(at, (size_t)(st.st_size - (at - file)), "head\0\0\0\2", 8)); at++)
+	for (at = file; (at = memmem(at, (size_t)(st.st_size - (at - file)), "head\0\0\0\2", 8));
+		at++)
 		at[7] = 1;
 	assert_int_equal(pwrite(fd, file, (size_t)st.st_size, 0), st.st_size);
 	(void)close(fd);
@@ -480,7 +486,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_new_store_knows_nobody, begin, end),
 		cmocka_unit_test_setup_teardown(a_verdict_carries_what_the_record_says, begin, end),
 		cmocka_unit_test_setup_teardown(a_wrong_secret_is_an_unknown_key, begin, end),
-		cmocka_unit_test_setup_teardown(a_committed_change_is_seen_by_the_next_look_up, begin, end),
+		cmocka_unit_test_setup_teardown(
+			a_committed_change_is_seen_by_the_next_look_up, begin, end),
 		cmocka_unit_test_setup_teardown(a_change_must_follow, begin, end),
 		cmocka_unit_test_setup_teardown(a_revoked_key_is_never_revived, begin, end),
 		cmocka_unit_test_setup_teardown(a_snapshot_drops_what_it_does_not_hold, begin, end),

@@ -1,4 +1,5 @@
-/* The compiled policy: names, permissions, near names, who calls on the unix socket, and its life. */
+/* The compiled policy: names, permissions, near names, who calls on the unix socket, and its life.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,29 +12,31 @@
 #include <pwd.h>
 #include <unistd.h>
 
-static const char text[] =
-	"apiVersion: aigw/v1\n"
-	"providers:\n"
-	"  - {name: openai, type: openai, base_url: 'https://api.openai.com/v1', credential: openai}\n"
-	"models:\n"
-	"  - {name: gpt-4o-mini, aliases: [small, tiny], targets: [{provider: openai, model: gpt-4o-mini}]}\n"
-	"  - {name: gpt-4o, targets: [{provider: openai, model: gpt-4o}]}\n"
-	"  - {name: embed, aliases: [vectors], targets: [{provider: openai, model: text-embedding-3-small}]}\n"
-	"customers:\n"
-	"  - name: acme\n"
-	"    projects:\n"
-	"      - {name: all}\n"
-	"      - {name: star, models: ['*']}\n"
-	"      - {name: chat, models: [gpt-4o-mini, gpt-4o]}\n"
-	"      - {name: none, models: []}\n"
-	"identities:\n"
-	"  - {unit: batch.service, project: star}\n"
-	"  - {uid: 4711, project: all}\n"
-	"  - {user: no-such-user-here, project: none}\n"
-	"  - {group: no-such-group-here, project: none}\n"
-	"  - {user: daemon, project: chat}\n"
-	"  - {group: root, project: none}\n"
-	"  - {uid: 4711, project: none}\n";
+static const char text[] = "apiVersion: aigw/v1\n"
+			   "providers:\n"
+			   "  - {name: openai, type: openai, base_url: "
+			   "'https://api.openai.com/v1', credential: openai}\n"
+			   "models:\n"
+			   "  - {name: gpt-4o-mini, aliases: [small, tiny], targets: [{provider: "
+			   "openai, model: gpt-4o-mini}]}\n"
+			   "  - {name: gpt-4o, targets: [{provider: openai, model: gpt-4o}]}\n"
+			   "  - {name: embed, aliases: [vectors], targets: [{provider: openai, "
+			   "model: text-embedding-3-small}]}\n"
+			   "customers:\n"
+			   "  - name: acme\n"
+			   "    projects:\n"
+			   "      - {name: all}\n"
+			   "      - {name: star, models: ['*']}\n"
+			   "      - {name: chat, models: [gpt-4o-mini, gpt-4o]}\n"
+			   "      - {name: none, models: []}\n"
+			   "identities:\n"
+			   "  - {unit: batch.service, project: star}\n"
+			   "  - {uid: 4711, project: all}\n"
+			   "  - {user: no-such-user-here, project: none}\n"
+			   "  - {group: no-such-group-here, project: none}\n"
+			   "  - {user: daemon, project: chat}\n"
+			   "  - {group: root, project: none}\n"
+			   "  - {uid: 4711, project: none}\n";
 
 static struct policy_doc *doc_of(const char *yaml)
 {
@@ -71,8 +74,18 @@ static void names_and_aliases_lead_to_the_model(void **state)
 		const char *name;
 		int want;
 	} cases[] = {
-		{ "gpt-4o-mini", 0 }, { "small", 0 }, { "tiny", 0 }, { "gpt-4o", 1 }, { "embed", 2 }, { "vectors", 2 },
-		{ "", -1 }, { "GPT-4o", -1 }, { "gpt-4", -1 }, { "gpt-4o ", -1 }, { "openai", -1 }, { "all", -1 },
+		{ "gpt-4o-mini", 0 },
+		{ "small", 0 },
+		{ "tiny", 0 },
+		{ "gpt-4o", 1 },
+		{ "embed", 2 },
+		{ "vectors", 2 },
+		{ "", -1 },
+		{ "GPT-4o", -1 },
+		{ "gpt-4", -1 },
+		{ "gpt-4o ", -1 },
+		{ "openai", -1 },
+		{ "all", -1 },
 	};
 	struct policy *p = build(text);
 	char long_name[POLICY_MODEL_NAME_MAX + 2];
@@ -100,7 +113,8 @@ static void projects_may_use_what_they_list(void **state)
 	(void)state;
 	for (uint32_t project = 0; project < 4; project++) {
 		for (uint32_t model = 0; model < 3; model++)
-			assert_int_equal(policy_project_may(p, project, model), may[project][model]);
+			assert_int_equal(
+				policy_project_may(p, project, model), may[project][model]);
 		assert_false(policy_project_may(p, project, 3));
 		assert_false(policy_project_may(p, project, UINT32_MAX));
 	}
@@ -124,7 +138,8 @@ static void permissions_hold_for_many_models(void **state)
 		(void)buf_printf(&b, "  - {name: m%d, targets: [{provider: p, model: m}]}\n", i);
 	(void)buf_str(&b, "customers:\n  - name: c\n    projects:\n");
 	for (int i = 0; i < PROJECTS; i++)
-		(void)buf_printf(&b, "      - {name: p%d, models: [m%d, m%d]}\n", i, i * 7, i * 7 + 65);
+		(void)buf_printf(
+			&b, "      - {name: p%d, models: [m%d, m%d]}\n", i, i * 7, i * 7 + 65);
 	p = build(buf_cstr(&b));
 	for (uint32_t project = 0; project < PROJECTS; project++) {
 		for (uint32_t model = 0; model < MODELS; model++)
@@ -158,7 +173,9 @@ static void near_names_are_of_models_that_one_may_use(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		struct slice out[3];
-		unsigned n = policy_near_models(p, cases[i].project, slice_str(cases[i].asked), out), want = 0;
+		unsigned n = policy_near_models(
+				 p, cases[i].project, slice_str(cases[i].asked), out),
+			 want = 0;
 
 		while (want < 3 && cases[i].want[want])
 			want++;
@@ -178,22 +195,25 @@ static void near_names_are_of_models_that_one_may_use(void **state)
 
 static void at_most_three_near_names_the_nearest_first(void **state)
 {
-	static const char yaml[] = "apiVersion: aigw/v1\n"
-				   "providers:\n"
-				   "  - {name: p, type: openai-compatible, base_url: 'http://127.0.0.1:1/v1'}\n"
-				   "models:\n"
-				   "  - {name: model-aXYZ, targets: [{provider: p, model: m}]}\n"
-				   "  - {name: model-abYZ, aliases: [model-abcX], targets: [{provider: p, model: m}]}\n"
-				   "  - {name: model-aX, targets: [{provider: p, model: m}]}\n"
-				   "  - {name: model-abcdX, targets: [{provider: p, model: m}]}\n"
-				   "customers:\n"
-				   "  - {name: c, projects: [{name: all}]}\n";
+	static const char yaml[] =
+		"apiVersion: aigw/v1\n"
+		"providers:\n"
+		"  - {name: p, type: openai-compatible, base_url: 'http://127.0.0.1:1/v1'}\n"
+		"models:\n"
+		"  - {name: model-aXYZ, targets: [{provider: p, model: m}]}\n"
+		"  - {name: model-abYZ, aliases: [model-abcX], targets: [{provider: p, model: "
+		"m}]}\n"
+		"  - {name: model-aX, targets: [{provider: p, model: m}]}\n"
+		"  - {name: model-abcdX, targets: [{provider: p, model: m}]}\n"
+		"customers:\n"
+		"  - {name: c, projects: [{name: all}]}\n";
 	struct policy *p = build(yaml);
 	struct slice out[3];
 
 	(void)state;
 	assert_int_equal(policy_near_models(p, 0, SLICE("model-abcd"), out), 3);
-	/* one place off: two of them, in the order of the file; the alias stands for its model, once */
+	/* one place off: two of them, in the order of the file; the alias stands for its model,
+	 * once */
 	assert_true(slice_eq(out[0], SLICE("model-abcX")));
 	assert_true(slice_eq(out[1], SLICE("model-abcdX")));
 	assert_true(slice_eq(out[2], SLICE("model-aXYZ")) || slice_eq(out[2], SLICE("model-aX")));
@@ -212,7 +232,8 @@ static void callers_are_judged_in_file_order(void **state)
 		int want;
 	} cases[] = {
 		{ "a uid", { 4711, 99, NULL, 0, SLICE_EMPTY }, 1 },
-		{ "a uid in a unit: the unit stands first", { 4711, 99, NULL, 0, { "batch.service", 13 } }, 0 },
+		{ "a uid in a unit: the unit stands first",
+			{ 4711, 99, NULL, 0, { "batch.service", 13 } }, 0 },
 		{ "another unit", { 4712, 99, NULL, 0, { "other.service", 13 } }, -1 },
 		{ "a unit's beginning", { 4712, 99, NULL, 0, { "batch", 5 } }, -1 },
 		{ "a user by name", { daemon_uid, 99, NULL, 0, SLICE_EMPTY }, 4 },
@@ -278,7 +299,8 @@ static void a_policy_lives_as_long_as_somebody_holds_it(void **state)
 	policy_unref(NULL);
 }
 
-/* A document made otherwise than by the reader may not break the tables either; it is freed with the failure. */
+/* A document made otherwise than by the reader may not break the tables either; it is freed with
+ * the failure. */
 static void what_contradicts_itself_is_refused(void **state)
 {
 	struct policy_doc *doc;

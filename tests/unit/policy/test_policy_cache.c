@@ -69,7 +69,8 @@ static void what_is_written_is_read(void **state)
 		usec applied;
 		struct stat st;
 
-		assert_int_equal(policy_cache_write(dir, cases[i].revision, cases[i].applied, want, &e), 0);
+		assert_int_equal(
+			policy_cache_write(dir, cases[i].revision, cases[i].applied, want, &e), 0);
 		assert_int_equal(stat(path, &st), 0);
 		assert_int_equal(st.st_mode & 07777, 0600);
 		assert_int_equal(read_back(&packed, &revision, &applied, &e), 0);

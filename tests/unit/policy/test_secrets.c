@@ -1,4 +1,5 @@
-/* Provider credentials: which of three places counts, what is left out with which warning, and the cache of our own. */
+/* Provider credentials: which of three places counts, what is left out with which warning, and the
+ * cache of our own. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -40,7 +41,8 @@ static int begin(void **state)
 	(void)snprintf(f->credentials, sizeof(f->credentials), "%s/credentials", f->dir);
 	(void)snprintf(f->secrets, sizeof(f->secrets), "%s/secrets.d", f->dir);
 	(void)snprintf(f->state, sizeof(f->state), "%s/state", f->dir);
-	assert_int_equal(mkdir(f->credentials, 0700) | mkdir(f->secrets, 0700) | mkdir(f->state, 0700), 0);
+	assert_int_equal(
+		mkdir(f->credentials, 0700) | mkdir(f->secrets, 0700) | mkdir(f->state, 0700), 0);
 	buf_init(&f->report, 65536);
 	*state = f;
 	return 0;
@@ -73,15 +75,16 @@ static struct secret_set *load(struct fixture *f)
 	return s;
 }
 
-static void check(const struct secret_set *s, const char *name, const char *want, enum secret_source source,
-	uint64_t version)
+static void check(const struct secret_set *s, const char *name, const char *want,
+	enum secret_source source, uint64_t version)
 {
 	enum secret_source got_source;
 	uint64_t got_version;
 	struct slice got = secret_set_get(s, slice_str(name), &got_source, &got_version);
 
 	if (!slice_eq(got, slice_str(want)))
-		fail_msg("%s: \"" SLICE_FMT "\" instead of \"%s\"", name, SLICE_ARG(got), want ? want : "");
+		fail_msg("%s: \"" SLICE_FMT "\" instead of \"%s\"", name, SLICE_ARG(got),
+			want ? want : "");
 	assert_int_equal(got_source, source);
 	assert_int_equal(got_version, version);
 }
@@ -134,7 +137,8 @@ static void names_come_sorted(void **state)
 		enum secret_source source;
 		uint64_t version;
 
-		assert_true(slice_eq(secret_set_name(s, i, &source, &version), slice_str(names[i])));
+		assert_true(
+			slice_eq(secret_set_name(s, i, &source, &version), slice_str(names[i])));
 		assert_int_equal(source, SECRET_CACHE);
 		assert_int_equal(version, i + 1);
 		check(s, names[i], "x", SECRET_CACHE, i + 1);
@@ -243,8 +247,10 @@ static void the_cache_takes_valid_names_and_sizes_only(void **state)
 		{ { "a", 1 }, 1, 0 },
 		{ { "a", 1 }, 8192, 0 },
 		{ { "AZaz09._-", 9 }, 1, 0 },
-		{ { "0123456789012345678901234567890123456789012345678901234567890123", 64 }, 1, 0 },
-		{ { "01234567890123456789012345678901234567890123456789012345678901234", 65 }, 1, -EINVAL },
+		{ { "0123456789012345678901234567890123456789012345678901234567890123", 64 }, 1,
+			0 },
+		{ { "01234567890123456789012345678901234567890123456789012345678901234", 65 }, 1,
+			-EINVAL },
 		{ { "", 0 }, 1, -EINVAL },
 		{ { ".", 1 }, 1, -EINVAL },
 		{ { "..", 2 }, 1, -EINVAL },
@@ -262,7 +268,8 @@ static void the_cache_takes_valid_names_and_sizes_only(void **state)
 		struct errbuf e = { "" };
 		struct secret_set *s;
 
-		assert_int_equal(secret_cache_put(f->state, cases[i].name, i, slice_of(bytes, cases[i].bytes), &e),
+		assert_int_equal(secret_cache_put(f->state, cases[i].name, i,
+					 slice_of(bytes, cases[i].bytes), &e),
 			cases[i].want);
 		assert_null(strstr(e.text, "sss"));
 		if (cases[i].want < 0)
@@ -325,7 +332,8 @@ static void sources_have_names(void **state)
 {
 	(void)state;
 	assert_string_equal(secret_source_name(SECRET_NONE), "none");
-	assert_string_equal(secret_source_name(SECRET_CREDENTIALS_DIRECTORY), "credentials_directory");
+	assert_string_equal(
+		secret_source_name(SECRET_CREDENTIALS_DIRECTORY), "credentials_directory");
 	assert_string_equal(secret_source_name(SECRET_SECRETS_DIR), "secrets_dir");
 	assert_string_equal(secret_source_name(SECRET_CACHE), "cache");
 }
@@ -337,11 +345,14 @@ int main(void)
 		cmocka_unit_test_setup_teardown(names_come_sorted, begin, end),
 		cmocka_unit_test_setup_teardown(a_set_stays_as_it_was_loaded, begin, end),
 		cmocka_unit_test_setup_teardown(what_is_wrong_is_told_and_left_out, begin, end),
-		cmocka_unit_test_setup_teardown(folders_and_missing_places_are_passed_over, begin, end),
+		cmocka_unit_test_setup_teardown(
+			folders_and_missing_places_are_passed_over, begin, end),
 		cmocka_unit_test_setup_teardown(the_cache_is_private, begin, end),
-		cmocka_unit_test_setup_teardown(the_cache_takes_valid_names_and_sizes_only, begin, end),
+		cmocka_unit_test_setup_teardown(
+			the_cache_takes_valid_names_and_sizes_only, begin, end),
 		cmocka_unit_test_setup_teardown(a_damaged_cache_file_is_left_out, begin, end),
-		cmocka_unit_test_setup_teardown(a_cache_file_counts_under_its_own_name_only, begin, end),
+		cmocka_unit_test_setup_teardown(
+			a_cache_file_counts_under_its_own_name_only, begin, end),
 		cmocka_unit_test(sources_have_names),
 	};
 

@@ -13,10 +13,12 @@
 static const char yaml[] =
 	"apiVersion: aigw/v1\n"
 	"providers:\n"
-	"  - {name: openai, type: openai, base_url: 'https://api.openai.com/v1', credential: openai}\n"
+	"  - {name: openai, type: openai, base_url: 'https://api.openai.com/v1', credential: "
+	"openai}\n"
 	"  - {name: local, type: openai-compatible, base_url: 'http://127.0.0.1:11434/v1'}\n"
 	"models:\n"
-	"  - {name: gpt-4o-mini, aliases: [small], targets: [{provider: openai, model: gpt-4o-mini}]}\n"
+	"  - {name: gpt-4o-mini, aliases: [small], targets: [{provider: openai, model: "
+	"gpt-4o-mini}]}\n"
 	"  - {name: '" FIXTURE_MODEL "', targets: [{provider: local, model: 'llama3:8b'}]}\n"
 	"customers:\n"
 	"  - {name: acme, projects: [{name: search}, {name: support-bot}]}\n"
@@ -58,11 +60,14 @@ void fixture_begin(struct fixture *f)
 		fail_msg("%s", e.text);
 	f->policy = fixture_policy();
 	for (uint32_t i = 0; i < f->policy->doc->n_models; i++)
-		f->policy->model_stat[i] = stats_slot(f->stats, STAT_MODEL, f->policy->doc->models[i].name);
+		f->policy->model_stat[i] =
+			stats_slot(f->stats, STAT_MODEL, f->policy->doc->models[i].name);
 	for (uint32_t i = 0; i < f->policy->doc->n_providers; i++)
-		f->policy->provider_stat[i] = stats_slot(f->stats, STAT_PROVIDER, f->policy->doc->providers[i].name);
+		f->policy->provider_stat[i] =
+			stats_slot(f->stats, STAT_PROVIDER, f->policy->doc->providers[i].name);
 	for (uint32_t i = 0; i < f->policy->doc->n_projects; i++)
-		f->policy->project_stat[i] = stats_slot(f->stats, STAT_PROJECT, f->policy->doc->projects[i].name);
+		f->policy->project_stat[i] =
+			stats_slot(f->stats, STAT_PROJECT, f->policy->doc->projects[i].name);
 	watch_init(&f->watch, f->stats, clock_mono_us(), clock_wall_us());
 }
 
@@ -89,12 +94,14 @@ uint32_t fixture_slot(struct fixture *f, enum stat_kind kind, const char *name)
 	return kind == STAT_GLOBAL ? 0 : stats_slot(f->stats, kind, slice_str(name));
 }
 
-void fixture_add(struct fixture *f, enum stat_kind kind, const char *name, enum stat_counter c, int64_t n)
+void fixture_add(
+	struct fixture *f, enum stat_kind kind, const char *name, enum stat_counter c, int64_t n)
 {
 	stats_add(stats_worker(f->stats, 1), kind, fixture_slot(f, kind, name), c, n);
 }
 
-void fixture_time(struct fixture *f, enum stat_kind kind, const char *name, enum stat_hist h, usec d)
+void fixture_time(
+	struct fixture *f, enum stat_kind kind, const char *name, enum stat_hist h, usec d)
 {
 	stats_time(stats_worker(f->stats, 1), kind, fixture_slot(f, kind, name), h, d);
 }

@@ -4,9 +4,9 @@
 
 #include "statfs/render.h"
 
-#define FIXTURE_MODEL "meta/llama3%" /* the file name of this one has to be written otherwise */
+#define FIXTURE_MODEL      "meta/llama3%" /* a file can't be called so */
 #define FIXTURE_MODEL_FILE "meta%2Fllama3%25"
-#define FIXTURE_UID 64123u /* a user that no host has */
+#define FIXTURE_UID        64123u /* a user that no host has */
 
 struct fixture {
 	struct stats *stats; /* two workers */
@@ -20,8 +20,10 @@ void fixture_begin(struct fixture *f);
 void fixture_end(struct fixture *f);
 struct node_view fixture_view(const struct fixture *f);
 /* Counts n on the second worker. */
-void fixture_add(struct fixture *f, enum stat_kind kind, const char *name, enum stat_counter c, int64_t n);
-void fixture_time(struct fixture *f, enum stat_kind kind, const char *name, enum stat_hist h, usec d);
+void fixture_add(
+	struct fixture *f, enum stat_kind kind, const char *name, enum stat_counter c, int64_t n);
+void fixture_time(
+	struct fixture *f, enum stat_kind kind, const char *name, enum stat_hist h, usec d);
 uint32_t fixture_slot(struct fixture *f, enum stat_kind kind, const char *name);
 
 #endif

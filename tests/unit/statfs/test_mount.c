@@ -1,4 +1,5 @@
-/* The stats mount for real: as root with /dev/fuse, read by others through the kernel. Skipped with a reason elsewhere. */
+/* The stats mount for real: as root with /dev/fuse, read by others through the kernel. Skipped with
+ * a reason elsewhere. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -36,13 +37,19 @@ static struct policy *policy_get(void *owner)
 static void info_get(struct statfs_info *ret, void *owner)
 {
 	(void)owner;
-	*ret = (struct statfs_info){ .agent_id = "here", .start_mono_us = clock_mono_us(), .control = "standalone" };
+	*ret = (struct statfs_info){
+		.agent_id = "here", .start_mono_us = clock_mono_us(), .control = "standalone"
+	};
 }
 
 static int serve(struct served *s, struct errbuf *e)
 {
-	const struct statfs_config c = { .mountpoint = s->path, .stats = s->f.stats, .inflight = s->f.inflight,
-		.policy_get = policy_get, .info_get = info_get, .owner = s };
+	const struct statfs_config c = { .mountpoint = s->path,
+		.stats = s->f.stats,
+		.inflight = s->f.inflight,
+		.policy_get = policy_get,
+		.info_get = info_get,
+		.owner = s };
 
 	return statfs_start(&c, &s->m, e);
 }
@@ -183,7 +190,8 @@ static void nothing_can_be_written(void **state)
 
 	assert_true(open(path_of(s, "stat"), O_WRONLY | O_CLOEXEC) < 0 && errno == EROFS);
 	assert_true(open(path_of(s, "stat"), O_RDWR | O_TRUNC | O_CLOEXEC) < 0 && errno == EROFS);
-	assert_true(open(path_of(s, "new"), O_WRONLY | O_CREAT | O_CLOEXEC, 0600) < 0 && errno == EROFS);
+	assert_true(open(path_of(s, "new"), O_WRONLY | O_CREAT | O_CLOEXEC, 0600) < 0 &&
+		    errno == EROFS);
 	assert_true(mkdir(path_of(s, "new"), 0700) < 0 && errno == EROFS);
 	assert_true(unlink(path_of(s, "stat")) < 0 && errno == EROFS);
 	assert_true(chmod(path_of(s, "stat"), 0666) < 0 && errno == EROFS);
@@ -227,9 +235,11 @@ static int look_as(const struct served *s, uint32_t uid)
 		return 3;
 	if (!cat(s, "self/project") || !list_has(s, "self/", "stat"))
 		return 4;
-	if (!cat(s, "stat") || !cat(s, "summary") || !cat(s, "models/gpt-4o-mini/stat") || !cat(s, "providers/openai/pool"))
+	if (!cat(s, "stat") || !cat(s, "summary") || !cat(s, "models/gpt-4o-mini/stat") ||
+		!cat(s, "providers/openai/pool"))
 		return 5;
-	if (!refused(s, "projects/search/stat") || !refused(s, "inflight") || !refused(s, "by-uid/0/stat"))
+	if (!refused(s, "projects/search/stat") || !refused(s, "inflight") ||
+		!refused(s, "by-uid/0/stat"))
 		return 6;
 	if (opendir(path_of(s, "projects")) || errno != EACCES)
 		return 7;
@@ -244,7 +254,8 @@ static void another_user_sees_his_own_numbers_only(void **state)
 	int status;
 	pid_t pid;
 
-	stats_add(stats_worker(s->f.stats, 0), STAT_UID, stats_uid_slot(s->f.stats, FIXTURE_UID), STAT_requests, 5);
+	stats_add(stats_worker(s->f.stats, 0), STAT_UID, stats_uid_slot(s->f.stats, FIXTURE_UID),
+		STAT_requests, 5);
 	assert_int_equal(chmod(s->f.dir, 0755), 0);
 	pid = fork();
 	assert_true(pid >= 0);
@@ -293,7 +304,8 @@ static _Noreturn void serve_until_killed(struct served *s, int pipe_fd)
 	_exit(1);
 }
 
-/* A server is killed while a file of its mount is open, and another one begins. 0 or the number of what is wrong. */
+/* A server is killed while a file of its mount is open, and another one begins. 0 or the number of
+ * what is wrong. */
 static int kill_and_serve_again(struct served *s, struct errbuf *e)
 {
 	int ready[2], fd, status, r = 0;
@@ -383,7 +395,8 @@ static void without_root_it_is_mounted_by_the_helper(void **state)
 
 static void a_mount_that_fails_says_why(void **state)
 {
-	struct served s = { .f = ((struct served *)*state)->f, .path = "/nonexistent/folder/stats" };
+	struct served s = { .f = ((struct served *)*state)->f,
+		.path = "/nonexistent/folder/stats" };
 	struct errbuf e = { "" };
 
 	assert_int_equal(serve(&s, &e), -ENOENT);
@@ -397,14 +410,16 @@ int main(void)
 		cmocka_unit_test_setup_teardown(files_are_read_whole, begin, end),
 		cmocka_unit_test_setup_teardown(folders_list_what_is_there, begin, end),
 		cmocka_unit_test_setup_teardown(a_long_folder_is_listed_whole, begin, end),
-		cmocka_unit_test_setup_teardown(an_open_file_shows_the_moment_of_opening, begin, end),
+		cmocka_unit_test_setup_teardown(
+			an_open_file_shows_the_moment_of_opening, begin, end),
 		cmocka_unit_test_setup_teardown(nothing_can_be_written, begin, end),
 		cmocka_unit_test_setup_teardown(one_user_opens_eight_files, begin, end),
 		cmocka_unit_test_setup_teardown(another_user_sees_his_own_numbers_only, begin, end),
 		cmocka_unit_test_setup_teardown(a_living_mount_is_not_taken_over, begin, end),
 		cmocka_unit_test_setup_teardown(stopping_ends_open_files, begin, end),
 		cmocka_unit_test_setup_teardown(after_a_kill_the_next_one_mounts_again, begin, end),
-		cmocka_unit_test_setup_teardown(without_root_it_is_mounted_by_the_helper, begin, end),
+		cmocka_unit_test_setup_teardown(
+			without_root_it_is_mounted_by_the_helper, begin, end),
 		cmocka_unit_test_setup_teardown(a_mount_that_fails_says_why, begin, end),
 	};
 	int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);

@@ -1,4 +1,5 @@
-/* Where the stats are mounted: what counts as our own mount in the kernel's list, and which paths will do. */
+/* Where the stats are mounted: what counts as our own mount in the kernel's list, and which paths
+ * will do. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,16 +17,25 @@ static void lines_of_mountinfo(void **state)
 		const char *line, *path;
 		bool want;
 	} cases[] = {
-		{ "60 27 0:51 / /run/aigw/stats ro,nosuid shared:9 - fuse.aigw aigw ro,user_id=0\n", "/run/aigw/stats", true },
-		{ "60 27 0:51 / /run/aigw/stats ro - fuse.aigw aigw ro\n", "/run/aigw/stats", true },
-		{ "60 27 0:51 / /run/aigw/stats ro shared:9 master:1 - fuse.aigw aigw ro\n", "/run/aigw/stats", true },
+		{ "60 27 0:51 / /run/aigw/stats ro,nosuid shared:9 - fuse.aigw aigw ro,user_id=0\n",
+			"/run/aigw/stats", true },
+		{ "60 27 0:51 / /run/aigw/stats ro - fuse.aigw aigw ro\n", "/run/aigw/stats",
+			true },
+		{ "60 27 0:51 / /run/aigw/stats ro shared:9 master:1 - fuse.aigw aigw ro\n",
+			"/run/aigw/stats", true },
 		{ "60 27 0:51 / /run/a\\040b\\134c ro - fuse.aigw aigw ro\n", "/run/a b\\c", true },
-		{ "60 27 0:51 / /run/aigw/stats ro - fuse.aigw aigw ro\n", "/run/aigw/stat", false },
-		{ "60 27 0:51 / /run/aigw/stats ro - fuse.aigw aigw ro\n", "/run/aigw/stats/", false },
-		{ "60 27 0:51 / /run/aigw/stats ro - fuse.sshfs aigw ro\n", "/run/aigw/stats", false },
-		{ "60 27 0:51 / /run/aigw/stats ro - fuse.aigw2 aigw ro\n", "/run/aigw/stats", false },
-		{ "60 27 0:51 / /run/aigw/stats ro - tmpfs fuse.aigw ro\n", "/run/aigw/stats", false },
-		{ "60 27 0:51 /run/aigw/stats / ro - fuse.aigw aigw ro\n", "/run/aigw/stats", false },
+		{ "60 27 0:51 / /run/aigw/stats ro - fuse.aigw aigw ro\n", "/run/aigw/stat",
+			false },
+		{ "60 27 0:51 / /run/aigw/stats ro - fuse.aigw aigw ro\n", "/run/aigw/stats/",
+			false },
+		{ "60 27 0:51 / /run/aigw/stats ro - fuse.sshfs aigw ro\n", "/run/aigw/stats",
+			false },
+		{ "60 27 0:51 / /run/aigw/stats ro - fuse.aigw2 aigw ro\n", "/run/aigw/stats",
+			false },
+		{ "60 27 0:51 / /run/aigw/stats ro - tmpfs fuse.aigw ro\n", "/run/aigw/stats",
+			false },
+		{ "60 27 0:51 /run/aigw/stats / ro - fuse.aigw aigw ro\n", "/run/aigw/stats",
+			false },
 		{ "60 27 0:51 / /run/aigw/stats ro fuse.aigw\n", "/run/aigw/stats", false },
 		{ "60 27 0:51 / /run/x\\0", "/run/x", false },
 		{ "\n", "/", false },
@@ -45,8 +55,12 @@ static void paths_that_will_not_do(void **state)
 		const char *path;
 		int want;
 	} cases[] = {
-		{ "", -EINVAL }, { "stats", -EINVAL }, { "/", -EINVAL }, { "/tmp/", -EINVAL },
-		{ "/nonexistent/folder/stats", -ENOENT }, { "/dev/null/stats", -ENOTDIR },
+		{ "", -EINVAL },
+		{ "stats", -EINVAL },
+		{ "/", -EINVAL },
+		{ "/tmp/", -EINVAL },
+		{ "/nonexistent/folder/stats", -ENOENT },
+		{ "/dev/null/stats", -ENOTDIR },
 	};
 
 	(void)state;

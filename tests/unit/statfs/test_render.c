@@ -27,10 +27,18 @@ static int begin(void **state)
 	fixture_begin(&v->f);
 	watch_fini(&v->f.watch);
 	watch_init(&v->f.watch, v->f.stats, M0, T0);
-	v->r = (struct render){ .stats = v->f.stats, .inflight = v->f.inflight, .policy = v->f.policy,
-		.watch = &v->f.watch, .mono_us = M0 + 5 * USEC_PER_S, .wall_us = T0 + 5 * USEC_PER_S,
-		.info = { .agent_id = "web-01", .start_wall_us = T0, .start_mono_us = M0, .control = "connected",
-			.strict = true, .spool = { .records = 12 } } };
+	v->r = (struct render){ .stats = v->f.stats,
+		.inflight = v->f.inflight,
+		.policy = v->f.policy,
+		.watch = &v->f.watch,
+		.mono_us = M0 + 5 * USEC_PER_S,
+		.wall_us = T0 + 5 * USEC_PER_S,
+		.info = { .agent_id = "web-01",
+			.start_wall_us = T0,
+			.start_mono_us = M0,
+			.control = "connected",
+			.strict = true,
+			.spool = { .records = 12 } } };
 	buf_init(&v->text, SIZE_MAX);
 	return 0;
 }
@@ -107,7 +115,8 @@ static void folders_have_no_text(void **state)
 
 	for (int row = 0; row < NODE_ROW_COUNT; row++) {
 		if (!S_ISREG(node_mode(row)))
-			assert_int_equal(render_node(&v->r, (struct node){ row, 0 }, &v->text), -EISDIR);
+			assert_int_equal(
+				render_node(&v->r, (struct node){ row, 0 }, &v->text), -EISDIR);
 	}
 	assert_int_equal(v->text.n, 0);
 }
@@ -120,10 +129,31 @@ static void stat_has_every_counter(void **state)
 	fixture_add(&v->f, STAT_GLOBAL, NULL, STAT_inflight, 61);
 	fixture_add(&v->f, STAT_GLOBAL, NULL, STAT_cost_nano, 200321442001);
 	check(v, "stat",
-		"requests 563787\nok 0\nclient_errors 0\nupstream_errors 0\nrejected_auth 0\nrejected_overload 0\n"
-		"retries 0\nstreams_cut 0\nclient_gone 0\ninflight 61\ntokens_in 0\ntokens_cached_in 0\ntokens_out 0\n"
-		"cost_usd 200.321442001\nunpriced 0\nestimated 0\nbytes_in 0\nbytes_out 0\nstale_replaced 0\n"
-		"conns_opened 0\nconns_idle 0\nconns_open 0\ntls_resumed 0\nspool_records 12\npolicy_revision 42\n");
+		"requests 563787\n"
+		"ok 0\n"
+		"client_errors 0\n"
+		"upstream_errors 0\n"
+		"rejected_auth 0\n"
+		"rejected_overload 0\n"
+		"retries 0\n"
+		"streams_cut 0\n"
+		"client_gone 0\n"
+		"inflight 61\n"
+		"tokens_in 0\n"
+		"tokens_cached_in 0\n"
+		"tokens_out 0\n"
+		"cost_usd 200.321442001\n"
+		"unpriced 0\n"
+		"estimated 0\n"
+		"bytes_in 0\n"
+		"bytes_out 0\n"
+		"stale_replaced 0\n"
+		"conns_opened 0\n"
+		"conns_idle 0\n"
+		"conns_open 0\n"
+		"tls_resumed 0\n"
+		"spool_records 12\n"
+		"policy_revision 42\n");
 	v->r.policy = NULL;
 	check_line(v, "stat", "policy_revision 0");
 	check_line(v, "stat", "cost_usd 200.321442001");
@@ -132,10 +162,11 @@ static void stat_has_every_counter(void **state)
 static void stat_of_an_object_has_what_belongs_to_it(void **state)
 {
 	struct view *v = *state;
-	static const char want[] =
-		"requests 0\nok 7\nclient_errors 0\nupstream_errors 0\nretries 0\nstreams_cut 0\nclient_gone 0\n"
-		"inflight 0\ntokens_in 0\ntokens_cached_in 0\ntokens_out 0\ncost_usd 0.000000001\nunpriced 0\n"
-		"estimated 0\nbytes_in 0\nbytes_out 0\n";
+	static const char want[] = "requests 0\nok 7\nclient_errors 0\nupstream_errors 0\nretries "
+				   "0\nstreams_cut 0\nclient_gone 0\n"
+				   "inflight 0\ntokens_in 0\ntokens_cached_in 0\ntokens_out "
+				   "0\ncost_usd 0.000000001\nunpriced 0\n"
+				   "estimated 0\nbytes_in 0\nbytes_out 0\n";
 
 	fixture_add(&v->f, STAT_PROJECT, "search", STAT_ok, 7);
 	fixture_add(&v->f, STAT_PROJECT, "search", STAT_cost_nano, 1);
@@ -144,16 +175,22 @@ static void stat_of_an_object_has_what_belongs_to_it(void **state)
 	fixture_add(&v->f, STAT_MODEL, FIXTURE_MODEL, STAT_ok, 7);
 	fixture_add(&v->f, STAT_MODEL, FIXTURE_MODEL, STAT_cost_nano, 1);
 	check(v, "models/" FIXTURE_MODEL_FILE "/stat", want);
-	stats_add(stats_worker(v->f.stats, 0), STAT_UID, stats_uid_slot(v->f.stats, FIXTURE_UID), STAT_ok, 7);
-	stats_add(stats_worker(v->f.stats, 0), STAT_UID, stats_uid_slot(v->f.stats, FIXTURE_UID), STAT_cost_nano, 1);
+	stats_add(stats_worker(v->f.stats, 0), STAT_UID, stats_uid_slot(v->f.stats, FIXTURE_UID),
+		STAT_ok, 7);
+	stats_add(stats_worker(v->f.stats, 0), STAT_UID, stats_uid_slot(v->f.stats, FIXTURE_UID),
+		STAT_cost_nano, 1);
 	check(v, "by-uid/64123/stat", want);
 	check_line(v, "by-uid/64124/stat", "ok 0");
 	assert_int_equal(stats_find_uid(v->f.stats, 64124), 0);
 	fixture_add(&v->f, STAT_PROVIDER, "openai", STAT_conns_open, 64);
 	fixture_add(&v->f, STAT_PROVIDER, "openai", STAT_conns_opened, 1002);
 	fixture_add(&v->f, STAT_PROVIDER, "openai", STAT_stale_replaced, 3);
+	fixture_add(&v->f, STAT_PROVIDER, "local", STAT_conns_open, 1);
 	check_line(v, "providers/openai/stat", "conns_open 64");
-	check(v, "providers/openai/pool", "connections open=64 idle=0 tls_resumed=0 created=1002 stale_replaced=3\n");
+	check_line(v, "stat", "conns_open 65");
+	check_line(v, "stat", "stale_replaced 3");
+	check(v, "providers/openai/pool",
+		"connections open=64 idle=0 tls_resumed=0 created=1002 stale_replaced=3\n");
 }
 
 static void latency_is_keyed_by_model(void **state)
@@ -172,8 +209,7 @@ static void latency_is_keyed_by_model(void **state)
 		"gateway n=1 p50=7 p90=7 p95=7 p99=7 p99.9=7 max=7\n");
 	check(v, "models/gpt-4o-mini/latency",
 		"duration n=2 p50=10 p90=20 p95=20 p99=20 max=20\n"
-		"ttft n=0 p50=0 p90=0 p95=0 p99=0 max=0\n"
-		"overhead n=0 p50=0 p90=0 p95=0 p99=0 p99.9=0 max=0\n");
+		"ttft n=0 p50=0 p90=0 p95=0 p99=0 max=0\n");
 }
 
 static void health_names_each_fault_and_since_when(void **state)
@@ -247,18 +283,24 @@ static void summary_is_a_table(void **state)
 	fixture_time(&v->f, STAT_MODEL, "gpt-4o-mini", HIST_ttft, 310000);
 	fixture_time(&v->f, STAT_MODEL, "gpt-4o-mini", HIST_duration, 2900000);
 	check(v, "summary",
-		"aigw web-01  up 5s  rev 42  control connected  durability strict  spool 12        10.0 req/s  3 in flight"
+		"aigw web-01  up 5s  rev 42  control connected  durability strict  spool 12        "
+		"10.0 req/s  3 in flight"
 		"  $118.42 today\n"
-		"MODEL              REQ/S   OK%   TTFT50   TTFT95     P95   TOK/S COST/MIN   TARGETS\n"
-		"gpt-4o-mini         10.0  99.7    0.31s    0.31s   2.90s    4410   0.2208   openai 100%\n"
-		"meta%2Fllama3%25     0.0     -        -        -       -       0   0.0000   local 100%\n");
+		"MODEL              REQ/S   OK%   TTFT50   TTFT95     P95   TOK/S COST/MIN   "
+		"TARGETS\n"
+		"gpt-4o-mini         10.0  99.7    0.31s    0.31s   2.90s    4410   0.2208   "
+		"openai 100%\n"
+		"meta%2Fllama3%25     0.0     -        -        -       -       0   0.0000   local "
+		"100%\n");
 	v->r.policy = NULL;
 	v->r.info.draining = true;
 	v->r.info.strict = false;
 	check(v, "summary",
-		"aigw web-01  up 5s  rev 0  control connected  durability relaxed  draining  spool 12        10.0 req/s"
+		"aigw web-01  up 5s  rev 0  control connected  durability relaxed  draining  spool "
+		"12        10.0 req/s"
 		"  3 in flight  $118.42 today\n"
-		"MODEL          REQ/S   OK%   TTFT50   TTFT95     P95   TOK/S COST/MIN   TARGETS\n");
+		"MODEL          REQ/S   OK%   TTFT50   TTFT95     P95   TOK/S COST/MIN   "
+		"TARGETS\n");
 }
 
 /* Whoever reads and how often, a rate is of the last 10 to 20 seconds. */
@@ -283,7 +325,8 @@ static void rates_are_of_the_last_seconds(void **state)
 	assert_int_equal(rate.over_us, WATCH_EVERY_US);
 	/* a model that is new since the sample began at nothing */
 	fixture_add(&v->f, STAT_MODEL, "new", STAT_requests, 4);
-	watch_rate(&v->f.watch, WATCH_MODEL, fixture_slot(&v->f, STAT_MODEL, "new"), M0 + 2 * WATCH_EVERY_US, &rate);
+	watch_rate(&v->f.watch, WATCH_MODEL, fixture_slot(&v->f, STAT_MODEL, "new"),
+		M0 + 2 * WATCH_EVERY_US, &rate);
 	assert_int_equal(rate.d.requests, 4);
 }
 
@@ -317,9 +360,9 @@ static struct slot *call(struct view *v, uint32_t *ret_i)
 static void inflight_shows_each_call(void **state)
 {
 	struct view *v = *state;
-	static const char head[] =
-		"REQUEST                            AGE  STATE      PROJECT          MODEL                TARGET"
-		"              IN     OUT  CALLER\n";
+	static const char head[] = "REQUEST                            AGE  STATE      PROJECT     "
+				   "     MODEL                TARGET"
+				   "              IN     OUT  CALLER\n";
 	struct slot *s;
 	uint32_t a, b, unborn;
 
@@ -343,10 +386,12 @@ static void inflight_shows_each_call(void **state)
 	(void)call(v, &unborn); /* not admitted yet: not shown */
 	assert_int_equal(strlen(head), strcspn(cat(v, "inflight"), "\n") + 1);
 	check_line(v, "inflight",
-		"req_00000000000000000000000000    4.1s  streaming  support-bot      gpt-4o-mini          openai"
+		"req_00000000000000000000000000    4.1s  streaming  support-bot      gpt-4o-mini   "
+		"       openai"
 		"            4120     211  unix uid 998 support-bot.service");
 	check_line(v, "inflight",
-		"req_00000000000000000000000000   1h02m  admitted   a%1B[31m%0Ab     -                    -"
+		"req_00000000000000000000000000   1h02m  admitted   a%1B[31m%0Ab     -             "
+		"       -"
 		"                    0       0  tcp key_0123456789AB");
 	inflight_free(v->f.inflight, a);
 	inflight_free(v->f.inflight, b);
@@ -371,8 +416,9 @@ static void ages_and_money(void **state)
 	static const struct {
 		usec d;
 		const char *want;
-	} ages[] = { { -5, "0s" }, { 59999999, "59s" }, { 60 * USEC_PER_S, "1m00s" }, { 3599 * USEC_PER_S, "59m59s" },
-		{ 3600 * USEC_PER_S, "1h00m" }, { 86399 * USEC_PER_S, "23h59m" }, { 86400 * USEC_PER_S, "1d00h" },
+	} ages[] = { { -5, "0s" }, { 59999999, "59s" }, { 60 * USEC_PER_S, "1m00s" },
+		{ 3599 * USEC_PER_S, "59m59s" }, { 3600 * USEC_PER_S, "1h00m" },
+		{ 86399 * USEC_PER_S, "23h59m" }, { 86400 * USEC_PER_S, "1d00h" },
 		{ 90000 * USEC_PER_S, "1d01h" } };
 	struct view *v = *state;
 	char text[48];
@@ -396,7 +442,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(readme_explains_every_file, begin, end),
 		cmocka_unit_test_setup_teardown(folders_have_no_text, begin, end),
 		cmocka_unit_test_setup_teardown(stat_has_every_counter, begin, end),
-		cmocka_unit_test_setup_teardown(stat_of_an_object_has_what_belongs_to_it, begin, end),
+		cmocka_unit_test_setup_teardown(
+			stat_of_an_object_has_what_belongs_to_it, begin, end),
 		cmocka_unit_test_setup_teardown(latency_is_keyed_by_model, begin, end),
 		cmocka_unit_test_setup_teardown(health_names_each_fault_and_since_when, begin, end),
 		cmocka_unit_test_setup_teardown(a_provider_fails_until_a_call_succeeds, begin, end),

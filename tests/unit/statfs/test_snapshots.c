@@ -31,12 +31,18 @@ static void reads_come_from_the_moment_of_opening(void **state)
 		size_t max;
 		const char *want;
 	} cases[] = {
-		{ 0, 3, "abc" }, { 24, 100, "yz" }, { 25, 1, "z" }, { 26, 1, "" }, { UINT64_MAX, 1, "" }, { 3, 0, "" },
+		{ 0, 3, "abc" },
+		{ 24, 100, "yz" },
+		{ 25, 1, "z" },
+		{ 26, 1, "" },
+		{ UINT64_MAX, 1, "" },
+		{ 3, 0, "" },
 	};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++)
-		assert_true(slice_eq(snapshots_read(&s, h, cases[i].at, cases[i].max), slice_str(cases[i].want)));
+		assert_true(slice_eq(snapshots_read(&s, h, cases[i].at, cases[i].max),
+			slice_str(cases[i].want)));
 	snapshots_give(&s, h);
 	assert_int_equal(snapshots_read(&s, h, 0, 26).n, 0);
 	assert_int_equal(s.bytes, 0);

@@ -86,15 +86,17 @@ static void inodes_of_nothing_are_refused(void **state)
 {
 	struct fixture *f = *state;
 	struct node_view v = fixture_view(f);
-	const uint64_t wrong[] = { 0, NODE_ROW_COUNT + 1, 255, 1 | 1 << 8 /* a root with an object */,
-		(NODE_model + 1) | 0 << 8, (NODE_model + 1) | 99 << 8, (NODE_model + 1) | UINT64_C(1) << 40, UINT64_MAX };
+	const uint64_t wrong[] = { 0, NODE_ROW_COUNT + 1, 255,
+		1 | 1 << 8 /* a root with an object */, (NODE_model + 1) | 0 << 8,
+		(NODE_model + 1) | 99 << 8, (NODE_model + 1) | UINT64_C(1) << 40, UINT64_MAX };
 	struct node n;
 
 	for (size_t i = 0; i < ARRAY_LEN(wrong); i++)
 		assert_int_equal(node_of_ino(&v, wrong[i], &n), -ENOENT);
 }
 
-/* Walks everything: each listed child is found by its name, lies in its parent, and no two have one inode. */
+/* Walks everything: each listed child is found by its name, lies in its parent, and no two have one
+ * inode. */
 static unsigned walk(const struct node_view *v, struct node dir, uint64_t *inodes, unsigned n)
 {
 	char name[NODE_NAME_MAX + 1];
@@ -124,8 +126,10 @@ static void listing_and_look_up_agree(void **state)
 	unsigned seen = stats_uid_slot(f->stats, 1000);
 
 	assert_int_equal(seen, 1);
-	/* 13 in the root, 2 models of 4, 2 providers of 5, 2 projects of 3, one uid of 4, each with its folder */
-	assert_int_equal(walk(&v, (struct node){ NODE_root, 0 }, inodes, 0), 13 + 2 * 4 + 2 * 5 + 2 * 3 + 4);
+	/* 13 in the root, 2 models of 4, 2 providers of 5, 2 projects of 3, one uid of 4, each with
+	 * its folder */
+	assert_int_equal(
+		walk(&v, (struct node){ NODE_root, 0 }, inodes, 0), 13 + 2 * 4 + 2 * 5 + 2 * 3 + 4);
 	assert_int_equal(node_ino(node_parent((struct node){ NODE_root, 0 })), 1);
 }
 
@@ -213,7 +217,8 @@ static void modes_and_owners(void **state)
 
 		assert_int_equal(node_look_up(&v, slice_str(cases[i].path), &n), 0);
 		node_attr(n, &o, 77 * USEC_PER_S, &st);
-		if (st.st_mode != cases[i].mode || st.st_uid != cases[i].uid || st.st_gid != cases[i].gid)
+		if (st.st_mode != cases[i].mode || st.st_uid != cases[i].uid ||
+			st.st_gid != cases[i].gid)
 			fail_msg("%s: %o %u %u", cases[i].path, st.st_mode, st.st_uid, st.st_gid);
 		assert_int_equal(st.st_size, 0);
 		assert_int_equal(st.st_mtim.tv_sec, 77);
@@ -239,7 +244,10 @@ static void names_are_written_as_files_can_have_them(void **state)
 		{ { "m\xc3\xb6", 3 }, "m\xc3\xb6" },
 		{ { "\xff", 1 }, "%FF" },
 		{ { "\xc3", 1 }, "%C3" },
-		{ { "\xc2\x9b" "1m", 4 }, "%C2%9B1m" },
+		{ { "\xc2\x9b"
+		    "1m",
+			  4 },
+			"%C2%9B1m" },
 		{ { "", 0 }, NULL },
 	};
 	char out[NODE_NAME_MAX + 1], long_name[NODE_NAME_MAX + 1];
@@ -253,7 +261,8 @@ static void names_are_written_as_files_can_have_them(void **state)
 			assert_string_equal(out, cases[i].want);
 	}
 	memset(long_name, 'x', sizeof(long_name));
-	assert_int_equal(node_encode_name(slice_of(long_name, NODE_NAME_MAX - 2), out), NODE_NAME_MAX - 2);
+	assert_int_equal(
+		node_encode_name(slice_of(long_name, NODE_NAME_MAX - 2), out), NODE_NAME_MAX - 2);
 	assert_int_equal(node_encode_name(slice_of(long_name, NODE_NAME_MAX + 1), out), 0);
 	memset(long_name, '/', sizeof(long_name));
 	assert_int_equal(node_encode_name(slice_of(long_name, 85), out), 255);
@@ -268,8 +277,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(inodes_of_nothing_are_refused, begin, end),
 		cmocka_unit_test_setup_teardown(listing_and_look_up_agree, begin, end),
 		cmocka_unit_test_setup_teardown(without_a_policy_the_folders_are_empty, begin, end),
-		cmocka_unit_test_setup_teardown(an_object_of_the_overflow_slot_has_no_folder, begin, end),
-		cmocka_unit_test_setup_teardown(an_inode_outlives_the_order_in_the_policy, begin, end),
+		cmocka_unit_test_setup_teardown(
+			an_object_of_the_overflow_slot_has_no_folder, begin, end),
+		cmocka_unit_test_setup_teardown(
+			an_inode_outlives_the_order_in_the_policy, begin, end),
 		cmocka_unit_test_setup_teardown(modes_and_owners, begin, end),
 		cmocka_unit_test(names_are_written_as_files_can_have_them),
 	};

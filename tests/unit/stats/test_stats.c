@@ -1,4 +1,5 @@
-/* Live numbers: slots, sums over workers, quantiles, and that workers can count while others read. */
+/* Live numbers: slots, sums over workers, quantiles, and that workers can count while others read.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,12 +19,13 @@ static struct stats *make(unsigned n_workers)
 	return s;
 }
 
-/* --- slots ------------------------------------------------------------------------------------------------------------ */
+/* --- slots ---------------------------------------------------------------------------- */
 
 static void a_name_keeps_its_slot(void **state)
 {
 	struct stats *s = make(1);
-	uint32_t a = stats_slot(s, STAT_MODEL, SLICE("a")), b = stats_slot(s, STAT_MODEL, SLICE("b"));
+	uint32_t a = stats_slot(s, STAT_MODEL, SLICE("a")),
+		 b = stats_slot(s, STAT_MODEL, SLICE("b"));
 
 	(void)state;
 	assert_int_equal(a, 1);
@@ -91,7 +93,7 @@ static void a_full_uid_table_overflows(void **state)
 	stats_free(s);
 }
 
-/* --- counting --------------------------------------------------------------------------------------------------------- */
+/* --- counting ------------------------------------------------------------------------- */
 
 static void sums_go_over_the_workers(void **state)
 {
@@ -138,7 +140,7 @@ static void counters_have_the_names_of_the_table(void **state)
 		assert_non_null(stats_counter_name(c));
 }
 
-/* --- times ------------------------------------------------------------------------------------------------------------ */
+/* --- times ---------------------------------------------------------------------------- */
 
 static void every_bucket_holds_its_own_end(void **state)
 {
@@ -156,7 +158,8 @@ static void every_bucket_holds_its_own_end(void **state)
 		assert_int_equal(sum[i], 2);
 		assert_int_equal(max, top);
 		/* no bucket is wider than a 32nd of what is in it */
-		assert_true(i == 0 || (top - before) * HIST_STEPS <= MAX(top + 1, (uint64_t)HIST_STEPS));
+		assert_true(i == 0 ||
+			    (top - before) * HIST_STEPS <= MAX(top + 1, (uint64_t)HIST_STEPS));
 		before = top;
 	}
 	assert_true(before == (UINT64_C(1) << 36) - 1);
@@ -182,7 +185,8 @@ static void quantiles_are_those_of_the_values(void **state)
 		const uint64_t *got = &q.p50, *want = &cases[i].want.p50;
 
 		for (usec v = cases[i].from; v <= cases[i].to; v++)
-			stats_time(stats_worker(s, v % 2 ? 1 : 0), STAT_GLOBAL, 0, HIST_duration, v);
+			stats_time(
+				stats_worker(s, v % 2 ? 1 : 0), STAT_GLOBAL, 0, HIST_duration, v);
 		stats_quantiles(s, STAT_GLOBAL, 0, HIST_duration, &q);
 		assert_int_equal(q.n, cases[i].want.n);
 		assert_int_equal(q.max, cases[i].want.max);
@@ -229,10 +233,10 @@ static void a_full_bucket_stays_full(void **state)
 	assert_true(sum[3] == UINT32_MAX);
 }
 
-/* --- threads ---------------------------------------------------------------------------------------------------------- */
+/* --- threads -------------------------------------------------------------------------- */
 
 #define THREADS 4
-#define ROUNDS 20000
+#define ROUNDS  20000
 
 struct counting {
 	struct stats *s;
@@ -247,8 +251,10 @@ static void *count(void *arg)
 	for (uint32_t i = 0; i < 64; i++)
 		c->slots[i] = stats_uid_slot(c->s, (i * 31 + c->worker * 17) % 64);
 	for (int i = 0; i < ROUNDS; i++) {
-		stats_add(stats_worker(c->s, c->worker), STAT_UID, c->slots[i % 64], STAT_requests, 1);
-		stats_time(stats_worker(c->s, c->worker), STAT_UID, c->slots[i % 64], HIST_duration, i);
+		stats_add(stats_worker(c->s, c->worker), STAT_UID, c->slots[i % 64], STAT_requests,
+			1);
+		stats_time(stats_worker(c->s, c->worker), STAT_UID, c->slots[i % 64], HIST_duration,
+			i);
 	}
 	return NULL;
 }
