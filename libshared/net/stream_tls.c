@@ -14,6 +14,7 @@ struct stream_tls {
 	struct stream s;
 	struct stream_plain plain;
 	SSL *ssl;
+	void *owner;
 	const char *in;          /* ciphertext not yet taken by OpenSSL; only during tls_pump */
 	size_t in_n;
 	char *kept;              /* ciphertext that came while reads were stopped */
@@ -471,7 +472,7 @@ size_t stream_tls_size(void)
 }
 
 struct stream *stream_tls_new(struct loop *l, struct tls_client *c, const char *server_name, bool name_is_ip,
-	const struct stream_events *ev)
+	const struct stream_events *ev, void *owner)
 {
 	struct stream_tls *t = calloc(1, sizeof(*t));
 	size_t n = strlen(server_name);
@@ -482,6 +483,7 @@ struct stream *stream_tls_new(struct loop *l, struct tls_client *c, const char *
 	}
 	memcpy(t->host, server_name, n);
 	t->host_is_ip = name_is_ip;
+	t->owner = owner;
 	t->s.ev = ev;
 	t->s.loop = l;
 	t->s.kind = STREAM_TLS;
@@ -518,6 +520,11 @@ void stream_tls_free(struct stream *s)
 	free(t->kept);
 	free(t->copy);
 	free(t);
+}
+
+void *stream_tls_owner(const struct stream *s)
+{
+	return tls_of(s)->owner;
 }
 
 bool stream_tls_resumed(const struct stream *s)
