@@ -236,7 +236,7 @@ static bool value_open(const char id[VKEY_ID_LEN], const MDB_val *value, struct 
 int key_cache_put(
 	struct key_cache_txn *t, const char id[VKEY_ID_LEN], struct slice record, struct errbuf *e)
 {
-	MDB_val key = { VKEY_ID_LEN, (void *)(uintptr_t)id };
+	MDB_val key = { VKEY_ID_LEN, (void *)id };
 	MDB_val value = { CRC_BYTES + record.n, NULL };
 	int r;
 
@@ -254,7 +254,7 @@ int key_cache_put(
 int key_cache_get(
 	struct key_cache_txn *t, const char id[VKEY_ID_LEN], struct slice *ret, struct errbuf *e)
 {
-	MDB_val key = { VKEY_ID_LEN, (void *)(uintptr_t)id }, value;
+	MDB_val key = { VKEY_ID_LEN, (void *)id }, value;
 	int r = mdb_get(t->txn, t->cache->keys, &key, &value);
 
 	if (r == MDB_NOTFOUND) {
@@ -371,7 +371,7 @@ static int reader_renew(struct key_cache_reader *r)
 
 int key_cache_look_up(struct key_cache_reader *r, const char id[VKEY_ID_LEN], struct slice *ret)
 {
-	MDB_val key = { VKEY_ID_LEN, (void *)(uintptr_t)id }, value;
+	MDB_val key = { VKEY_ID_LEN, (void *)id }, value;
 	int rc = reader_renew(r);
 
 	if (rc)

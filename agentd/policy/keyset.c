@@ -76,7 +76,7 @@ uint64_t keyset_count(const struct keyset *k)
 
 void keyset_realm(const struct keyset *k, uint8_t ret[16])
 {
-	struct keyset *shared = (struct keyset *)(uintptr_t)k; /* a lock is no change */
+	struct keyset *shared = (struct keyset *)k; /* a lock is no change */
 
 	(void)pthread_mutex_lock(&shared->lock);
 	memcpy(ret, k->head.realm, 16);

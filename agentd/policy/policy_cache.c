@@ -84,7 +84,7 @@ int policy_cache_read(const char *state_dir, uint64_t *ret_revision, usec *ret_a
 	struct buf *packed, struct errbuf *e)
 {
 	char path[PATH_MAX];
-	struct slice document;
+	struct slice document = SLICE_EMPTY;
 	struct buf b;
 	int r = cache_path(state_dir, path, e);
 

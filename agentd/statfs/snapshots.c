@@ -50,7 +50,7 @@ struct slice snapshots_read(const struct snapshots *s, uint64_t handle, uint64_t
 
 void snapshots_give(struct snapshots *s, uint64_t handle)
 {
-	struct snapshot *v = (struct snapshot *)(uintptr_t)snapshot_of(s, handle);
+	struct snapshot *v = (struct snapshot *)snapshot_of(s, handle);
 
 	if (!v)
 		return;

@@ -225,7 +225,7 @@ int node_child(const struct node_view *v, struct node dir, struct slice name, st
 {
 	if (!S_ISDIR(rows[dir.row].mode))
 		return -ENOTDIR;
-	for (int row = dir.row + 1; row < NODE_ROW_COUNT; row++) {
+	for (int row = (int)dir.row + 1; row < NODE_ROW_COUNT; row++) {
 		struct slice below = row_below(dir.row, row);
 		uint32_t object = dir.object;
 
@@ -262,7 +262,7 @@ int node_look_up(const struct node_view *v, struct slice path, struct node *ret)
 
 struct node node_parent(struct node n)
 {
-	for (int row = n.row - 1; row >= 0; row--) {
+	for (int row = (int)n.row - 1; row >= 0; row--) {
 		if (S_ISDIR(rows[row].mode) && row_below(row, n.row).n)
 			return (struct node){ row, row_is_pattern(row, n.row) ? 0 : n.object };
 	}
