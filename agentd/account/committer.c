@@ -195,7 +195,8 @@ static void group_commit(struct committer *c)
 	int r;
 
 	group_gather(c);
-	if (c->n_group == 0) { /* counted, but not pushed yet: a worker was interrupted in between */
+	if (c->n_group ==
+		0) { /* counted, but not pushed yet: a worker was interrupted in between */
 		(void)sched_yield();
 		return;
 	}
@@ -413,7 +414,8 @@ uint64_t committer_submit(struct committer *c, unsigned w, uint32_t slot)
 	bool pushed;
 
 	ASSERT(w < c->cfg.n_workers);
-	pending = atomic_fetch_add(&c->pending, 1) + 1; /* before the push: it never falls below 0 */
+	pending =
+		atomic_fetch_add(&c->pending, 1) + 1; /* before the push: it never falls below 0 */
 	pushed = ring_push(&l->ring, slot);
 	ASSERT(pushed);
 	nap = atomic_load(&c->nap);

@@ -21,21 +21,27 @@ struct uplink_config {
 	const char *controller;        /* "unix:PATH" or "off" */
 	const char *agent_id;
 	void *owner;
-	/* Filled in for every hello. */
+	/* Filled in for every hello, except wire_version, agent_id and store_id. What it points to stays until the next call. */
 	void (*hello)(struct wire_hello *h, void *owner);
-	/* Filled in for every agent_status. */
+	/* Filled in for every agent_status, except spool_records, spool_oldest_us and wall_us. As hello. */
 	void (*status)(struct wire_agent_status *s, void *owner);
+	/* Slices of these three are borrowed until they return. */
 	void (*policy)(uint64_t revision, struct slice packed, void *owner);             /* whole, digest verified */
 	/* Whole snapshot, digest verified, or a change whose seq is known to follow. */
 	void (*keys)(bool snapshot, struct slice realm, uint64_t seq, const struct slice *records, uint32_t n, void *owner);
 	void (*secret)(struct slice name, uint64_t version, struct slice bytes, void *owner);
+	/* It changed; why: a sentence, "" if all is well. CONNECTED with a sentence: policy and keys come in, but the controller
+	 * does not take usage (the store is quarantined or was rolled back). */
 	void (*state)(enum uplink_state st, const char *why, void *owner);
 };
 
+/* Events come from the loop only. The config is copied; what it points to stays until `closed`. */
 int uplink_start(const struct uplink_config *c, struct uplink **ret, struct errbuf *e);
-void uplink_close(struct uplink *u, void (*closed)(void *owner)); /* asynchronous */
+/* Asynchronous: waits for its committer jobs, so committer and mailbox live until `closed`. */
+void uplink_close(struct uplink *u, void (*closed)(void *owner));
 enum uplink_state uplink_state(const struct uplink *u);
 
+/* Said to the controller if it is connected; else the next hello says it. */
 void uplink_policy_result(struct uplink *u, uint64_t revision, bool ok, const char *reason);
 void uplink_keys_ack(struct uplink *u, uint64_t seq);
 void uplink_keys_resync(struct uplink *u, uint64_t have_seq);

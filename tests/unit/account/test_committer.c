@@ -4,6 +4,7 @@
 
 #include <aigw/clock.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <time.h>
 #include <unistd.h>

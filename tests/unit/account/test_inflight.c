@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -408,11 +409,13 @@ static void a_peek_is_never_torn(void **state)
 
 	assert_non_null(copy);
 	assert_int_equal(pthread_create(&t, NULL, writer_run, &w), 0);
-	for (unsigned i = 0; seen < 2000 && i < 50000000; i++) {
+	while (seen < 2000) { /* the writer never stops: it comes to that */
 		char letter;
 
-		if (!slot_peek(inflight_slot(w.f, 0), copy))
+		if (!slot_peek(inflight_slot(w.f, 0), copy)) {
+			(void)sched_yield();
 			continue;
+		}
 		seen++;
 		assert_int_equal(slot_text(copy, SLOT_TEXT_customer).n, 60);
 		letter = slot_text(copy, SLOT_TEXT_customer).p[0];
@@ -422,7 +425,6 @@ static void a_peek_is_never_torn(void **state)
 	}
 	atomic_store(&w.stop, true);
 	assert_int_equal(pthread_join(t, NULL), 0);
-	assert_int_equal(seen, 2000);
 	assert_false(slot_peek(inflight_slot(w.f, 0), copy));
 	free(copy);
 	inflight_close(w.f);
