@@ -1,4 +1,5 @@
-/* Settings of aigw-ctld, by tbl/ctld_config.h. Strings live in the arena given at loading. Loop's thread. */
+/* Settings of aigw-ctld, by tbl/ctld_config.h. Strings live in the arena given at loading. Loop's
+ * thread. */
 #ifndef CTLD_CONFIG_H
 #define CTLD_CONFIG_H
 
@@ -17,9 +18,11 @@ struct ctld_config {
 };
 
 /* `may_miss`: an absent file gives the presets. */
-int ctld_config_load(const char *path, bool may_miss, struct arena *a, struct ctld_config *ret, struct errbuf *e);
+int ctld_config_load(const char *path, bool may_miss, struct arena *a, struct ctld_config *ret,
+	struct errbuf *e);
 enum log_level ctld_config_log_level(const struct ctld_config *c);
 /* Space-separated names of settings that differ and need a restart. */
-void ctld_config_restart_needed(const struct ctld_config *old, const struct ctld_config *fresh, struct buf *names);
+void ctld_config_restart_needed(
+	const struct ctld_config *old, const struct ctld_config *fresh, struct buf *names);
 
 #endif

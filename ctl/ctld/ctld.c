@@ -5,7 +5,7 @@
 #include <signal.h>
 #include <sys/statvfs.h>
 
-#define HOUSEKEEPING_US (30 * USEC_PER_S)
+#define HOUSEKEEPING_US      (30 * USEC_PER_S)
 #define DISK_WARNING_PERCENT 80
 
 static void disk_look(struct ctld *c)
@@ -30,7 +30,8 @@ static void on_housekeeping(struct deadline *d)
 	deadline_set(&c->loop, d, HOUSEKEEPING_US);
 }
 
-/* --- signals ------------------------------------------------------------------------------------ */
+/* --- signals ------------------------------------------------------------------------------------
+ */
 
 static void config_reload(struct ctld *c)
 {
@@ -41,7 +42,8 @@ static void config_reload(struct ctld *c)
 
 	arena_init(&a, 4096, 1u << 20);
 	if (ctld_config_load(c->config_path, c->config_may_miss, &a, &fresh, &e) < 0) {
-		log_event(LOG_ERROR, "main", "config.invalid", "reason=%s kept=former", log_quote(slice_str(e.text)));
+		log_event(LOG_ERROR, "main", "config.invalid", "reason=%s kept=former",
+			log_quote(slice_str(e.text)));
 		arena_fini(&a);
 		return;
 	}
@@ -97,7 +99,8 @@ static int signals_start(struct ctld *c, struct errbuf *e)
 	return 0;
 }
 
-/* --- life --------------------------------------------------------------------------------------- */
+/* --- life ---------------------------------------------------------------------------------------
+ */
 
 static void ctld_fini(struct ctld *c)
 {
@@ -157,8 +160,9 @@ int ctld_run(struct ctld *c)
 {
 	int r;
 
-	log_event(LOG_INFO, "main", "ctld.ready", "version=%s admin=%s agents=%s revision=%" PRIu64, AIGW_VERSION,
-		log_quote(slice_str(c->config.admin_socket)), log_quote(slice_str(c->config.agents_socket)),
+	log_event(LOG_INFO, "main", "ctld.ready", "version=%s admin=%s agents=%s revision=%" PRIu64,
+		AIGW_VERSION, log_quote(slice_str(c->config.admin_socket)),
+		log_quote(slice_str(c->config.agents_socket)),
 		c->feed.policy ? c->feed.policy->revision : 0);
 	r = loop_run(&c->loop);
 	ctld_fini(c);

@@ -1,4 +1,5 @@
-/* The controller: one loop that owns the store, the agents' side and the admin side. All on that loop's thread. */
+/* The controller: one loop that owns the store, the agents' side and the admin side. All on that
+ * loop's thread. */
 #ifndef CTLD_CTLD_H
 #define CTLD_CTLD_H
 
@@ -16,11 +17,11 @@ struct ctld {
 	struct agents agents;
 	struct feed feed;
 	struct http_server *admin;
-	usec started_us;           /* wall */
+	usec started_us; /* wall */
 	uv_signal_t signals[3];
 	unsigned n_signals;
 	struct deadline housekeeping;
-	unsigned disk_percent;     /* in use on the store's file system, as of the last look */
+	unsigned disk_percent; /* in use on the store's file system, as of the last look */
 	bool stopping;
 };
 

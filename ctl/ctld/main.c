@@ -10,7 +10,8 @@
 static const char help[] =
 	"Usage: aigw-ctld [--config FILE] [--check-config]\n"
 	"\n"
-	"The controller of aigw: keeps policy, keys, secrets and the ledger, and tells the agents.\n"
+	"The controller of aigw: keeps policy, keys, secrets and the ledger, and tells the "
+	"agents.\n"
 	"\n"
 	"  --config FILE     settings (default " CTLD_CONFIG_PATH "; presets if it is not there)\n"
 	"  --check-config    read the settings, say whether they are valid, and exit\n"
@@ -66,7 +67,7 @@ static bool parent_follow(void)
 {
 	pid_t parent = getppid();
 
-	return prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent && parent != 1;
+	return prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent;
 }
 
 int main(int argc, char **argv)
@@ -83,7 +84,8 @@ int main(int argc, char **argv)
 	ctld.config_path = a.config ? a.config : CTLD_CONFIG_PATH;
 	ctld.config_may_miss = !a.config;
 	arena_init(&ctld.config_arena, 4096, 1u << 20);
-	if (ctld_config_load(ctld.config_path, ctld.config_may_miss, &ctld.config_arena, &ctld.config, &e) < 0) {
+	if (ctld_config_load(ctld.config_path, ctld.config_may_miss, &ctld.config_arena,
+		    &ctld.config, &e) < 0) {
 		(void)fprintf(stderr, "aigw-ctld: %s\n", e.text);
 		return 2;
 	}
@@ -95,7 +97,8 @@ int main(int argc, char **argv)
 		(void)signal(SIGPIPE, SIG_IGN);
 		(void)umask(0077);
 		if (ctld_start(&ctld, &e) < 0) {
-			log_event(LOG_ERROR, "main", "ctld.failed", "reason=%s", log_quote(slice_str(e.text)));
+			log_event(LOG_ERROR, "main", "ctld.failed", "reason=%s",
+				log_quote(slice_str(e.text)));
 			code = 1;
 		} else if (ctld_run(&ctld) < 0) {
 			code = 1;

@@ -16,6 +16,7 @@ import threading
 import time
 import unittest
 
+sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from aigw_wire import Agent, Spool, key_fields, pack, record  # noqa: E402
 
@@ -153,6 +154,13 @@ class Api(CtldTest):
     def test_description_covers_every_route_and_its_references_resolve(self):
         api = self.ctld.get("openapi.json")
         self.assertIn("/api/v1/keys/{id}/revoke", api["paths"])
+        routes = {f"{method.upper()} {path}" for path, methods in api["paths"].items() for method in methods}
+        self.assertEqual(routes, {
+            "GET /api/v1/openapi.json", "GET /api/v1/version", "GET /api/v1/status", "POST /api/v1/policy/validate",
+            "POST /api/v1/policy", "GET /api/v1/policy", "GET /api/v1/revisions", "GET /api/v1/keys", "POST /api/v1/keys",
+            "GET /api/v1/keys/{id}", "POST /api/v1/keys/{id}/revoke", "GET /api/v1/agents", "GET /api/v1/agents/{name}",
+            "GET /api/v1/secrets", "PUT /api/v1/secrets/{name}", "GET /api/v1/usage", "GET /api/v1/records",
+            "POST /api/v1/rollups/rebuild", "GET /api/v1/audit"})
         schemas = api["components"]["schemas"]
 
         def walk(v):
@@ -233,6 +241,7 @@ class Policy(CtldTest):
     def test_an_invalid_policy_leaves_the_running_one(self):
         self.applied()
         self.assertEqual(self.apply("apiVersion: aigw/v1\nmodels: 5\n")[0], 422)
+        self.assertEqual(self.apply(message="x" * 1001)[0], 400)
         self.assertEqual(self.ctld.get("status")["revision"], 1)
 
     def test_an_agent_that_was_away_gets_what_it_lacks(self):

@@ -8,7 +8,7 @@
 #include <pwd.h>
 #include <unistd.h>
 
-#define ADMIN_GROUP "aigw-admin"
+#define ADMIN_GROUP   "aigw-admin"
 #define ADMIN_IDLE_US (300 * USEC_PER_S) /* of a kept-alive connection without a request */
 
 struct route {
@@ -23,7 +23,8 @@ static const struct route routes[] = {
 #include <aigw/tbl/admin_api.h>
 };
 
-/* --- answers ------------------------------------------------------------------------------------ */
+/* --- answers ------------------------------------------------------------------------------------
+ */
 
 void api_answer(struct http_exchange *x, unsigned status, json_t *v)
 {
@@ -32,7 +33,8 @@ void api_answer(struct http_exchange *x, unsigned status, json_t *v)
 	buf_init(&b, (size_t)1 << 30);
 	if (!v || json_write(v, &b, false) < 0 || buf_char(&b, '\n') < 0)
 		http_answer(x, 500, "application/json",
-			SLICE("{\"error\":{\"message\":\"out of memory\",\"code\":\"internal\"}}\n"));
+			SLICE("{\"error\":{\"message\":\"out of "
+			      "memory\",\"code\":\"internal\"}}\n"));
 	else
 		http_answer(x, status, "application/json", buf_view(&b));
 	buf_fini(&b);
@@ -48,13 +50,15 @@ void api_error(struct http_exchange *x, unsigned status, const char *code, const
 	(void)vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	api_answer(x, status,
-		json_pack("{s:{s:o, s:s}}", "error", "message", json_slice(slice_str(text)), "code", code));
+		json_pack("{s:{s:o, s:s}}", "error", "message", json_slice(slice_str(text)), "code",
+			code));
 }
 
 void api_store_error(struct http_exchange *x, int err)
 {
 	if (err == -EIO)
-		api_error(x, 503, "store_unavailable", "the store failed; nothing was changed. The log says more");
+		api_error(x, 503, "store_unavailable",
+			"the store failed; nothing was changed. The log says more");
 	else
 		api_error(x, 500, "internal", "%s", strerror(-err));
 }
@@ -96,14 +100,16 @@ json_t *api_lines(struct slice lines, bool warnings_only)
 	return list;
 }
 
-/* --- waiting for agents --------------------------------------------------------------------------- */
+/* --- waiting for agents
+ * --------------------------------------------------------------------------- */
 
 static json_t *wait_agents(const struct api_wait *w)
 {
 	json_t *list = json_array();
 	struct list *it, *tmp;
 
-	list_each(it, tmp, &w->ctld->agents.known) {
+	list_each(it, tmp, &w->ctld->agents.known)
+	{
 		const struct agent *a = list_entry(it, struct agent, node);
 		const char *state = w->state(a, w);
 		json_t *v = json_pack("{s:s, s:s}", "name", a->name, "state", state);
@@ -111,7 +117,8 @@ static json_t *wait_agents(const struct api_wait *w)
 		if (w->name[0]) {
 			const struct agent_secret *s = agent_secret_find(a, w->name);
 
-			(void)json_object_set_new(v, "source", s ? json_string(s->source) : json_null());
+			(void)json_object_set_new(
+				v, "source", s ? json_string(s->source) : json_null());
 		}
 		if (strcmp(state, "refused") == 0)
 			(void)json_object_set_new(v, "reason", json_string(a->reason));
@@ -125,9 +132,9 @@ static bool wait_met(struct feed_wait *f)
 	const struct api_wait *w = container_of(f, struct api_wait, wait);
 	struct list *it, *tmp;
 
-	list_each(it, tmp, &w->ctld->agents.known)
-		if (strcmp(w->state(list_entry(it, struct agent, node), w), "pending") == 0)
-			return false;
+	list_each(it, tmp,
+		&w->ctld->agents.known) if (strcmp(w->state(list_entry(it, struct agent, node), w),
+						    "pending") == 0) return false;
 	return true;
 }
 
@@ -148,8 +155,8 @@ static void wait_done(struct feed_wait *f)
 }
 
 void api_wait_agents(struct api_request *q, unsigned status, json_t *answer,
-	const char *(*state)(const struct agent *a, const struct api_wait *w), uint64_t number, const char *name,
-	usec timeout_us)
+	const char *(*state)(const struct agent *a, const struct api_wait *w), uint64_t number,
+	const char *name, usec timeout_us)
 {
 	struct api_wait *w = calloc(1, sizeof(*w));
 
@@ -180,14 +187,16 @@ bool api_timeout(struct api_request *q, usec *ret)
 	int64_t ms = json_get_int(q->body, "timeout_ms", API_WAIT_US / USEC_PER_MS);
 
 	if (ms < 0 || ms > API_WAIT_MAX_US / USEC_PER_MS) {
-		api_error(q->x, 400, "usage", "timeout_ms is 0 to %d", (int)(API_WAIT_MAX_US / USEC_PER_MS));
+		api_error(q->x, 400, "usage", "timeout_ms is 0 to %d",
+			(int)(API_WAIT_MAX_US / USEC_PER_MS));
 		return false;
 	}
 	*ret = ms * USEC_PER_MS;
 	return true;
 }
 
-/* --- who may ------------------------------------------------------------------------------------ */
+/* --- who may ------------------------------------------------------------------------------------
+ */
 
 static bool in_group(const struct passwd *pw, gid_t group)
 {
@@ -220,7 +229,8 @@ static bool peer_may(struct http_peer peer, char by[static 64])
 	return admins && (peer.gid == admin_gid || (pw && in_group(pw, admin_gid)));
 }
 
-/* --- dispatch ----------------------------------------------------------------------------------- */
+/* --- dispatch -----------------------------------------------------------------------------------
+ */
 
 /* Matches a path against a pattern with at most one {…}; *arg is what stands there. */
 static bool path_matches(const char *pattern, struct slice path, struct slice *arg)
@@ -243,7 +253,8 @@ static bool path_matches(const char *pattern, struct slice path, struct slice *a
 	return !memchr(arg->p, '/', arg->n);
 }
 
-static const struct route *route_find(struct slice method, struct slice path, struct slice *arg, bool *ret_known)
+static const struct route *route_find(
+	struct slice method, struct slice path, struct slice *arg, bool *ret_known)
 {
 	*ret_known = false;
 	for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
@@ -285,7 +296,8 @@ static void on_request(struct http_exchange *x, void *owner)
 	bool known;
 
 	if (!peer_may(http_peer_of(x), q.by)) {
-		api_error(x, 403, "not_permitted", "only root, the controller's user and members of the group %s may",
+		api_error(x, 403, "not_permitted",
+			"only root, the controller's user and members of the group %s may",
 			ADMIN_GROUP);
 		return;
 	}
@@ -338,7 +350,8 @@ void api_stop(struct ctld *c)
 	c->admin = NULL;
 }
 
-/* --- the two that belong to nobody ---------------------------------------------------------------- */
+/* --- the two that belong to nobody
+ * ---------------------------------------------------------------- */
 
 void api_openapi(struct api_request *q)
 {
@@ -348,6 +361,6 @@ void api_openapi(struct api_request *q)
 void api_version(struct api_request *q)
 {
 	api_answer(q->x, 200,
-		json_pack("{s:s, s:i, s:i}", "version", AIGW_VERSION, "wire_version", WIRE_VERSION, "store_format",
-			STORE_FORMAT));
+		json_pack("{s:s, s:i, s:i}", "version", AIGW_VERSION, "wire_version", WIRE_VERSION,
+			"store_format", STORE_FORMAT));
 }

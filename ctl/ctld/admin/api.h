@@ -1,5 +1,6 @@
-/* The admin API: who may, which route, which handler; all from tbl/admin_api.h. A handler answers at once, or holds the exchange in a
- * wait (struct api_wait) until the agents have answered. Loop's thread. */
+/* The admin API: who may, which route, which handler; all from tbl/admin_api.h. A handler answers
+ * at once, or holds the exchange in a wait (struct api_wait) until the agents have answered. Loop's
+ * thread. */
 #ifndef CTLD_ADMIN_API_H
 #define CTLD_ADMIN_API_H
 
@@ -8,18 +9,18 @@
 #include <aigw/json.h>
 
 #define API_MAX_BODY_BYTES (16u << 20)
-#define API_MAX_CONNS 256
-#define API_WAIT_US (10 * USEC_PER_S)       /* unless the request says otherwise */
-#define API_WAIT_MAX_US (300 * USEC_PER_S)
+#define API_MAX_CONNS      256
+#define API_WAIT_US        (10 * USEC_PER_S) /* unless the request says otherwise */
+#define API_WAIT_MAX_US    (300 * USEC_PER_S)
 
 struct ctld;
 
 struct api_request {
 	struct ctld *ctld;
 	struct http_exchange *x;
-	char by[64];        /* user name of the peer */
-	struct slice arg;   /* the {…} of the path as it stands there; valid while the handler runs */
-	json_t *body;       /* an object; NULL: the route takes none */
+	char by[64];      /* user name of the peer */
+	struct slice arg; /* the {…} of the path as it stands there; valid while the handler runs */
+	json_t *body;     /* an object; NULL: the route takes none */
 };
 
 int api_start(struct ctld *c, const char *path, struct errbuf *e);
@@ -27,7 +28,8 @@ void api_stop(struct ctld *c);
 
 /* Answers; both take the value. */
 void api_answer(struct http_exchange *x, unsigned status, json_t *v);
-void api_error(struct http_exchange *x, unsigned status, const char *code, const char *fmt, ...) PRINTF_LIKE(4, 5);
+void api_error(struct http_exchange *x, unsigned status, const char *code, const char *fmt, ...)
+	PRINTF_LIKE(4, 5);
 /* The errors that the store gives: -EIO 503, anything else 500. */
 void api_store_error(struct http_exchange *x, int err);
 
@@ -36,27 +38,29 @@ struct api_wait {
 	struct feed_wait wait;
 	struct ctld *ctld;
 	struct http_exchange *x;
-	json_t *answer;     /* what is known already; "agents" is added by compose */
+	json_t *answer; /* what is known already; "agents" is added by compose */
 	unsigned status;
 	const char *(*state)(const struct agent *a, const struct api_wait *w); /* of one agent */
-	uint64_t number;    /* revision, sequence or version */
-	char name[65];      /* of a secret */
+	uint64_t number; /* revision, sequence or version */
+	char name[65];   /* of a secret */
 };
 
-/* Waits until no connected agent is "pending", or the timeout; 0: answers at once. Takes `answer`. */
+/* Waits until no connected agent is "pending", or the timeout; 0: answers at once. Takes `answer`.
+ */
 void api_wait_agents(struct api_request *q, unsigned status, json_t *answer,
-	const char *(*state)(const struct agent *a, const struct api_wait *w), uint64_t number, const char *name,
-	usec timeout_us);
+	const char *(*state)(const struct agent *a, const struct api_wait *w), uint64_t number,
+	const char *name, usec timeout_us);
 /* timeout_ms of a body. False: out of range, and answered. */
 bool api_timeout(struct api_request *q, usec *ret);
 
 /* Values. */
-json_t *api_time(usec wall_us);   /* RFC 3339; null for 0 */
+json_t *api_time(usec wall_us); /* RFC 3339; null for 0 */
 json_t *api_hex(const void *p, size_t n);
 json_t *api_lines(struct slice lines, bool warnings_only);
 
 /* One handler per row. */
-#define API(id, method, path, status, summary, request, response, errors) void api_##id(struct api_request *q);
+#define API(id, method, path, status, summary, request, response, errors)                          \
+	void api_##id(struct api_request *q);
 #include <aigw/tbl/admin_api.h>
 
 /* Shared between resources. */

@@ -1,4 +1,5 @@
-/* Virtual keys: create, list, revoke. A key's text leaves in the answer to its creation and is kept nowhere. */
+/* Virtual keys: create, list, revoke. A key's text leaves in the answer to its creation and is kept
+ * nowhere. */
 #include "admin/api.h"
 #include "admin/audit.h"
 #include "ctld.h"
@@ -36,13 +37,15 @@ static json_t *key_json(const struct ctld *c, const struct key_record *k)
 {
 	struct slice customer = customer_of(c, k->project);
 
-	return json_pack("{s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o}", "id", json_slice(slice_of(k->id, VKEY_ID_LEN)),
-		"name", json_slice(k->name), "project", json_slice(k->project), "customer",
-		customer.n ? json_slice(customer) : json_null(), "state", state_name(k), "created",
-		api_time(k->created_us), "expires", api_time(k->expires_us), "revoked", api_time(k->revoked_us));
+	return json_pack("{s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o}", "id",
+		json_slice(slice_of(k->id, VKEY_ID_LEN)), "name", json_slice(k->name), "project",
+		json_slice(k->project), "customer", customer.n ? json_slice(customer) : json_null(),
+		"state", state_name(k), "created", api_time(k->created_us), "expires",
+		api_time(k->expires_us), "revoked", api_time(k->revoked_us));
 }
 
-/* --- reading ------------------------------------------------------------------------------------ */
+/* --- reading ------------------------------------------------------------------------------------
+ */
 
 struct list_run {
 	const struct ctld *c;
@@ -120,15 +123,16 @@ void api_key_get(struct api_request *q)
 		api_answer(q->x, 200, run.answer);
 }
 
-/* --- changing ----------------------------------------------------------------------------------- */
+/* --- changing -----------------------------------------------------------------------------------
+ */
 
 struct put_run {
 	const char *by, *action;
-	struct slice id;         /* revoke: whose */
+	struct slice id; /* revoke: whose */
 	struct key_record key;
 	uint64_t seq;
-	bool unchanged;          /* revoked already */
-	struct buf record;       /* packed, for the feed */
+	bool unchanged;    /* revoked already */
+	struct buf record; /* packed, for the feed */
 };
 
 static int put_key(struct store_txn *t, struct put_run *run)
@@ -164,18 +168,22 @@ static bool name_is_valid(struct slice s)
 /* Fills the record from the body, or answers. */
 static bool create_take(struct api_request *q, struct key_record *k)
 {
-	const char *name = json_get_str(q->body, "name", ""), *project = json_get_str(q->body, "project", "");
+	const char *name = json_get_str(q->body, "name", ""),
+		   *project = json_get_str(q->body, "project", "");
 	const char *expires = json_get_str(q->body, "expires", NULL);
 	usec span;
 
-	*k = (struct key_record){ .state = KEY_ACTIVE, .name = slice_str(name), .project = slice_str(project),
+	*k = (struct key_record){ .state = KEY_ACTIVE,
+		.name = slice_str(name),
+		.project = slice_str(project),
 		.created_us = clock_wall_us() };
 	if (!name_is_valid(k->name)) {
 		api_error(q->x, 400, "usage", "name has 1 to 63 bytes without control characters");
 		return false;
 	}
 	if (!customer_of(q->ctld, k->project).n) {
-		api_error(q->x, 404, "not_found", "the running policy has no project '%s'", project);
+		api_error(
+			q->x, 404, "not_found", "the running policy has no project '%s'", project);
 		return false;
 	}
 	if (!expires)
@@ -197,7 +205,8 @@ void api_key_create(struct api_request *q)
 	json_t *answer;
 	int r;
 
-	if (!create_take(q, &run.key) || (json_get_bool(q->body, "wait", false) && !api_timeout(q, &timeout)))
+	if (!create_take(q, &run.key) ||
+		(json_get_bool(q->body, "wait", false) && !api_timeout(q, &timeout)))
 		return;
 	r = vkey_create(text, &vk);
 	if (r < 0) {
@@ -209,16 +218,22 @@ void api_key_create(struct api_request *q)
 	buf_init(&run.record, 4096);
 	r = store_write(q->ctld->store, 4096, create_write, &run);
 	if (r == -EEXIST) {
-		api_error(q->x, 409, "conflict", "project " SLICE_FMT " has a key named " SLICE_FMT " already",
+		api_error(q->x, 409, "conflict",
+			"project " SLICE_FMT " has a key named " SLICE_FMT " already",
 			SLICE_ARG(run.key.project), SLICE_ARG(run.key.name));
 	} else if (r < 0) {
 		api_store_error(q->x, r);
 	} else {
+		log_event(LOG_INFO, "admin", "key.created",
+			"by=%s key=" SLICE_FMT " project=%s seq=%" PRIu64,
+			log_quote(slice_str(q->by)), SLICE_ARG(slice_of(vk.id, VKEY_ID_LEN)),
+			log_quote(run.key.project), run.seq);
 		feed_key(&q->ctld->feed, run.seq, buf_view(&run.record));
-		answer = json_pack("{s:o, s:s, s:o, s:o, s:o, s:o, s:I}", "id", json_slice(slice_of(vk.id, VKEY_ID_LEN)),
-			"key", text, "name", json_slice(run.key.name), "project", json_slice(run.key.project), "customer",
-			json_slice(customer_of(q->ctld, run.key.project)), "expires", api_time(run.key.expires_us), "seq",
-			(json_int_t)run.seq);
+		answer = json_pack("{s:o, s:s, s:o, s:o, s:o, s:o, s:I}", "id",
+			json_slice(slice_of(vk.id, VKEY_ID_LEN)), "key", text, "name",
+			json_slice(run.key.name), "project", json_slice(run.key.project),
+			"customer", json_slice(customer_of(q->ctld, run.key.project)), "expires",
+			api_time(run.key.expires_us), "seq", (json_int_t)run.seq);
 		api_wait_agents(q, 201, answer, keys_state, run.seq, NULL, timeout);
 	}
 	secret_wipe(text, sizeof(text));
@@ -255,10 +270,15 @@ void api_key_revoke(struct api_request *q)
 	if (r < 0) {
 		answer_key_error(q, r);
 	} else {
-		if (!run.unchanged)
+		if (!run.unchanged) {
+			log_event(LOG_INFO, "admin", "key.revoked",
+				"by=%s key=" SLICE_FMT " seq=%" PRIu64, log_quote(slice_str(q->by)),
+				SLICE_ARG(q->arg), run.seq);
 			feed_key(&q->ctld->feed, run.seq, buf_view(&run.record));
+		}
 		api_wait_agents(q, 200,
-			json_pack("{s:o, s:s, s:I}", "id", json_slice(q->arg), "state", "revoked", "seq", (json_int_t)run.seq),
+			json_pack("{s:o, s:s, s:I}", "id", json_slice(q->arg), "state", "revoked",
+				"seq", (json_int_t)run.seq),
 			keys_state, run.seq, NULL, timeout);
 	}
 	buf_fini(&run.record);

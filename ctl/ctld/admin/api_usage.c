@@ -8,7 +8,7 @@
 #include <time.h>
 
 #define PAGE_DEFAULT 100
-#define PAGE_MAX 1000
+#define PAGE_MAX     1000
 
 /* RFC 3339, UTC ("Z") or with an offset. */
 static bool time_parse(struct slice s, usec *ret)
@@ -30,7 +30,8 @@ static bool time_parse(struct slice s, usec *ret)
 		rest++;
 		rest += strspn(rest, "0123456789");
 	}
-	if (*rest == '+' || *rest == '-' || *rest == ' ') { /* an unescaped + of a query is a blank */
+	if (*rest == '+' || *rest == '-' ||
+		*rest == ' ') { /* an unescaped + of a query is a blank */
 		int sign = *rest == '-' ? -1 : 1;
 		int hours, minutes, n = 0;
 
@@ -49,9 +50,11 @@ static bool time_parse(struct slice s, usec *ret)
 	return true;
 }
 
-/* --- query -------------------------------------------------------------------------------------- */
+/* --- query --------------------------------------------------------------------------------------
+ */
 
-static bool by_parse(struct api_request *q, struct slice words, struct rollup_query *query, json_t *by)
+static bool by_parse(
+	struct api_request *q, struct slice words, struct rollup_query *query, json_t *by)
 {
 	while (words.n) {
 		const char *comma = memchr(words.p, ',', words.n);
@@ -62,7 +65,8 @@ static bool by_parse(struct api_request *q, struct slice words, struct rollup_qu
 			d++;
 		if (d == DIM_COUNT) {
 			api_error(q->x, 400, "usage",
-				"'" SLICE_FMT "' is nothing to group by: customer, project, key, model, provider, agent, uid, "
+				"'" SLICE_FMT "' is nothing to group by: customer, project, key, "
+				"model, provider, agent, uid, "
 				"outcome, endpoint, day, hour are",
 				SLICE_ARG(word));
 			return false;
@@ -104,7 +108,8 @@ static bool query_take(struct api_request *q, struct rollup_query *query, json_t
 	query->until_us += ROLLUP_QUARTER_US - 1;
 	query->until_us -= query->until_us % ROLLUP_QUARTER_US;
 	for (unsigned d = 0; d < ROLLUP_TEXT_DIMS; d++)
-		query->filtered[d] = http_query_get(q->x, slice_str(rollup_dim_names[d]), &query->filter[d]);
+		query->filtered[d] =
+			http_query_get(q->x, slice_str(rollup_dim_names[d]), &query->filter[d]);
 	return true;
 }
 
@@ -179,7 +184,8 @@ static json_t *groups_json(const struct rollup_query *query, const struct rollup
 
 		for (unsigned d = 0; d < DIM_COUNT; d++)
 			if (query->by & 1u << d)
-				(void)json_object_set_new(v, rollup_dim_names[d], dim_json((enum rollup_dim)d, &res->groups[i].key));
+				(void)json_object_set_new(v, rollup_dim_names[d],
+					dim_json((enum rollup_dim)d, &res->groups[i].key));
 		sums_json(v, &res->groups[i].sums);
 		(void)json_array_append_new(list, v);
 	}
@@ -200,7 +206,8 @@ void api_usage(struct api_request *q)
 		return;
 	r = rollup_query(q->ctld->store, &query, &res);
 	if (r == -E2BIG) {
-		api_error(q->x, 400, "too_many_groups", "more than %d groups: group by less, or shorten the time",
+		api_error(q->x, 400, "too_many_groups",
+			"more than %d groups: group by less, or shorten the time",
 			ROLLUP_MAX_GROUPS);
 		return;
 	}
@@ -211,13 +218,15 @@ void api_usage(struct api_request *q)
 	sums_json(total, &res.total);
 	clock_format_utc(query.since_us, false, since); /* api_time() would make null of 1970 */
 	api_answer(q->x, 200,
-		json_pack("{s:s, s:o, s:O, s:o, s:o, s:O}", "since", since, "until", api_time(query.until_us), "by", by,
-			"currency", p ? json_slice(p->doc->currency) : json_null(), "groups", groups_json(&query, &res),
-			"total", total));
+		json_pack("{s:s, s:o, s:O, s:o, s:o, s:O}", "since", since, "until",
+			api_time(query.until_us), "by", by, "currency",
+			p ? json_slice(p->doc->currency) : json_null(), "groups",
+			groups_json(&query, &res), "total", total));
 	rollup_result_free(&res);
 }
 
-/* --- records ------------------------------------------------------------------------------------ */
+/* --- records ------------------------------------------------------------------------------------
+ */
 
 struct page {
 	uint32_t head_no;
@@ -279,8 +288,8 @@ static int page_record(const struct ledger_record *rec, void *arg)
 	if (r < 0)
 		return r;
 	text_hex(p->head.store_id, 16, id);
-	(void)buf_printf(p->out, "%s{\"agent\":\"%s\",\"store_id\":\"%.32s\",\"seq\":%" PRIu64, p->n ? "," : "",
-		p->head.agent, id, rec->seq);
+	(void)buf_printf(p->out, "%s{\"agent\":\"%s\",\"store_id\":\"%.32s\",\"seq\":%" PRIu64,
+		p->n ? "," : "", p->head.agent, id, rec->seq);
 	p->n++;
 	return record_body(rec, p->out);
 }
@@ -316,8 +325,10 @@ static bool cursor_take(struct api_request *q, struct page *p)
 	if (!http_query_get(q->x, SLICE("after"), &text))
 		return true;
 	dash = text.n ? memchr(text.p, '-', text.n) : NULL;
-	if (dash && text_parse_u64(slice_of(text.p, (size_t)(dash - text.p)), &no) == 0 && no <= UINT32_MAX &&
-		text_parse_u64(slice_skip(text, (size_t)(dash - text.p) + 1), &p->seq) == 0 && p->seq < UINT64_MAX) {
+	if (dash && text_parse_u64(slice_of(text.p, (size_t)(dash - text.p)), &no) == 0 &&
+		no <= UINT32_MAX &&
+		text_parse_u64(slice_skip(text, (size_t)(dash - text.p) + 1), &p->seq) == 0 &&
+		p->seq < UINT64_MAX) {
 		p->head_no = (uint32_t)no;
 		return true;
 	}
@@ -350,7 +361,8 @@ void api_records(struct api_request *q)
 	buf_fini(&out);
 }
 
-/* --- rebuilding, audit -------------------------------------------------------------------------- */
+/* --- rebuilding, audit --------------------------------------------------------------------------
+ */
 
 struct rebuilt_run {
 	const char *by;
@@ -361,8 +373,9 @@ static int rebuilt_note(struct store_txn *t, void *arg)
 {
 	const struct rebuilt_run *run = arg;
 
-	return audit_add(t, run->by, "rollups.rebuild", SLICE("rollups"), "records=%" PRIu64 " differences=%" PRIu64,
-		run->done.records, run->done.differences);
+	return audit_add(t, run->by, "rollups.rebuild", SLICE("rollups"),
+		"records=%" PRIu64 " differences=%" PRIu64, run->done.records,
+		run->done.differences);
 }
 
 void api_rollups_rebuild(struct api_request *q)
@@ -376,8 +389,8 @@ void api_rollups_rebuild(struct api_request *q)
 		api_store_error(q->x, r);
 	else
 		api_answer(q->x, 200,
-			json_pack("{s:I, s:I}", "records", (json_int_t)run.done.records, "differences",
-				(json_int_t)run.done.differences));
+			json_pack("{s:I, s:I}", "records", (json_int_t)run.done.records,
+				"differences", (json_int_t)run.done.differences));
 }
 
 struct audit_run {
@@ -392,11 +405,11 @@ static int audit_entry(const struct store_audit *a, void *arg)
 	if (json_array_size(run->list) >= run->limit)
 		return 1;
 	return json_array_append_new(run->list,
-		       json_pack("{s:o, s:o, s:o, s:o, s:o}", "at", api_time(a->at_us), "by", json_slice(a->by), "action",
-			       json_slice(a->action), "object", json_slice(a->object), "detail",
-			       json_slice(a->detail))) < 0 ?
-		-ENOMEM :
-		0;
+		       json_pack("{s:o, s:o, s:o, s:o, s:o}", "at", api_time(a->at_us), "by",
+			       json_slice(a->by), "action", json_slice(a->action), "object",
+			       json_slice(a->object), "detail", json_slice(a->detail))) < 0
+		       ? -ENOMEM
+		       : 0;
 }
 
 static int audit_read(struct store_txn *t, void *arg)

@@ -1,11 +1,12 @@
 #include "admin/audit.h"
 
 #include <aigw/clock.h>
-#include <aigw/log.h>
 
-int audit_add(struct store_txn *t, const char *by, const char *action, struct slice object, const char *detail, ...)
+int audit_add(struct store_txn *t, const char *by, const char *action, struct slice object,
+	const char *detail, ...)
 {
-	struct store_audit line = { clock_wall_us(), slice_str(by), slice_str(action), object, SLICE_EMPTY };
+	struct store_audit line = { clock_wall_us(), slice_str(by), slice_str(action), object,
+		SLICE_EMPTY };
 	char text[512];
 	va_list ap;
 
@@ -13,7 +14,5 @@ int audit_add(struct store_txn *t, const char *by, const char *action, struct sl
 	(void)vsnprintf(text, sizeof(text), detail, ap);
 	va_end(ap);
 	line.detail = slice_str(text);
-	log_event(LOG_INFO, "admin", action, "by=%s object=%s detail=%s", log_quote(line.by), log_quote(object),
-		log_quote(line.detail));
 	return store_audit_put(t, &line);
 }

@@ -60,11 +60,13 @@ static json_t *schema_of(const char *type, const char *doc)
 		(void)snprintf(inner, sizeof(inner), "%.*s", (int)(n - 2), type + 1);
 		v = json_pack("{s:s, s:o}", "type", "array", "items", schema_of(inner, NULL));
 	} else if (strcmp(type, "map") == 0) {
-		v = json_pack("{s:s, s:{s:s}}", "type", "object", "additionalProperties", "type", "string");
+		v = json_pack("{s:s, s:{s:s}}", "type", "object", "additionalProperties", "type",
+			"string");
 	} else {
 		for (size_t i = 0; i < ARRAY_LEN(scalars) && !v; i++)
 			if (strcmp(type, scalars[i].type) == 0)
-				v = json_pack("{s:s, s:s*}", "type", scalars[i].schema, "format", scalars[i].format);
+				v = json_pack("{s:s, s:s*}", "type", scalars[i].schema, "format",
+					scalars[i].format);
 		if (!v)
 			v = ref_to(type);
 	}
@@ -87,8 +89,8 @@ static json_t *object_schema(const struct object_row *o)
 		if (f->type[0] != '?')
 			(void)json_array_append_new(required, json_string(f->name));
 	}
-	return json_pack("{s:s, s:s, s:O, s:O}", "type", "object", "description", o->doc, "properties", properties,
-		"required", required);
+	return json_pack("{s:s, s:s, s:O, s:O}", "type", "object", "description", o->doc,
+		"properties", properties, "required", required);
 }
 
 static json_t *content_of(const char *object)
@@ -105,9 +107,10 @@ static json_t *route_parameters(const struct route_row *r)
 
 		if (strcmp(p->id, r->id) != 0)
 			continue;
-		(void)json_array_append_new(list,
-			json_pack("{s:s, s:s, s:b, s:s, s:o}", "name", p->name, "in", p->in, "required",
-				p->type[0] != '?', "description", p->doc, "schema", schema_of(p->type, NULL)));
+		(void)json_array_append_new(
+			list, json_pack("{s:s, s:s, s:b, s:s, s:o}", "name", p->name, "in", p->in,
+				      "required", p->type[0] != '?', "description", p->doc,
+				      "schema", schema_of(p->type, NULL)));
 	}
 	return list;
 }
@@ -121,16 +124,20 @@ static json_t *route_schema(const struct route_row *r)
 	v = json_pack("{s:s, s:s, s:o}", "operationId", r->id, "summary", r->summary, "parameters",
 		route_parameters(r));
 	if (r->request[0])
-		(void)json_object_set_new(v, "requestBody", json_pack("{s:o}", "content", content_of(r->request)));
+		(void)json_object_set_new(
+			v, "requestBody", json_pack("{s:o}", "content", content_of(r->request)));
 	answers = json_object();
 	if (r->response[0])
 		(void)json_object_set_new(answers, status,
-			json_pack("{s:s, s:o}", "description", "Done.", "content", content_of(r->response)));
+			json_pack("{s:s, s:o}", "description", "Done.", "content",
+				content_of(r->response)));
 	else
-		(void)json_object_set_new(answers, status, json_pack("{s:s}", "description", "Done."));
+		(void)json_object_set_new(
+			answers, status, json_pack("{s:s}", "description", "Done."));
 	(void)json_object_set_new(answers, "default",
 		json_pack("{s:o, s:o}", "description",
-			json_sprintf("An error; its code is one of: usage not_permitted not_found internal%s%s",
+			json_sprintf("An error; its code is one of: usage not_permitted not_found "
+				     "internal%s%s",
 				r->errors[0] ? " " : "", r->errors),
 			"content", content_of("error")));
 	(void)json_object_set_new(v, "responses", answers);
@@ -156,11 +163,13 @@ json_t *openapi_build(void)
 			path = json_object();
 			(void)json_object_set_new(paths, routes[i].path, path);
 		}
-		(void)json_object_set_new(path, method_name(routes[i].method), route_schema(&routes[i]));
+		(void)json_object_set_new(
+			path, method_name(routes[i].method), route_schema(&routes[i]));
 	}
 	for (size_t i = 0; i < ARRAY_LEN(objects); i++)
 		(void)json_object_set_new(schemas, objects[i].name, object_schema(&objects[i]));
-	return json_pack("{s:s, s:{s:s, s:s, s:s}, s:O, s:{s:O}}", "openapi", "3.1.0", "info", "title", "aigw admin API",
-		"version", AIGW_VERSION, "description", "HTTP and JSON on the controller's admin.sock.", "paths", paths,
-		"components", "schemas", schemas);
+	return json_pack("{s:s, s:{s:s, s:s, s:s}, s:O, s:{s:O}}", "openapi", "3.1.0", "info",
+		"title", "aigw admin API", "version", AIGW_VERSION, "description",
+		"HTTP and JSON on the controller's admin.sock.", "paths", paths, "components",
+		"schemas", schemas);
 }

@@ -6,13 +6,15 @@
 #include <aigw/text.h>
 #include <unistd.h>
 
-/* --- who is known ------------------------------------------------------------------------------- */
+/* --- who is known -------------------------------------------------------------------------------
+ */
 
 struct agent *agents_find(struct agents *all, struct slice name)
 {
 	struct list *it, *tmp;
 
-	list_each(it, tmp, &all->known) {
+	list_each(it, tmp, &all->known)
+	{
 		struct agent *a = list_entry(it, struct agent, node);
 
 		if (slice_eq(slice_str(a->name), name))
@@ -106,7 +108,8 @@ static int load_all(struct store_txn *t, void *arg)
 	return store_agent_each(t, load_agent, &run);
 }
 
-/* --- what it says ------------------------------------------------------------------------------- */
+/* --- what it says -------------------------------------------------------------------------------
+ */
 
 /* "name source version"; false: not of this form. */
 static bool secret_parse(struct slice line, struct agent_secret *ret)
@@ -120,7 +123,8 @@ static bool secret_parse(struct slice line, struct agent_secret *ret)
 		part[n++] = slice_of(line.p + from, i - from);
 		from = i + 1;
 	}
-	if (n != 3 || part[0].n >= sizeof(ret->name) || part[1].n >= sizeof(ret->source) || part[0].n == 0)
+	if (n != 3 || part[0].n >= sizeof(ret->name) || part[1].n >= sizeof(ret->source) ||
+		part[0].n == 0)
 		return false;
 	text_set(ret->name, sizeof(ret->name), part[0]);
 	text_set(ret->source, sizeof(ret->source), part[1]);
@@ -159,7 +163,8 @@ static void status_take(struct agent *a, const struct wire_agent_status *s)
 	}
 }
 
-/* --- hello -------------------------------------------------------------------------------------- */
+/* --- hello --------------------------------------------------------------------------------------
+ */
 
 static bool name_is_valid(struct slice name)
 {
@@ -168,8 +173,8 @@ static bool name_is_valid(struct slice name)
 	for (size_t i = 0; i < name.n; i++) {
 		char c = name.p[i];
 
-		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
-			    c == '_' || c == '-'))
+		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+			    c == '.' || c == '_' || c == '-'))
 			return false;
 	}
 	return true;
@@ -180,8 +185,9 @@ static void hello_refuse(struct held_frame *h, struct agent *a, const char *code
 {
 	struct session *s = h->session;
 
-	log_event(LOG_WARNING, "agents", "agent.refused", "agent=%s uid=%u pid=%d code=%s reason=%s",
-		log_quote(h->m.hello.agent_id), s->peer.uid, s->peer.pid, code, log_quote(slice_str(why)));
+	log_event(LOG_WARNING, "agents", "agent.refused",
+		"agent=%s uid=%u pid=%d code=%s reason=%s", log_quote(h->m.hello.agent_id),
+		s->peer.uid, s->peer.pid, code, log_quote(slice_str(why)));
 	if (a) {
 		a->turned_away_us = clock_wall_us();
 		text_set(a->turned_away, sizeof(a->turned_away), slice_str(why));
@@ -249,8 +255,8 @@ static void hello_take(struct agents *all, struct held_frame *h, struct agent *a
 	log_event(LOG_INFO, "agents", "agent.connected",
 		"agent=%s uid=%u pid=%d host=%s version=%s high_water=%" PRIu64 " revision=%" PRIu64
 		" keys_seq=%" PRIu64,
-		a->name, s->peer.uid, s->peer.pid, log_quote(slice_str(a->host)), log_quote(slice_str(a->version)),
-		a->head.high_water, w->revision, w->keys_seq);
+		a->name, s->peer.uid, s->peer.pid, log_quote(slice_str(a->host)),
+		log_quote(slice_str(a->version)), a->head.high_water, w->revision, w->keys_seq);
 	feed_hello(all->feed, a, w);
 	session_go_on(s);
 }
@@ -265,24 +271,28 @@ static void hello_judge(struct agents *all, struct held_frame *h)
 
 	if (!name_is_valid(w->agent_id) || w->store_id.n != 16) {
 		hello_refuse(h, NULL, "refused",
-			"an agent id has 1 to 63 letters, digits, dots, dashes or underscores, a store id 16 bytes");
+			"an agent id has 1 to 63 letters, digits, dots, dashes or underscores, a "
+			"store id 16 bytes");
 		return;
 	}
 	a = agents_find(all, w->agent_id);
 	if (w->wire_version != WIRE_VERSION) {
-		(void)snprintf(why, sizeof(why), "it speaks wire version %" PRIu64 ", the controller %d: install the same version",
+		(void)snprintf(why, sizeof(why),
+			"it speaks wire version %" PRIu64
+			", the controller %d: install the same version",
 			w->wire_version, WIRE_VERSION);
 		hello_refuse(h, a, "refused", why);
 		return;
 	}
 	if (a && a->uid != h->session->peer.uid) {
-		(void)snprintf(why, sizeof(why), "the name %s belongs to uid %u, not %u", a->name, a->uid,
-			h->session->peer.uid);
+		(void)snprintf(why, sizeof(why), "the name %s belongs to uid %u, not %u", a->name,
+			a->uid, h->session->peer.uid);
 		hello_refuse(h, a, "refused", why);
 		return;
 	}
 	if (a && a->session) {
-		(void)snprintf(why, sizeof(why), "%s is connected already, from pid %d: give each agent a name of its own",
+		(void)snprintf(why, sizeof(why),
+			"%s is connected already, from pid %d: give each agent a name of its own",
 			a->name, a->session->peer.pid);
 		a->duplicate_us = clock_wall_us();
 		hello_refuse(h, a, "duplicate_agent", why);
@@ -297,7 +307,8 @@ static void hello_judge(struct agents *all, struct held_frame *h)
 	}
 	run.a = a;
 	if (store_write(all->store, 4096, hello_store, &run) < 0) {
-		hello_refuse(h, fresh ? NULL : a, "store_unavailable", "the controller's store failed");
+		hello_refuse(
+			h, fresh ? NULL : a, "store_unavailable", "the controller's store failed");
 		if (fresh)
 			agent_free(all, a);
 		return;
@@ -305,10 +316,13 @@ static void hello_judge(struct agents *all, struct held_frame *h)
 	hello_take(all, h, a);
 }
 
-/* --- messages ----------------------------------------------------------------------------------- */
+/* --- messages -----------------------------------------------------------------------------------
+ */
 
-/* The payload is copied and decoded again: slices and lists then live as long as the frame is held. */
-static void frame_hold(struct agents *all, struct session *s, struct slice payload, uint32_t id, struct list *to)
+/* The payload is copied and decoded again: slices and lists then live as long as the frame is held.
+ */
+static void frame_hold(
+	struct agents *all, struct session *s, struct slice payload, uint32_t id, struct list *to)
 {
 	struct held_frame *h = calloc(1, sizeof(*h));
 	struct slice copy;
@@ -340,12 +354,12 @@ void agents_message(struct session *s, struct slice payload, const struct wire_m
 	struct agent *a = s->agent;
 
 	switch ((int)m->kind) {
-	case WIRE_hello:
-		frame_hold(all, s, payload, m->id, &all->hellos);
-		break;
+	case WIRE_hello: frame_hold(all, s, payload, m->id, &all->hellos); break;
 	case WIRE_usage_batch:
-		if (m->usage_batch.store_id.n != 16 || memcmp(m->usage_batch.store_id.p, a->store_id, 16) != 0)
-			session_refuse(s, m->id, "refused", "a batch of another store than the one of hello");
+		if (m->usage_batch.store_id.n != 16 ||
+			memcmp(m->usage_batch.store_id.p, a->store_id, 16) != 0)
+			session_refuse(s, m->id, "refused",
+				"a batch of another store than the one of hello");
 		else
 			frame_hold(all, s, payload, m->id, &all->batches);
 		break;
@@ -378,7 +392,8 @@ static void on_turn(struct deferred *d)
 	usage_book(all, &all->batches);
 }
 
-/* --- life --------------------------------------------------------------------------------------- */
+/* --- life ---------------------------------------------------------------------------------------
+ */
 
 static int last_seen_store(struct store_txn *t, void *arg)
 {
@@ -400,7 +415,8 @@ static void held_forget(struct list *frames, const struct session *s)
 {
 	struct list *it, *tmp;
 
-	list_each(it, tmp, frames) {
+	list_each(it, tmp, frames)
+	{
 		struct held_frame *h = list_entry(it, struct held_frame, node);
 
 		if (h->session == s)
@@ -422,7 +438,8 @@ void agents_gone(struct session *s)
 	a->last_seen_us = clock_wall_us();
 	log_event(LOG_INFO, "agents", "agent.gone", "agent=%s", a->name);
 	if (store_write(all->store, 4096, last_seen_store, a) < 0)
-		log_event(LOG_WARNING, "agents", "store.failed", "agent=%s what=last_seen", a->name);
+		log_event(
+			LOG_WARNING, "agents", "store.failed", "agent=%s what=last_seen", a->name);
 	feed_changed(all->feed);
 }
 
@@ -440,7 +457,8 @@ static void on_connection(uv_stream_t *listener, int status)
 		(void)session_accept(all, listener);
 }
 
-int agents_init(struct agents *all, struct loop *l, struct store *s, struct feed *f, struct errbuf *e)
+int agents_init(
+	struct agents *all, struct loop *l, struct store *s, struct feed *f, struct errbuf *e)
 {
 	int r;
 
@@ -480,15 +498,15 @@ void agents_close(struct agents *all)
 {
 	struct list *it, *tmp;
 
-	on_turn(&all->turn); /* what arrived is booked; an agent that does not hear it any more sends it again */
+	on_turn(&all->turn); /* what arrived is booked; an agent that does not hear it any more
+				sends it again */
 	if (all->listening) {
 		all->listening = false;
 		uv_close((uv_handle_t *)&all->listener, NULL);
 		if (all->path)
 			(void)unlink(all->path);
 	}
-	list_each(it, tmp, &all->sessions)
-		session_close(list_entry(it, struct session, node));
+	list_each(it, tmp, &all->sessions) session_close(list_entry(it, struct session, node));
 	deferred_cancel(&all->turn);
 }
 
@@ -497,7 +515,6 @@ void agents_fini(struct agents *all)
 	struct list *it, *tmp;
 
 	ASSERT(list_is_empty(&all->sessions));
-	list_each(it, tmp, &all->known)
-		agent_free(all, list_entry(it, struct agent, node));
+	list_each(it, tmp, &all->known) agent_free(all, list_entry(it, struct agent, node));
 	free(all->path);
 }

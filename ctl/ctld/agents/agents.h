@@ -1,25 +1,27 @@
-/* All agents: those connected and those known. An agent is uid + agent id + store id; its name belongs to the uid that used it first,
- * and a second live connection of one name is refused and shown. What is remembered here of an agent is what the admin API tells about it.
- * Messages come in here and are handed on: keys, policy and secrets to feed.c, usage to ingest.c in groups (one commit for all batches
- * of a loop's turn). Loop's thread. */
+/* All agents: those connected and those known. An agent is uid + agent id + store id; its name
+ * belongs to the uid that used it first, and a second live connection of one name is refused and
+ * shown. What is remembered here of an agent is what the admin API tells about it. Messages come in
+ * here and are handed on: keys, policy and secrets to feed.c, usage to ingest.c in groups (one
+ * commit for all batches of a loop's turn). Loop's thread. */
 #ifndef CTLD_AGENTS_AGENTS_H
 #define CTLD_AGENTS_AGENTS_H
 
 #include "agents/ingest.h"
 #include "agents/session.h"
 
-#define AGENTS_MAX_SESSIONS 4096
-#define AGENTS_MAX_KNOWN 16384
-#define AGENT_MAX_SECRETS 256
+#define AGENTS_MAX_SESSIONS      4096
+#define AGENTS_MAX_KNOWN         16384
+#define AGENT_MAX_SECRETS        256
 #define AGENT_MAX_WARNINGS_BYTES 4096
-#define AGENT_MAX_FEATURES 256
-#define AGENT_DUPLICATE_SHOWN_US (60 * USEC_PER_S) /* how long a refused second connection is shown */
+#define AGENT_MAX_FEATURES       256
+#define AGENT_DUPLICATE_SHOWN_US                                                                   \
+	(60 * USEC_PER_S) /* how long a refused second connection is shown */
 
 struct feed;
 
 struct agent_secret {
 	char name[65];
-	char source[24];    /* credentials_directory, secrets_dir, cache, none */
+	char source[24]; /* credentials_directory, secrets_dir, cache, none */
 	uint64_t version;
 };
 
@@ -30,24 +32,24 @@ struct agent {
 	uint8_t store_id[16];
 	char host[65], version[33];
 	uint64_t pid;
-	usec first_seen_us, last_seen_us;    /* wall */
-	struct session *session;             /* NULL: not connected */
-	struct ledger_head head;             /* of its present store */
-	struct buf features;                 /* names, each followed by a NUL */
+	usec first_seen_us, last_seen_us; /* wall */
+	struct session *session;          /* NULL: not connected */
+	struct ledger_head head;          /* of its present store */
+	struct buf features;              /* names, each followed by a NUL */
 	/* policy: in force, and the last answer */
 	uint64_t revision, answered;
 	bool refused;
 	char reason[256];
-	uint64_t keys_seq;                   /* acknowledged */
+	uint64_t keys_seq; /* acknowledged */
 	/* its last status */
 	uint64_t uptime_s, requests, inflight, spool_records, spool_oldest_us;
 	int64_t clock_diff_us;
 	char durability[16];
 	struct agent_secret *secrets;
 	unsigned n_secrets;
-	struct buf warnings;                 /* lines */
+	struct buf warnings; /* lines */
 	/* connections that were turned away */
-	usec duplicate_us, turned_away_us;   /* wall; 0: never */
+	usec duplicate_us, turned_away_us; /* wall; 0: never */
 	char turned_away[192];
 };
 
@@ -57,7 +59,8 @@ struct agents {
 	struct feed *feed;
 	struct list sessions, known;
 	unsigned n_sessions, n_known;
-	struct list hellos, batches;         /* frames that are dealt with at the end of this turn of the loop */
+	struct list hellos,
+		batches; /* frames that are dealt with at the end of this turn of the loop */
 	struct deferred turn;
 	uv_pipe_t listener;
 	bool listening;
@@ -65,9 +68,11 @@ struct agents {
 };
 
 /* Reads the known agents from the store. */
-int agents_init(struct agents *all, struct loop *l, struct store *s, struct feed *f, struct errbuf *e);
+int agents_init(
+	struct agents *all, struct loop *l, struct store *s, struct feed *f, struct errbuf *e);
 int agents_listen(struct agents *all, const char *path, struct errbuf *e);
-void agents_close(struct agents *all); /* listener and sessions; then the loop runs on until they are gone */
+void agents_close(
+	struct agents *all); /* listener and sessions; then the loop runs on until they are gone */
 void agents_fini(struct agents *all);
 
 struct agent *agents_find(struct agents *all, struct slice name); /* NULL: never heard of */
@@ -75,7 +80,8 @@ struct agent *agents_find(struct agents *all, struct slice name); /* NULL: never
 const char *agent_state(const struct agent *a, const struct feed *f);
 const struct agent_secret *agent_secret_find(const struct agent *a, const char *name);
 
-/* A frame kept for the end of the turn: a hello (so that the end of the agent's former connection is seen before it), or a batch. */
+/* A frame kept for the end of the turn: a hello (so that the end of the agent's former connection
+ * is seen before it), or a batch. */
 struct held_frame {
 	struct list node;
 	struct session *session; /* NULL: gone meanwhile */

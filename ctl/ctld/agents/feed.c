@@ -5,7 +5,8 @@
 #include <aigw/log.h>
 #include <aigw/text.h>
 
-/* --- waits -------------------------------------------------------------------------------------- */
+/* --- waits --------------------------------------------------------------------------------------
+ */
 
 static void wait_end(struct feed_wait *w)
 {
@@ -24,7 +25,8 @@ static void on_check(struct deferred *d)
 	struct feed *f = container_of(d, struct feed, check);
 	struct list *it, *tmp;
 
-	list_each(it, tmp, &f->waits) {
+	list_each(it, tmp, &f->waits)
+	{
 		struct feed_wait *w = list_entry(it, struct feed_wait, node);
 
 		if (w->met(w))
@@ -60,7 +62,8 @@ void feed_waits_end(struct feed *f)
 		wait_end(list_entry(f->waits.next, struct feed_wait, node));
 }
 
-/* --- policy ------------------------------------------------------------------------------------- */
+/* --- policy -------------------------------------------------------------------------------------
+ */
 
 static bool agent_has_feature(const struct agent *a, struct slice feature)
 {
@@ -88,9 +91,11 @@ static void policy_push(struct feed *f, struct agent *a)
 	if (lacks.n) {
 		a->answered = f->policy->revision;
 		a->refused = true;
-		(void)snprintf(a->reason, sizeof(a->reason), "lacks feature " SLICE_FMT, SLICE_ARG(lacks));
-		log_event(LOG_WARNING, "feed", "policy.refused", "agent=%s revision=%" PRIu64 " reason=%s", a->name,
-			f->policy->revision, log_quote(slice_str(a->reason)));
+		(void)snprintf(
+			a->reason, sizeof(a->reason), "lacks feature " SLICE_FMT, SLICE_ARG(lacks));
+		log_event(LOG_WARNING, "feed", "policy.refused",
+			"agent=%s revision=%" PRIu64 " reason=%s", a->name, f->policy->revision,
+			log_quote(slice_str(a->reason)));
 		return;
 	}
 	session_send_policy(a->session, f->policy);
@@ -102,8 +107,8 @@ void feed_policy(struct feed *f, struct published *p)
 
 	published_unref(f->policy);
 	f->policy = p;
-	list_each(it, tmp, &f->agents->known)
-		policy_push(f, list_entry(it, struct agent, node));
+	f->unusable[0] = '\0';
+	list_each(it, tmp, &f->agents->known) policy_push(f, list_entry(it, struct agent, node));
 	feed_changed(f);
 }
 
@@ -119,11 +124,14 @@ void feed_policy_result(struct feed *f, struct agent *a, const struct wire_polic
 	} else {
 		buf_init(&clean, sizeof(a->reason) - 1);
 		if (text_utf8_clean(&clean, slice_of(r->reason.p, MIN(r->reason.n, 80))) == 0)
-			(void)snprintf(a->reason, sizeof(a->reason), SLICE_FMT, SLICE_ARG(buf_view(&clean)));
+			(void)snprintf(a->reason, sizeof(a->reason), SLICE_FMT,
+				SLICE_ARG(buf_view(&clean)));
 		buf_fini(&clean);
 	}
-	log_event(r->ok ? LOG_INFO : LOG_WARNING, "feed", r->ok ? "policy.applied" : "policy.refused",
-		"agent=%s revision=%" PRIu64 " reason=%s", a->name, r->revision, log_quote(slice_str(a->reason)));
+	log_event(r->ok ? LOG_INFO : LOG_WARNING, "feed",
+		r->ok ? "policy.applied" : "policy.refused",
+		"agent=%s revision=%" PRIu64 " reason=%s", a->name, r->revision,
+		log_quote(slice_str(a->reason)));
 	feed_changed(f);
 }
 
@@ -136,7 +144,8 @@ const char *feed_policy_state(const struct agent *a, uint64_t revision)
 	return a->session ? "pending" : "offline";
 }
 
-/* --- keys --------------------------------------------------------------------------------------- */
+/* --- keys ---------------------------------------------------------------------------------------
+ */
 
 struct snapshot_build {
 	struct key_snapshot *k;
@@ -208,7 +217,8 @@ static void keys_push_all(struct feed *f, struct agent *a)
 		return;
 	}
 	session_send_snapshot(a->session, k);
-	log_event(LOG_INFO, "feed", "keys.snapshot", "agent=%s seq=%" PRIu64 " keys=%u", a->name, k->seq, k->n);
+	log_event(LOG_INFO, "feed", "keys.snapshot", "agent=%s seq=%" PRIu64 " keys=%u", a->name,
+		k->seq, k->n);
 }
 
 static int key_send(uint64_t seq, struct slice bytes, void *arg)
@@ -238,7 +248,8 @@ void feed_key(struct feed *f, uint64_t seq, struct slice record)
 
 	f->keys_seq = seq;
 	snapshot_forget(f);
-	list_each(it, tmp, &f->agents->known) {
+	list_each(it, tmp, &f->agents->known)
+	{
 		struct agent *a = list_entry(it, struct agent, node);
 
 		if (a->session)
@@ -266,7 +277,8 @@ const char *feed_keys_state(const struct agent *a, uint64_t seq)
 	return a->keys_seq >= seq ? "confirmed" : "pending";
 }
 
-/* --- secrets ------------------------------------------------------------------------------------ */
+/* --- secrets ------------------------------------------------------------------------------------
+ */
 
 static void secret_send(struct session *s, struct slice name, uint64_t version, struct slice value)
 {
@@ -280,7 +292,8 @@ void feed_secret(struct feed *f, struct slice name, uint64_t version, struct sli
 {
 	struct list *it, *tmp;
 
-	list_each(it, tmp, &f->agents->known) {
+	list_each(it, tmp, &f->agents->known)
+	{
 		struct agent *a = list_entry(it, struct agent, node);
 
 		if (a->session)
@@ -297,7 +310,8 @@ void feed_secret_ack(struct feed *f, struct agent *a, const struct wire_secrets_
 		if (slice_eq(slice_str(a->secrets[i].name), ack->name))
 			s = &a->secrets[i];
 	if (!s) {
-		if (a->n_secrets >= AGENT_MAX_SECRETS || ack->name.n == 0 || ack->name.n >= sizeof(s->name))
+		if (a->n_secrets >= AGENT_MAX_SECRETS || ack->name.n == 0 ||
+			ack->name.n >= sizeof(s->name))
 			return;
 		more = realloc(a->secrets, (a->n_secrets + 1) * sizeof(*more));
 		if (!more)
@@ -307,8 +321,8 @@ void feed_secret_ack(struct feed *f, struct agent *a, const struct wire_secrets_
 		*s = (struct agent_secret){ 0 };
 		memcpy(s->name, ack->name.p, ack->name.n);
 	}
-	(void)snprintf(s->source, sizeof(s->source), "%.*s", (int)MIN(ack->source.n, sizeof(s->source) - 1),
-		ack->source.p ? ack->source.p : "");
+	(void)snprintf(s->source, sizeof(s->source), "%.*s",
+		(int)MIN(ack->source.n, sizeof(s->source) - 1), ack->source.p ? ack->source.p : "");
 	s->version = ack->version;
 	feed_changed(f);
 }
@@ -321,7 +335,8 @@ const char *feed_secret_state(const struct agent *a, const char *name, uint64_t 
 		return "offline";
 	if (!s)
 		return "pending";
-	if (strcmp(s->source, "credentials_directory") == 0 || strcmp(s->source, "secrets_dir") == 0)
+	if (strcmp(s->source, "credentials_directory") == 0 ||
+		strcmp(s->source, "secrets_dir") == 0)
 		return "shadowed";
 	return s->version >= version ? "confirmed" : "pending";
 }
@@ -337,12 +352,14 @@ static int secrets_push(struct store_txn *t, void *arg)
 	return store_secret_each(t, secret_push, arg);
 }
 
-/* --- hello -------------------------------------------------------------------------------------- */
+/* --- hello --------------------------------------------------------------------------------------
+ */
 
 static void hello_keys(struct feed *f, struct agent *a, const struct wire_hello *h)
 {
 	struct changes_run run = { h->keys_seq, a->session };
-	bool same_realm = h->keys_realm.n == 16 && memcmp(h->keys_realm.p, store_realm(f->store), 16) == 0;
+	bool same_realm =
+		h->keys_realm.n == 16 && memcmp(h->keys_realm.p, store_realm(f->store), 16) == 0;
 
 	a->keys_seq = same_realm ? h->keys_seq : 0;
 	if (!same_realm || store_read(f->store, changes_send, &run) < 0)
@@ -358,8 +375,9 @@ void feed_hello(struct feed *f, struct agent *a, const struct wire_hello *h)
 	if (store_read(f->store, secrets_push, a->session) < 0)
 		log_event(LOG_WARNING, "feed", "store.failed", "agent=%s what=secrets", a->name);
 	if (f->policy) {
-		bool same = h->revision == f->policy->revision && h->digest.n == sizeof(f->policy->digest) &&
-			memcmp(h->digest.p, f->policy->digest, sizeof(f->policy->digest)) == 0;
+		bool same = h->revision == f->policy->revision &&
+			    h->digest.n == sizeof(f->policy->digest) &&
+			    memcmp(h->digest.p, f->policy->digest, sizeof(f->policy->digest)) == 0;
 
 		if (!same) {
 			a->revision = h->revision == f->policy->revision ? 0 : h->revision;
@@ -369,7 +387,8 @@ void feed_hello(struct feed *f, struct agent *a, const struct wire_hello *h)
 	feed_changed(f);
 }
 
-/* --- life --------------------------------------------------------------------------------------- */
+/* --- life ---------------------------------------------------------------------------------------
+ */
 
 static int seq_read(struct store_txn *t, void *arg)
 {
@@ -379,14 +398,20 @@ static int seq_read(struct store_txn *t, void *arg)
 
 int feed_init(struct feed *f, struct agents *all, struct store *s, struct errbuf *e)
 {
+	struct errbuf why;
 	int r;
 
 	*f = (struct feed){ .agents = all, .store = s };
 	list_init(&f->waits);
 	deferred_init(&f->check, on_check);
-	r = publish_load(s, &f->policy, e);
-	if (r < 0)
-		return r;
+	r = publish_load(s, &f->policy, &why);
+	if (r == -ENOTSUP) {
+		(void)snprintf(f->unusable, sizeof(f->unusable), "%.255s", why.text);
+		log_event(LOG_ERROR, "feed", "policy.unusable", "reason=%s",
+			log_quote(slice_str(why.text)));
+	} else if (r < 0) {
+		return err_set(e, r, "%s", why.text);
+	}
 	r = store_read(s, seq_read, &f->keys_seq);
 	return r < 0 ? err_set(e, r, "can't read the key sequence from the store") : 0;
 }

@@ -1,5 +1,5 @@
-/* What goes out to all agents: policy, keys, secrets; each acknowledged apart. Someone who changed one of them may wait until every
- * connected agent has it. Loop's thread. */
+/* What goes out to all agents: policy, keys, secrets; each acknowledged apart. Someone who changed
+ * one of them may wait until every connected agent has it. Loop's thread. */
 #ifndef CTLD_AGENTS_FEED_H
 #define CTLD_AGENTS_FEED_H
 
@@ -8,8 +8,10 @@
 struct feed {
 	struct agents *agents;
 	struct store *store;
-	struct published *policy;      /* in force; NULL: none yet */
-	uint64_t keys_seq;             /* last change */
+	struct published
+		*policy;    /* in force; NULL: none yet, or the stored one is of a newer version */
+	char unusable[256]; /* why that one can't be used; agents keep what they have */
+	uint64_t keys_seq;  /* last change */
 	struct key_snapshot *snapshot; /* at keys_seq, if one was needed since the last change */
 	struct list waits;
 	struct deferred check;
@@ -31,7 +33,8 @@ void feed_keys_resync(struct feed *f, struct agent *a);
 void feed_secret_ack(struct feed *f, struct agent *a, const struct wire_secrets_ack *ack);
 void feed_changed(struct feed *f); /* an agent came or went: waits may be over */
 
-/* A wait ends when `met` says so, at its deadline, or by feed_wait_stop(), and then calls done from the loop. */
+/* A wait ends when `met` says so, at its deadline, or by feed_wait_stop(), and then calls done from
+ * the loop. */
 struct feed_wait {
 	struct list node;
 	struct feed *feed;
@@ -47,8 +50,10 @@ void feed_waits_end(struct feed *f);        /* at shutdown: all are done now */
 struct slice feed_feature_lacking(const struct agent *a, const struct policy_doc *doc);
 
 /* How an agent stands to a revision, a key sequence, a secret. */
-const char *feed_policy_state(const struct agent *a, uint64_t revision);    /* applied, refused, pending, offline */
-const char *feed_keys_state(const struct agent *a, uint64_t seq);           /* confirmed, pending, offline */
-const char *feed_secret_state(const struct agent *a, const char *name, uint64_t version); /* + shadowed */
+const char *feed_policy_state(
+	const struct agent *a, uint64_t revision); /* applied, refused, pending, offline */
+const char *feed_keys_state(const struct agent *a, uint64_t seq); /* confirmed, pending, offline */
+const char *feed_secret_state(
+	const struct agent *a, const char *name, uint64_t version); /* + shadowed */
 
 #endif

@@ -47,9 +47,13 @@ static bool batch_is_sound(struct ingest_batch *b)
 	const struct wire_usage_batch *u = &b->usage;
 
 	if (u->store_id.n != 16 || u->prev_hash.n != 32 || u->hash.n != 32)
-		return (void)verdict_set(b, INGEST_REFUSED, "store_id has 16 bytes, hashes have 32"), false;
+		return (void)verdict_set(
+			       b, INGEST_REFUSED, "store_id has 16 bytes, hashes have 32"),
+		       false;
 	if (u->first_seq == 0 || u->records.n == 0 || u->first_seq > UINT64_MAX - u->records.n)
-		return (void)verdict_set(b, INGEST_REFUSED, "a batch has records and begins at sequence 1 or later"), false;
+		return (void)verdict_set(b, INGEST_REFUSED,
+			       "a batch has records and begins at sequence 1 or later"),
+		       false;
 	return true;
 }
 
@@ -74,7 +78,8 @@ static int chain_at(struct store_txn *t, const struct ledger_head *h, uint64_t s
 	return 0;
 }
 
-/* Does the batch continue what is booked? Sets a verdict if not. hashes: the chain after each record. */
+/* Does the batch continue what is booked? Sets a verdict if not. hashes: the chain after each
+ * record. */
 static int chain_judge(struct store_txn *t, struct ingest_batch *b, uint8_t (*hashes)[32])
 {
 	const struct wire_usage_batch *u = &b->usage;
@@ -82,7 +87,8 @@ static int chain_judge(struct store_txn *t, struct ingest_batch *b, uint8_t (*ha
 	int r;
 
 	if (u->first_seq == b->head.high_water + 2)
-		return verdict_set(b, INGEST_GAP, "record %" PRIu64 " is missing", u->first_seq - 1);
+		return verdict_set(
+			b, INGEST_GAP, "record %" PRIu64 " is missing", u->first_seq - 1);
 	if (u->first_seq > b->head.high_water + 1)
 		return verdict_set(b, INGEST_GAP, "records %" PRIu64 " to %" PRIu64 " are missing",
 			b->head.high_water + 1, u->first_seq - 1);
@@ -90,7 +96,8 @@ static int chain_judge(struct store_txn *t, struct ingest_batch *b, uint8_t (*ha
 	if (r < 0)
 		return r;
 	if (memcmp(have, u->prev_hash.p, 32) != 0)
-		return verdict_set(b, INGEST_FORK, "record %" PRIu64 " follows a history that is not ours", u->first_seq);
+		return verdict_set(b, INGEST_FORK,
+			"record %" PRIu64 " follows a history that is not ours", u->first_seq);
 	memcpy(run, have, 32);
 	for (uint32_t i = 0; i < u->records.n; i++) {
 		uint64_t seq = u->first_seq + i;
@@ -103,16 +110,18 @@ static int chain_judge(struct store_txn *t, struct ingest_batch *b, uint8_t (*ha
 		if (r < 0)
 			return r;
 		if (memcmp(have, run, 32) != 0)
-			return verdict_set(b, INGEST_FORK, "record %" PRIu64 " differs from the one booked", seq);
+			return verdict_set(b, INGEST_FORK,
+				"record %" PRIu64 " differs from the one booked", seq);
 	}
 	if (memcmp(run, u->hash.p, 32) != 0)
-		return verdict_set(b, INGEST_FORK, "the chain hash after record %" PRIu64 " is wrong",
+		return verdict_set(b, INGEST_FORK,
+			"the chain hash after record %" PRIu64 " is wrong",
 			u->first_seq + u->records.n - 1);
 	return 0;
 }
 
-static int record_book(struct store_txn *t, struct ingest_batch *b, uint64_t seq, struct slice bytes,
-	const uint8_t hash[32])
+static int record_book(struct store_txn *t, struct ingest_batch *b, uint64_t seq,
+	struct slice bytes, const uint8_t hash[32])
 {
 	struct ledger_record rec = { b->head.no, seq, hash, b->received_us, bytes };
 	struct usage_record u;
@@ -142,7 +151,8 @@ static int batch_book(struct store_txn *t, struct ingest_batch *b, uint8_t (*has
 		if (r < 0)
 			return r;
 	}
-	for (uint32_t i = (uint32_t)(b->head.high_water + 1 - u->first_seq); i < u->records.n; i++) {
+	for (uint32_t i = (uint32_t)(b->head.high_water + 1 - u->first_seq); i < u->records.n;
+		i++) {
 		r = record_book(t, b, u->first_seq + i, u->records.v[i], hashes[i]);
 		if (r < 0)
 			return r;
@@ -209,7 +219,8 @@ void ingest_book(struct store *s, struct ingest_batch **batches, size_t n)
 	if (store_write(s, room, ingest_run, &run) == 0)
 		return;
 	for (size_t i = 0; i < n; i++) {
-		(void)verdict_set(batches[i], INGEST_UNAVAILABLE, "the controller's store failed; nothing was booked");
+		(void)verdict_set(batches[i], INGEST_UNAVAILABLE,
+			"the controller's store failed; nothing was booked");
 		batches[i]->quarantined_now = false;
 		batches[i]->booked = 0;
 	}

@@ -1,7 +1,8 @@
-/* What one agent still has to be sent, and in which order. Three lanes: keys (snapshot and changes, in sequence), then answers and
- * secrets, then the policy, which is cut into parts only when its turn comes: so a revocation waits for one part of at most 256 KiB.
- * A snapshot of the key set is cut the same way; changes made since wait behind it, as their sequence follows it. Nothing here does
- * input or output; the session writes frames one after the other. Loop's thread. */
+/* What one agent still has to be sent, and in which order. Three lanes: keys (snapshot and changes,
+ * in sequence), then answers and secrets, then the policy, which is cut into parts only when its
+ * turn comes: so a revocation waits for one part of at most 256 KiB. A snapshot of the key set is
+ * cut the same way; changes made since wait behind it, as their sequence follows it. Nothing here
+ * does input or output; the session writes frames one after the other. Loop's thread. */
 #ifndef CTLD_AGENTS_OUTBOX_H
 #define CTLD_AGENTS_OUTBOX_H
 
@@ -17,7 +18,7 @@ struct key_snapshot {
 	uint64_t seq;
 	uint8_t realm[16];
 	uint8_t digest[32];
-	struct buf bytes;       /* records, one after the other */
+	struct buf bytes; /* records, one after the other */
 	uint32_t *lengths;
 	uint32_t n;
 };
@@ -31,10 +32,10 @@ struct outbox {
 	struct list lanes[2];
 	size_t queued_bytes;
 	struct key_snapshot *snapshot;
-	uint32_t snapshot_at;      /* records sent */
+	uint32_t snapshot_at; /* records sent */
 	size_t snapshot_bytes_at;
 	struct published *policy;
-	size_t policy_at;          /* bytes sent */
+	size_t policy_at; /* bytes sent */
 };
 
 void outbox_init(struct outbox *o);
@@ -42,8 +43,8 @@ void outbox_fini(struct outbox *o); /* frames are wiped: some hold secrets */
 
 /* Encodes at once. -ENOBUFS: over OUTBOX_MAX_BYTES, cut the agent off. */
 int outbox_put(struct outbox *o, enum outbox_lane lane, const struct wire_message *m);
-/* Both take a reference. A policy or snapshot that is on its way is given up for the newer one; changes that wait in the key lane are
- * part of the snapshot and are dropped. */
+/* Both take a reference. A policy or snapshot that is on its way is given up for the newer one;
+ * changes that wait in the key lane are part of the snapshot and are dropped. */
 void outbox_policy(struct outbox *o, struct published *p);
 void outbox_snapshot(struct outbox *o, struct key_snapshot *k);
 

@@ -11,10 +11,11 @@ static struct session *session_of(struct stream *st)
 	return container_of(st, struct session, stream.s);
 }
 
-/* --- out ---------------------------------------------------------------------------------------- */
+/* --- out ----------------------------------------------------------------------------------------
+ */
 
-/* Frames are written one at a time, and the next one is chosen only when the kernel has taken the last: what is urgent never waits
- * behind more than that one. */
+/* Frames are written one at a time, and the next one is chosen only when the kernel has taken the
+ * last: what is urgent never waits behind more than that one. */
 static void session_flush(struct session *s)
 {
 	struct buf frame;
@@ -66,8 +67,9 @@ void session_send(struct session *s, enum outbox_lane lane, const struct wire_me
 		return;
 	r = outbox_put(&s->out, lane, m);
 	if (r < 0) {
-		log_event(LOG_WARNING, "agents", "agent.cut_off", "agent=%s reason=%s queued_bytes=%zu",
-			s->agent ? s->agent->name : "-", r == -ENOBUFS ? "slow" : "no_memory", s->out.queued_bytes);
+		log_event(LOG_WARNING, "agents", "agent.cut_off",
+			"agent=%s reason=%s queued_bytes=%zu", s->agent ? s->agent->name : "-",
+			r == -ENOBUFS ? "slow" : "no_memory", s->out.queued_bytes);
 		s->cut = true;
 	}
 	session_wake(s);
@@ -110,12 +112,14 @@ void session_close(struct session *s)
 	agents_gone(s);
 }
 
-/* --- in ----------------------------------------------------------------------------------------- */
+/* --- in -----------------------------------------------------------------------------------------
+ */
 
 static void session_broken(struct session *s, const char *why)
 {
 	log_event(LOG_WARNING, "agents", "agent.bad_frame", "agent=%s uid=%u pid=%d reason=%s",
-		s->agent ? s->agent->name : "-", s->peer.uid, s->peer.pid, log_quote(slice_str(why)));
+		s->agent ? s->agent->name : "-", s->peer.uid, s->peer.pid,
+		log_quote(slice_str(why)));
 	session_close(s);
 }
 
@@ -235,7 +239,8 @@ struct session *session_accept(struct agents *all, uv_stream_t *listener)
 	s->agents = all;
 	list_init(&s->node);
 	outbox_init(&s->out);
-	buf_init(&s->in, 4 * (size_t)WIRE_MAX_FRAME); /* one frame, and what one turn of the loop can bring behind a hello */
+	buf_init(&s->in, 4 * (size_t)WIRE_MAX_FRAME); /* one frame, and what one turn of the loop
+							 can bring behind a hello */
 	deadline_init(&s->hello_by, on_hello_late);
 	deferred_init(&s->flush, on_flush);
 	list_push_back(&all->sessions, &s->node);

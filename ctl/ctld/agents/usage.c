@@ -1,4 +1,5 @@
-/* Batches of one turn of the loop: booked in one commit, then answered, each with the high-water mark after it. */
+/* Batches of one turn of the loop: booked in one commit, then answered, each with the high-water
+ * mark after it. */
 #include "agents/agents.h"
 
 #include <aigw/clock.h>
@@ -7,14 +8,17 @@
 static void batch_log(const struct ingest_batch *b)
 {
 	if (b->quarantined_now)
-		log_event(LOG_ERROR, "ingest", "ledger.quarantined", "agent=" SLICE_FMT " kind=%s reason=%s",
-			SLICE_ARG(b->agent), ingest_code(b->verdict), log_quote(slice_str(b->reason)));
+		log_event(LOG_ERROR, "ingest", "ledger.quarantined",
+			"agent=" SLICE_FMT " kind=%s reason=%s", SLICE_ARG(b->agent),
+			ingest_code(b->verdict), log_quote(slice_str(b->reason)));
 	else if (b->verdict == INGEST_UNAVAILABLE)
-		log_event(LOG_ERROR, "ingest", "store.failed", "agent=" SLICE_FMT " first_seq=%" PRIu64,
-			SLICE_ARG(b->agent), b->usage.first_seq);
+		log_event(LOG_ERROR, "ingest", "store.failed",
+			"agent=" SLICE_FMT " first_seq=%" PRIu64, SLICE_ARG(b->agent),
+			b->usage.first_seq);
 	else if (b->verdict != INGEST_BOOKED)
-		log_event(LOG_WARNING, "ingest", "batch.refused", "agent=" SLICE_FMT " code=%s reason=%s",
-			SLICE_ARG(b->agent), ingest_code(b->verdict), log_quote(slice_str(b->reason)));
+		log_event(LOG_WARNING, "ingest", "batch.refused",
+			"agent=" SLICE_FMT " code=%s reason=%s", SLICE_ARG(b->agent),
+			ingest_code(b->verdict), log_quote(slice_str(b->reason)));
 }
 
 static void batch_answer(struct held_frame *h)
@@ -35,7 +39,8 @@ static void batch_answer(struct held_frame *h)
 	session_send(h->session, LANE_ORDINARY, &m);
 }
 
-static void batches_book(struct agents *all, struct held_frame **held, struct ingest_batch **batches, size_t n)
+static void batches_book(
+	struct agents *all, struct held_frame **held, struct ingest_batch **batches, size_t n)
 {
 	ingest_book(all->store, batches, n);
 	for (size_t i = 0; i < n; i++) {

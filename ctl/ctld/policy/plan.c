@@ -1,6 +1,7 @@
-/* The difference between two documents, told by their objects. Both are compared as packed trees: a section is a map, or a list whose
- * items are known by their name (prices by provider, model and date; identities by what they match). An object that differs only inside
- * lists of named objects is not reported itself: they are. */
+/* The difference between two documents, told by their objects. Both are compared as packed trees: a
+ * section is a map, or a list whose items are known by their name (prices by provider, model and
+ * date; identities by what they match). An object that differs only inside lists of named objects
+ * is not reported itself: they are. */
 #include "policy/publish.h"
 
 #include <aigw/tree.h>
@@ -57,7 +58,8 @@ static bool tree_same(const struct tree *a, const struct tree *b, bool skip_obje
 /* What an item of a list is called; false: it has nothing to be called by. */
 static bool item_name(const struct tree *item, char *out, size_t cap)
 {
-	static const char *const members[] = { "name", "provider", "model", "from", "uid", "user", "group", "unit" };
+	static const char *const members[] = { "name", "provider", "model", "from", "uid", "user",
+		"group", "unit" };
 	size_t n = 0;
 
 	for (size_t i = 0; i < ARRAY_LEN(members); i++) {
@@ -65,7 +67,8 @@ static bool item_name(const struct tree *item, char *out, size_t cap)
 
 		if (!m || m->kind != TREE_SCALAR || n + m->text.n + 2 > cap)
 			continue;
-		n += (size_t)snprintf(out + n, cap - n, "%s" SLICE_FMT, n ? "/" : "", SLICE_ARG(m->text));
+		n += (size_t)snprintf(
+			out + n, cap - n, "%s" SLICE_FMT, n ? "/" : "", SLICE_ARG(m->text));
 		if (i == 0)
 			break;
 	}
@@ -82,9 +85,11 @@ static const struct tree *item_find(const struct tree *list, const char *name)
 	return NULL;
 }
 
-static void compare(struct plan *p, const char *at, const struct tree *a, const struct tree *b, unsigned depth);
+static void compare(
+	struct plan *p, const char *at, const struct tree *a, const struct tree *b, unsigned depth);
 
-static void compare_lists(struct plan *p, const char *at, const struct tree *a, const struct tree *b, unsigned depth)
+static void compare_lists(
+	struct plan *p, const char *at, const struct tree *a, const struct tree *b, unsigned depth)
 {
 	char name[PLAN_NAME_MAX], path[PLAN_NAME_MAX];
 
@@ -113,17 +118,19 @@ static bool is_named_list(const struct tree *t)
 	char name[PLAN_NAME_MAX];
 
 	return t && t->kind == TREE_LIST && t->child && t->child->kind == TREE_MAP &&
-		item_name(t->child, name, sizeof(name));
+	       item_name(t->child, name, sizeof(name));
 }
 
-/* Below a section only items that bear a name of their own are objects: a target is part of its model. */
+/* Below a section only items that bear a name of their own are objects: a target is part of its
+ * model. */
 static bool is_object_list(const struct tree *t)
 {
 	return is_named_list(t) && tree_get(t->child, SLICE("name"));
 }
 
 /* a and b differ and bear the same name. */
-static void compare(struct plan *p, const char *at, const struct tree *a, const struct tree *b, unsigned depth)
+static void compare(
+	struct plan *p, const char *at, const struct tree *a, const struct tree *b, unsigned depth)
 {
 	unsigned before = p->reported;
 	char path[PLAN_NAME_MAX];
@@ -134,7 +141,10 @@ static void compare(struct plan *p, const char *at, const struct tree *a, const 
 
 			if (!is_object_list(m) && !is_object_list(old))
 				continue;
-			(void)snprintf(path, sizeof(path), "%.240s." "%.*s", at, (int)MIN(m->key.n, 64), m->key.p);
+			(void)snprintf(path, sizeof(path),
+				"%.240s."
+				"%.*s",
+				at, (int)MIN(m->key.n, 64), m->key.p);
 			if (!old || !tree_same(old, m, false))
 				compare_lists(p, path, old, m, depth + 1);
 		}
@@ -181,7 +191,8 @@ static int sections_unpack(struct arena *mem, const struct policy_doc *doc, cons
 	return *ret ? 0 : -EBADMSG;
 }
 
-int publish_plan(const struct policy_doc *from, const struct policy_doc *to, struct publish_plan *ret)
+int publish_plan(
+	const struct policy_doc *from, const struct policy_doc *to, struct publish_plan *ret)
 {
 	struct plan p = { .out = ret };
 	const struct tree *a = NULL, *b;

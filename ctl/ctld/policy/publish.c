@@ -20,8 +20,8 @@ void published_unref(struct published *p)
 	free(p);
 }
 
-static struct published *published_new(struct policy_doc *doc, uint64_t revision, usec applied_us, struct slice by,
-	struct slice message)
+static struct published *published_new(struct policy_doc *doc, uint64_t revision, usec applied_us,
+	struct slice by, struct slice message)
 {
 	struct published *p = calloc(1, sizeof(*p));
 
@@ -41,9 +41,11 @@ static struct published *published_new(struct policy_doc *doc, uint64_t revision
 	return p;
 }
 
-/* --- validating --------------------------------------------------------------------------------- */
+/* --- validating ---------------------------------------------------------------------------------
+ */
 
-int publish_build(const struct policy_file *files, size_t n, struct policy_doc **ret, struct buf *report)
+int publish_build(
+	const struct policy_file *files, size_t n, struct policy_doc **ret, struct buf *report)
 {
 	const struct tree *roots[PUBLISH_MAX_FILES];
 	const char *names[PUBLISH_MAX_FILES];
@@ -76,7 +78,8 @@ out:
 	return r;
 }
 
-/* --- loading ------------------------------------------------------------------------------------ */
+/* --- loading ------------------------------------------------------------------------------------
+ */
 
 struct load_run {
 	struct published *p;
@@ -97,7 +100,9 @@ static int load_run(struct store_txn *t, void *arg)
 		return err_set(run->e, r, "can't read the last revision from the store");
 	r = policy_doc_unpack(rev.packed, &doc, &why);
 	if (r < 0)
-		return err_set(run->e, r, "revision %" PRIu64 " of the store can't be used: %s", rev.number, why.text);
+		return err_set(run->e, r == -ENOMEM ? r : -ENOTSUP,
+			"revision %" PRIu64 " can't be used by this version: %s", rev.number,
+			why.text);
 	run->p = published_new(doc, rev.number, rev.applied_us, rev.by, rev.message);
 	if (!run->p) {
 		policy_doc_free(doc);
@@ -116,18 +121,19 @@ int publish_load(struct store *s, struct published **ret, struct errbuf *e)
 	return r;
 }
 
-/* --- storing ------------------------------------------------------------------------------------ */
+/* --- storing ------------------------------------------------------------------------------------
+ */
 
 struct store_run {
 	struct store_revision rev;
-	char object[32], detail[160];
+	char object[32];
 };
 
 static int store_run(struct store_txn *t, void *arg)
 {
 	struct store_run *run = arg;
-	struct store_audit line = { run->rev.applied_us, run->rev.by, SLICE("policy.apply"), slice_str(run->object),
-		slice_str(run->detail) };
+	struct store_audit line = { run->rev.applied_us, run->rev.by, SLICE("policy.apply"),
+		slice_str(run->object), run->rev.message };
 	int r = store_revision_put(t, &run->rev);
 
 	return r < 0 ? r : store_audit_put(t, &line);
@@ -152,9 +158,9 @@ int publish_store(struct store *s, struct publish_request *q, struct published *
 		goto out;
 	}
 	run.rev = (struct store_revision){ p->revision, p->applied_us, q->by, q->message,
-		slice_of((const char *)p->digest, 32), buf_view(&p->doc->packed), buf_view(&files) };
+		slice_of((const char *)p->digest, 32), buf_view(&p->doc->packed),
+		buf_view(&files) };
 	(void)snprintf(run.object, sizeof(run.object), "revision %" PRIu64, p->revision);
-	(void)snprintf(run.detail, sizeof(run.detail), SLICE_FMT, SLICE_ARG(slice_of(q->message.p, MIN(q->message.n, 150))));
 	r = store_write(s, files.n + p->doc->packed.n, store_run, &run);
 	if (r < 0)
 		published_unref(p);

@@ -1,5 +1,6 @@
-/* A row's key: quarter (8 bytes, microseconds), six texts (length byte and bytes), uid (8), outcome (1), endpoint (1): at most
- * 8 + 6 + 63 + 63 + 16 + 127 + 63 + 63 + 10 = 419 bytes, LMDB's limit is 511. Its value: the sums, 16 bytes each, big-endian. */
+/* A row's key: quarter (8 bytes, microseconds), six texts (length byte and bytes), uid (8), outcome
+ * (1), endpoint (1): at most 8 + 6 + 63 + 63 + 16 + 127 + 63 + 63 + 10 = 419 bytes, LMDB's limit is
+ * 511. Its value: the sums, 16 bytes each, big-endian. */
 #include "report/rollup.h"
 
 #include "report/rollup_private.h"
@@ -32,19 +33,25 @@ static bool quarter_of(const struct usage_record *r, usec *ret)
 {
 	usec end;
 
-	if (r->start_us < 0 || r->duration_us < 0 || __builtin_add_overflow(r->start_us, r->duration_us, &end))
+	if (r->start_us < 0 || r->duration_us < 0 ||
+		__builtin_add_overflow(r->start_us, r->duration_us, &end))
 		return false;
 	*ret = end - end % ROLLUP_QUARTER_US;
 	return true;
 }
 
-bool rollup_of(const struct usage_record *r, struct slice agent, struct rollup_key *key, struct rollup_sums *sums)
+bool rollup_of(const struct usage_record *r, struct slice agent, struct rollup_key *key,
+	struct rollup_sums *sums)
 {
 	bool ok = r->outcome == USAGE_OK;
 
 	*key = (struct rollup_key){
-		.text = { [DIM_customer] = r->customer, [DIM_project] = r->project, [DIM_key] = r->key_id,
-			[DIM_model] = r->model, [DIM_provider] = r->provider, [DIM_agent] = agent },
+		.text = { [DIM_customer] = r->customer,
+			[DIM_project] = r->project,
+			[DIM_key] = r->key_id,
+			[DIM_model] = r->model,
+			[DIM_provider] = r->provider,
+			[DIM_agent] = agent },
 		.uid = r->uid,
 		.outcome = (uint8_t)r->outcome,
 		.endpoint = (uint8_t)r->endpoint,
@@ -52,8 +59,8 @@ bool rollup_of(const struct usage_record *r, struct slice agent, struct rollup_k
 	for (unsigned i = 0; i < ROLLUP_TEXT_DIMS; i++)
 		if (key->text[i].n > text_max[i])
 			return false;
-	if (r->outcome < USAGE_OK || r->outcome > USAGE_FAILED || r->endpoint < 0 || r->endpoint > UINT8_MAX ||
-		r->uid < 0 || !quarter_of(r, &key->quarter_us))
+	if (r->outcome < USAGE_OK || r->outcome > USAGE_FAILED || r->endpoint < 0 ||
+		r->endpoint > UINT8_MAX || r->uid < 0 || !quarter_of(r, &key->quarter_us))
 		return false;
 	*sums = (struct rollup_sums){
 		.v = {

@@ -1,10 +1,11 @@
-/* The bytes of a rollup row, shared by rollup.c (writing) and rollup_query.c (reading, rebuilding). Pure. */
+/* The bytes of a rollup row, shared by rollup.c (writing) and rollup_query.c (reading, rebuilding).
+ * Pure. */
 #ifndef CTLD_REPORT_ROLLUP_PRIVATE_H
 #define CTLD_REPORT_ROLLUP_PRIVATE_H
 
 #include "report/rollup.h"
 
-#define ROLLUP_KEY_MAX 432
+#define ROLLUP_KEY_MAX    432
 #define ROLLUP_SUMS_BYTES (SUM_COUNT * 16)
 
 size_t rollup_key_pack(const struct rollup_key *key, uint8_t out[static ROLLUP_KEY_MAX]);

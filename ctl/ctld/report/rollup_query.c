@@ -1,5 +1,6 @@
-/* Reading rollups: every row of the time span is folded into the group that is left of its key when what the query does not group
- * by is blanked. Rebuilding: records are folded in memory under whole keys and compared with the rows. */
+/* Reading rollups: every row of the time span is folded into the group that is left of its key when
+ * what the query does not group by is blanked. Rebuilding: records are folded in memory under whole
+ * keys and compared with the rows. */
 #include "report/rollup.h"
 
 #include "report/rollup_private.h"
@@ -7,8 +8,9 @@
 #include <aigw/crc.h>
 
 #define HASH_FUNCTION(key, bytes, hash) ((hash) = crc32c(0, (key), (bytes)))
-/* Without memory uthash ends the program unless told otherwise; here that is an error like any other. */
-#define HASH_NONFATAL_OOM 1
+/* Without memory uthash ends the program unless told otherwise; here that is an error like any
+ * other. */
+#define HASH_NONFATAL_OOM          1
 #define uthash_nonfatal_oom(entry) ((entry)->lost = true)
 #include <uthash.h>
 
@@ -56,7 +58,8 @@ static void fold_free(struct fold *f)
 {
 	struct fold_entry *e, *tmp;
 
-	HASH_ITER(hh, f->table, e, tmp) {
+	HASH_ITER(hh, f->table, e, tmp)
+	{
 		HASH_DEL(f->table, e);
 		free(e);
 	}
@@ -69,7 +72,8 @@ static int fold_order(struct fold_entry *a, struct fold_entry *b)
 	return c ? c : (a->key_bytes > b->key_bytes) - (a->key_bytes < b->key_bytes);
 }
 
-/* --- query ---------------------------------------------------------------------------------------- */
+/* --- query
+ * ---------------------------------------------------------------------------------------- */
 
 struct query_run {
 	const struct rollup_query *q;
@@ -158,7 +162,8 @@ static int query_groups(struct query_run *run, struct rollup_result *ret)
 	if (!groups)
 		return -ENOMEM;
 	HASH_SORT(run->fold.table, fold_order);
-	HASH_ITER(hh, run->fold.table, e, tmp) {
+	HASH_ITER(hh, run->fold.table, e, tmp)
+	{
 		memcpy(keys, e->key, e->key_bytes);
 		(void)rollup_key_unpack(slice_of(keys, e->key_bytes), &groups[i].key);
 		groups[i++].sums = e->sums;
@@ -170,7 +175,9 @@ static int query_groups(struct query_run *run, struct rollup_result *ret)
 
 int rollup_query(struct store *s, const struct rollup_query *q, struct rollup_result *ret)
 {
-	struct query_run run = { .q = q, .fold.max = ROLLUP_MAX_GROUPS, .until_us = quarter_up(q->until_us) };
+	struct query_run run = {
+		.q = q, .fold.max = ROLLUP_MAX_GROUPS, .until_us = quarter_up(q->until_us)
+	};
 	int r = store_read(s, query_run, &run);
 
 	if (r == 0)
@@ -185,7 +192,8 @@ void rollup_result_free(struct rollup_result *r)
 	*r = (struct rollup_result){ 0 };
 }
 
-/* --- rebuilding ------------------------------------------------------------------------------------- */
+/* --- rebuilding
+ * ------------------------------------------------------------------------------------- */
 
 struct agent_name {
 	uint32_t no;
@@ -277,7 +285,8 @@ static int rebuild_put(struct store_txn *t, struct rebuild *b)
 	int r = store_rollup_clear(t);
 
 	HASH_SORT(b->fold.table, fold_order);
-	HASH_ITER(hh, b->fold.table, e, tmp) {
+	HASH_ITER(hh, b->fold.table, e, tmp)
+	{
 		if (r < 0)
 			break;
 		rollup_sums_pack(&e->sums, raw);
@@ -304,8 +313,8 @@ static int rebuild_run(struct store_txn *t, void *arg)
 	if (r < 0)
 		return r;
 	HASH_ITER(hh, b->fold.table, e, tmp)
-		if (!e->seen)
-			b->done.differences++;
+	if (!e->seen)
+		b->done.differences++;
 	return b->done.differences ? rebuild_put(t, b) : 0;
 }
 

@@ -1,6 +1,7 @@
-/* How a row of the controller's store is laid out: unsigned numbers as 8 bytes big-endian, texts and bytes as a 4-byte
- * big-endian length and the bytes, one member after the other. Members are only ever added at the end; a reader that meets
- * the end of a row gets 0 or empty, so rows of an older build stay readable. Pure; any thread. */
+/* How a row of the controller's store is laid out: unsigned numbers as 8 bytes big-endian, texts
+ * and bytes as a 4-byte big-endian length and the bytes, one member after the other. Members are
+ * only ever added at the end; a reader that meets the end of a row gets 0 or empty, so rows of an
+ * older build stay readable. Pure; any thread. */
 #ifndef CTLD_STORE_PACK_H
 #define CTLD_STORE_PACK_H
 

@@ -24,7 +24,8 @@ static const char *const table_names[TABLE_COUNT] = {
 	[TABLE_AUDIT] = "audit",
 };
 
-/* --- rows --------------------------------------------------------------------------------------- */
+/* --- rows ---------------------------------------------------------------------------------------
+ */
 
 static int row_trouble(struct store_txn *t, int rc)
 {
@@ -69,7 +70,8 @@ int row_append(struct store_txn *t, enum store_table table, struct slice key, st
 	MDB_val k = val_of(key), v = val_of(row);
 	int rc = mdb_put(t->txn, t->store->dbi[table], &k, &v, MDB_APPEND);
 
-	if (rc == MDB_KEYEXIST) /* not the last key: an ordinary insert, at the price of half-full pages */
+	if (rc == MDB_KEYEXIST) /* not the last key: an ordinary insert, at the price of half-full
+				   pages */
 		return row_put(t, table, key, row);
 	return rc ? row_trouble(t, rc) : 0;
 }
@@ -89,8 +91,8 @@ int table_clear(struct store_txn *t, enum store_table table)
 	return rc ? row_trouble(t, rc) : 0;
 }
 
-static int row_walk(struct store_txn *t, enum store_table table, struct slice from, bool back, row_fn *fn,
-	void *arg)
+static int row_walk(struct store_txn *t, enum store_table table, struct slice from, bool back,
+	row_fn *fn, void *arg)
 {
 	MDB_cursor *c;
 	MDB_val k = val_of(from), v;
@@ -168,7 +170,8 @@ int meta_put(struct store_txn *t, const char *name, uint64_t v)
 	return row_put(t, TABLE_META, slice_str(name), slice_u8(raw, sizeof(raw)));
 }
 
-/* --- opening ------------------------------------------------------------------------------------ */
+/* --- opening ------------------------------------------------------------------------------------
+ */
 
 static int tables_open(struct store_txn *t)
 {
@@ -193,14 +196,16 @@ static int format_check(struct store_txn *t, struct errbuf *e)
 		return err_set(e, r, "%s: can't read the store's format", s->path);
 	if (format > STORE_FORMAT)
 		return err_set(e, -EPROTO,
-			"%s has format %" PRIu64 ", this aigw-ctld knows up to %d: install the newer version again",
+			"%s has format %" PRIu64
+			", this aigw-ctld knows up to %d: install the newer version again",
 			s->path, format, STORE_FORMAT);
 	if (format == 0) {
 		if (getrandom(s->realm, sizeof(s->realm), 0) != sizeof(s->realm))
 			return err_set(e, -EIO, "no random bytes from the system");
 		r = meta_put(t, "format", STORE_FORMAT);
 		if (r == 0)
-			r = row_put(t, TABLE_META, SLICE("realm"), slice_u8(s->realm, sizeof(s->realm)));
+			r = row_put(t, TABLE_META, SLICE("realm"),
+				slice_u8(s->realm, sizeof(s->realm)));
 		return r < 0 ? err_set(e, r, "%s: can't write", s->path) : 0;
 	}
 	r = row_get(t, TABLE_META, SLICE("realm"), &realm);
@@ -219,7 +224,8 @@ static int env_prepare(struct store *s, struct errbuf *e)
 		return err_set(e, -EIO, "%s: %s", s->path, mdb_strerror(rc));
 	r = tables_open(&t);
 	if (r < 0)
-		(void)err_set(e, r, "%s: can't open its tables: %s", s->path, mdb_strerror(t.trouble));
+		(void)err_set(
+			e, r, "%s: can't open its tables: %s", s->path, mdb_strerror(t.trouble));
 	else
 		r = format_check(&t, e);
 	if (r < 0) {
@@ -332,7 +338,8 @@ struct store_size store_size(const struct store *s)
 	return (struct store_size){ (info.me_last_pgno + 1) * stat.ms_psize, info.me_mapsize };
 }
 
-/* --- transactions ------------------------------------------------------------------------------- */
+/* --- transactions -------------------------------------------------------------------------------
+ */
 
 /* Never used again: what LMDB believes to be on the disk may not be there. */
 static void env_drop(struct store *s)

@@ -1,5 +1,5 @@
-/* What the files of the embedded store share: the handle, the tables, and access to rows by bytes. Only store_lmdb.c sees LMDB.
- * Loop's thread, inside a transaction. */
+/* What the files of the embedded store share: the handle, the tables, and access to rows by bytes.
+ * Only store_lmdb.c sees LMDB. Loop's thread, inside a transaction. */
 #ifndef CTLD_STORE_STORE_LMDB_H
 #define CTLD_STORE_STORE_LMDB_H
 
@@ -25,30 +25,33 @@ enum store_table {
 };
 
 struct store {
-	struct MDB_env *env;   /* NULL: failed, to be opened again */
+	struct MDB_env *env; /* NULL: failed, to be opened again */
 	unsigned dbi[TABLE_COUNT];
 	char *path;
 	int lock_fd;
 	uint64_t map_bytes;
-	usec reopen_us;        /* monotonic; not before */
-	bool busy;             /* inside a transaction */
+	usec reopen_us; /* monotonic; not before */
+	bool busy;      /* inside a transaction */
 	uint8_t realm[16];
 };
 
 struct store_txn {
 	struct store *store;
 	struct MDB_txn *txn;
-	int trouble;           /* first LMDB code that was not "not found" */
+	int trouble; /* first LMDB code that was not "not found" */
 };
 
 int row_get(struct store_txn *t, enum store_table table, struct slice key, struct slice *ret);
 int row_put(struct store_txn *t, enum store_table table, struct slice key, struct slice row);
-int row_append(struct store_txn *t, enum store_table table, struct slice key, struct slice row); /* dense where it is the last */
-int row_delete(struct store_txn *t, enum store_table table, struct slice key); /* 0 also if it was not there */
+int row_append(struct store_txn *t, enum store_table table, struct slice key,
+	struct slice row); /* dense where it is the last */
+int row_delete(struct store_txn *t, enum store_table table,
+	struct slice key); /* 0 also if it was not there */
 int row_last(struct store_txn *t, enum store_table table, struct slice *key, struct slice *row);
 int table_clear(struct store_txn *t, enum store_table table);
 
-typedef int row_fn(struct slice key, struct slice row, void *arg); /* 0: go on, 1: stop, negative: error */
+typedef int row_fn(
+	struct slice key, struct slice row, void *arg); /* 0: go on, 1: stop, negative: error */
 int row_each(struct store_txn *t, enum store_table table, struct slice from, row_fn *fn, void *arg);
 int row_each_back(struct store_txn *t, enum store_table table, row_fn *fn, void *arg);
 

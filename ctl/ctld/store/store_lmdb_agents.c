@@ -1,5 +1,5 @@
-/* Agents: name -> uid, first and last seen, store id, host, version. The audit log beside it: number -> time, by, action, object,
- * detail. */
+/* Agents: name -> uid, first and last seen, store id, host, version. The audit log beside it:
+ * number -> time, by, action, object, detail. */
 #include "store/store_lmdb.h"
 
 static int agent_unpack(struct slice name, struct slice row, struct store_agent *ret)
@@ -58,7 +58,8 @@ static int agent_visit(struct slice key, struct slice row, void *arg)
 	return r < 0 ? r : w->agent(&a, w->arg);
 }
 
-int store_agent_each(struct store_txn *t, int (*fn)(const struct store_agent *a, void *arg), void *arg)
+int store_agent_each(
+	struct store_txn *t, int (*fn)(const struct store_agent *a, void *arg), void *arg)
 {
 	struct agent_walk w = { .agent = fn, .arg = arg };
 
@@ -84,7 +85,8 @@ int store_audit_put(struct store_txn *t, const struct store_audit *a)
 	pack_bytes(&row, a->action);
 	pack_bytes(&row, a->object);
 	pack_bytes(&row, a->detail);
-	r = row.err ? row.err : row_append(t, TABLE_AUDIT, slice_u8(raw, sizeof(raw)), buf_view(&row));
+	r = row.err ? row.err
+		    : row_append(t, TABLE_AUDIT, slice_u8(raw, sizeof(raw)), buf_view(&row));
 	buf_fini(&row);
 	return r;
 }
@@ -96,14 +98,16 @@ static int audit_visit(struct slice key, struct slice row, void *arg)
 	uint64_t at;
 
 	(void)key;
-	if (!unpack_u64(&row, &at) || !unpack_bytes(&row, &a.by) || !unpack_bytes(&row, &a.action) ||
-		!unpack_bytes(&row, &a.object) || !unpack_bytes(&row, &a.detail))
+	if (!unpack_u64(&row, &at) || !unpack_bytes(&row, &a.by) ||
+		!unpack_bytes(&row, &a.action) || !unpack_bytes(&row, &a.object) ||
+		!unpack_bytes(&row, &a.detail))
 		return -EBADMSG;
 	a.at_us = (usec)at;
 	return w->audit(&a, w->arg);
 }
 
-int store_audit_each(struct store_txn *t, int (*fn)(const struct store_audit *a, void *arg), void *arg)
+int store_audit_each(
+	struct store_txn *t, int (*fn)(const struct store_audit *a, void *arg), void *arg)
 {
 	struct agent_walk w = { .audit = fn, .arg = arg };
 

@@ -1,5 +1,6 @@
-/* Keys: id -> packed record; every change takes the next number of one sequence and stands in the change log under it, so that
- * an agent at sequence K gets just what came after K. The log keeps the last STORE_KEY_CHANGES_KEPT changes. */
+/* Keys: id -> packed record; every change takes the next number of one sequence and stands in the
+ * change log under it, so that an agent at sequence K gets just what came after K. The log keeps
+ * the last STORE_KEY_CHANGES_KEPT changes. */
 #include "store/store_lmdb.h"
 
 uint64_t store_keys_seq(struct store_txn *t)
@@ -16,7 +17,8 @@ static int key_name_keep(struct store_txn *t, const struct key_record *k)
 	char key[256];
 	int n, r;
 
-	n = snprintf(key, sizeof(key), SLICE_FMT "%c" SLICE_FMT, SLICE_ARG(k->project), 0, SLICE_ARG(k->name));
+	n = snprintf(key, sizeof(key), SLICE_FMT "%c" SLICE_FMT, SLICE_ARG(k->project), 0,
+		SLICE_ARG(k->name));
 	if (n < 0 || (size_t)n >= sizeof(key))
 		return -ENAMETOOLONG;
 	name = slice_of(key, (size_t)n);
@@ -120,6 +122,7 @@ int store_key_changes(struct store_txn *t, uint64_t seq,
 	if (seq == last)
 		return 0;
 	be64_put(raw, w.next);
-	r = row_get(t, TABLE_KEY_LOG, slice_u8(raw, sizeof(raw)), &first); /* nothing is said if the first is gone */
+	r = row_get(t, TABLE_KEY_LOG, slice_u8(raw, sizeof(raw)),
+		&first); /* nothing is said if the first is gone */
 	return r < 0 ? r : row_each(t, TABLE_KEY_LOG, slice_u8(raw, sizeof(raw)), change_visit, &w);
 }

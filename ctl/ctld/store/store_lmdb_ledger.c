@@ -1,8 +1,9 @@
-/* The ledger: heads (how far a store of an agent is booked), records as the agent wrote them, rollups. Append-only; a record's
- * key is (head number, sequence), so a second booking of one sequence can't make a second row. */
+/* The ledger: heads (how far a store of an agent is booked), records as the agent wrote them,
+ * rollups. Append-only; a record's key is (head number, sequence), so a second booking of one
+ * sequence can't make a second row. */
 #include "store/store_lmdb.h"
 
-#define RECORD_KEY_BYTES 12
+#define RECORD_KEY_BYTES  12
 #define RECORD_HEAD_BYTES (32 + 8) /* hash, received */
 
 static struct slice head_key(struct slice agent, const uint8_t store_id[16], char out[static 80])
@@ -24,11 +25,13 @@ static int head_unpack(struct slice key, struct slice row, struct ledger_head *r
 		return -EBADMSG;
 	memcpy(ret->agent, key.p, key.n - 17);
 	memcpy(ret->store_id, key.p + key.n - 16, 16);
-	if (!unpack_u64(&row, &no) || !unpack_u64(&row, &ret->high_water) || !unpack_bytes(&row, &chain) ||
-		!unpack_u64(&row, &state) || !unpack_bytes(&row, &reason) || !unpack_u64(&row, &since) ||
+	if (!unpack_u64(&row, &no) || !unpack_u64(&row, &ret->high_water) ||
+		!unpack_bytes(&row, &chain) || !unpack_u64(&row, &state) ||
+		!unpack_bytes(&row, &reason) || !unpack_u64(&row, &since) ||
 		!unpack_u64(&row, &ret->undecodable))
 		return -EBADMSG;
-	if (chain.n != 32 || no == 0 || no > UINT32_MAX || state > LEDGER_FORK || reason.n >= sizeof(ret->reason))
+	if (chain.n != 32 || no == 0 || no > UINT32_MAX || state > LEDGER_FORK ||
+		reason.n >= sizeof(ret->reason))
 		return -EBADMSG;
 	ret->no = (uint32_t)no;
 	memcpy(ret->chain, chain.p, 32);
@@ -39,7 +42,8 @@ static int head_unpack(struct slice key, struct slice row, struct ledger_head *r
 	return 0;
 }
 
-int ledger_head_get(struct store_txn *t, struct slice agent, const uint8_t store_id[16], struct ledger_head *ret)
+int ledger_head_get(struct store_txn *t, struct slice agent, const uint8_t store_id[16],
+	struct ledger_head *ret)
 {
 	char raw[80];
 	struct slice key = head_key(agent, store_id, raw), row;
@@ -80,8 +84,9 @@ int ledger_head_put(struct store_txn *t, struct ledger_head *h)
 	pack_bytes(&row, slice_str(h->reason));
 	pack_u64(&row, (uint64_t)h->since_us);
 	pack_u64(&row, h->undecodable);
-	r = row.err ? row.err :
-		row_put(t, TABLE_HEADS, head_key(slice_str(h->agent), h->store_id, raw), buf_view(&row));
+	r = row.err ? row.err
+		    : row_put(t, TABLE_HEADS, head_key(slice_str(h->agent), h->store_id, raw),
+			      buf_view(&row));
 	buf_fini(&row);
 	if (r == 0)
 		h->no = (uint32_t)no;
@@ -103,7 +108,8 @@ static int head_visit(struct slice key, struct slice row, void *arg)
 	return r < 0 ? r : w->head(&h, w->arg);
 }
 
-int ledger_head_each(struct store_txn *t, int (*fn)(const struct ledger_head *h, void *arg), void *arg)
+int ledger_head_each(
+	struct store_txn *t, int (*fn)(const struct ledger_head *h, void *arg), void *arg)
 {
 	struct ledger_walk w = { .head = fn, .arg = arg };
 
@@ -140,12 +146,15 @@ int ledger_record_put(struct store_txn *t, const struct ledger_record *r)
 	(void)buf_append(&row, r->hash, 32);
 	(void)buf_append(&row, received, sizeof(received));
 	(void)buf_slice(&row, r->bytes);
-	rc = row.err ? row.err : row_append(t, TABLE_RECORDS, record_key(r->head_no, r->seq, key), buf_view(&row));
+	rc = row.err ? row.err
+		     : row_append(t, TABLE_RECORDS, record_key(r->head_no, r->seq, key),
+			       buf_view(&row));
 	buf_fini(&row);
 	return rc;
 }
 
-int ledger_record_get(struct store_txn *t, uint32_t head_no, uint64_t seq, struct ledger_record *ret)
+int ledger_record_get(
+	struct store_txn *t, uint32_t head_no, uint64_t seq, struct ledger_record *ret)
 {
 	uint8_t raw[RECORD_KEY_BYTES];
 	struct slice key = record_key(head_no, seq, raw), row;

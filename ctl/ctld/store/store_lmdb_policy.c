@@ -1,5 +1,5 @@
-/* Revisions: number -> applied, by, message, digest, packed, files. The first five come first, so that a list does not touch
- * the pages of the texts. */
+/* Revisions: number -> applied, by, message, digest, packed, files. The first five come first, so
+ * that a list does not touch the pages of the texts. */
 #include "store/store_lmdb.h"
 
 void store_files_add(struct buf *files, struct slice name, struct slice text)
@@ -27,7 +27,8 @@ int store_revision_put(struct store_txn *t, const struct store_revision *r)
 	pack_bytes(&row, r->digest);
 	pack_bytes(&row, r->packed);
 	pack_bytes(&row, r->files);
-	rc = row.err ? row.err : row_append(t, TABLE_REVISIONS, slice_u8(key, sizeof(key)), buf_view(&row));
+	rc = row.err ? row.err
+		     : row_append(t, TABLE_REVISIONS, slice_u8(key, sizeof(key)), buf_view(&row));
 	buf_fini(&row);
 	return rc;
 }
@@ -39,9 +40,10 @@ static int revision_unpack(struct slice key, struct slice row, struct store_revi
 	if (key.n != 8)
 		return -EBADMSG;
 	ret->number = be64_get(key.p);
-	if (!unpack_u64(&row, &at) || !unpack_bytes(&row, &ret->by) || !unpack_bytes(&row, &ret->message) ||
-		!unpack_bytes(&row, &ret->digest) || !unpack_bytes(&row, &ret->packed) ||
-		!unpack_bytes(&row, &ret->files) || ret->digest.n != 32)
+	if (!unpack_u64(&row, &at) || !unpack_bytes(&row, &ret->by) ||
+		!unpack_bytes(&row, &ret->message) || !unpack_bytes(&row, &ret->digest) ||
+		!unpack_bytes(&row, &ret->packed) || !unpack_bytes(&row, &ret->files) ||
+		ret->digest.n != 32)
 		return -EBADMSG;
 	ret->applied_us = (usec)at;
 	return 0;
@@ -77,7 +79,8 @@ static int revision_visit(struct slice key, struct slice row, void *arg)
 	return r < 0 ? r : w->fn(&rev, w->arg);
 }
 
-int store_revision_each(struct store_txn *t, int (*fn)(const struct store_revision *r, void *arg), void *arg)
+int store_revision_each(
+	struct store_txn *t, int (*fn)(const struct store_revision *r, void *arg), void *arg)
 {
 	struct revision_walk w = { fn, arg };
 

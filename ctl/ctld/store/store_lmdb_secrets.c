@@ -7,8 +7,8 @@ static int secret_unpack(struct slice name, struct slice row, struct store_secre
 	uint64_t set;
 
 	ret->name = name;
-	if (!unpack_u64(&row, &ret->version) || !unpack_u64(&row, &set) || !unpack_bytes(&row, &ret->by) ||
-		!unpack_bytes(&row, &ret->value))
+	if (!unpack_u64(&row, &ret->version) || !unpack_u64(&row, &set) ||
+		!unpack_bytes(&row, &ret->by) || !unpack_bytes(&row, &ret->value))
 		return -EBADMSG;
 	ret->set_us = (usec)set;
 	return 0;
@@ -52,7 +52,8 @@ static int secret_visit(struct slice key, struct slice row, void *arg)
 	return r < 0 ? r : w->fn(&s, w->arg);
 }
 
-int store_secret_each(struct store_txn *t, int (*fn)(const struct store_secret *s, void *arg), void *arg)
+int store_secret_each(
+	struct store_txn *t, int (*fn)(const struct store_secret *s, void *arg), void *arg)
 {
 	struct secret_walk w = { fn, arg };
 

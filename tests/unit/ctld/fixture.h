@@ -1,4 +1,5 @@
-/* What the controller's unit tests share: a store in a folder of its own, usage records, batches with a right chain. */
+/* What the controller's unit tests share: a store in a folder of its own, usage records, batches
+ * with a right chain. */
 #ifndef TEST_CTLD_FIXTURE_H
 #define TEST_CTLD_FIXTURE_H
 
@@ -31,7 +32,7 @@ struct slice record_bytes(struct fixture *f, const struct usage_record *u);
 /* Agent's side of a store: its chain so far. */
 struct agent_side {
 	uint8_t store_id[16];
-	uint64_t seq;       /* last one */
+	uint64_t seq; /* last one */
 	uint8_t chain[32];
 };
 

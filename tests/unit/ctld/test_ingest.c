@@ -1,5 +1,5 @@
-/* Every record is booked exactly once, whatever arrives twice, late, half or from a copied disk; and a store that lies is
- * quarantined, for ever. */
+/* Every record is booked exactly once, whatever arrives twice, late, half or from a copied disk;
+ * and a store that lies is quarantined, for ever. */
 #include "fixture.h"
 
 #include <aigw/clock.h>
@@ -212,8 +212,8 @@ static void the_map_doubles_and_nothing_is_lost(void **state)
 	fixture_close(&f);
 }
 
-/* The child books without end and reports each acknowledged mark; killed at any moment, what it acknowledged is there, once, and what
- * is there has the right chain. */
+/* The child books without end and reports each acknowledged mark; killed at any moment, what it
+ * acknowledged is there, once, and what is there has the right chain. */
 static void child_books_for_ever(struct fixture *f, struct agent_side a, int fd)
 {
 	for (;;) {

@@ -1,5 +1,5 @@
-/* In which order an agent is sent things: keys before answers and secrets before the policy, and a revocation overtakes a policy
- * between two of its parts. */
+/* In which order an agent is sent things: keys before answers and secrets before the policy, and a
+ * revocation overtakes a policy between two of its parts. */
 #include "fixture.h"
 
 #include "agents/outbox.h"
@@ -14,10 +14,13 @@ static struct published *big_policy(uint64_t revision)
 	assert_non_null(p);
 	buf_init(&text, 4u << 20);
 	buf_init(&report, 64u << 10);
-	(void)buf_str(&text, "apiVersion: aigw/v1\nproviders:\n  - {name: openai, type: openai}\nmodels:\n");
+	(void)buf_str(&text,
+		"apiVersion: aigw/v1\nproviders:\n  - {name: openai, type: openai}\nmodels:\n");
 	for (unsigned i = 0; i < 9000; i++)
-		(void)buf_printf(&text, "  - {name: model-%u-with-a-rather-long-name-that-fills-the-document, "
-			"targets: [{provider: openai, model: m}]}\n", i);
+		(void)buf_printf(&text,
+			"  - {name: model-%u-with-a-rather-long-name-that-fills-the-document, "
+			"targets: [{provider: openai, model: m}]}\n",
+			i);
 	file.text = buf_view(&text);
 	if (publish_build(&file, 1, &p->doc, &report) < 0)
 		fail_msg("%s", buf_cstr(&report));
@@ -73,7 +76,8 @@ static void put_answer(struct outbox *o, uint64_t high_water)
 {
 	struct wire_message m = { .kind = WIRE_usage_done, .id = 5 };
 
-	m.usage_done = (struct wire_usage_done){ high_water, SLICE("0123456789abcdef0123456789abcdef") };
+	m.usage_done =
+		(struct wire_usage_done){ high_water, SLICE("0123456789abcdef0123456789abcdef") };
 	assert_int_equal(outbox_put(o, LANE_ORDINARY, &m), 0);
 }
 
@@ -100,7 +104,8 @@ static void a_revocation_overtakes_a_policy_between_two_parts(void **state)
 		assert_int_equal(next(&o, &h), WIRE_policy_part);
 		assert_int_equal(h.m.policy_part.offset, got);
 		assert_true(h.m.policy_part.bytes.n <= WIRE_MAX_PART);
-		assert_memory_equal(h.m.policy_part.bytes.p, p->doc->packed.p + got, h.m.policy_part.bytes.n);
+		assert_memory_equal(
+			h.m.policy_part.bytes.p, p->doc->packed.p + got, h.m.policy_part.bytes.n);
 		got += h.m.policy_part.bytes.n;
 	}
 	assert_int_equal(next(&o, &h), WIRE_none);
@@ -223,7 +228,8 @@ static void a_slow_agent_fills_its_outbox_to_a_limit(void **state)
 
 	(void)state;
 	assert_non_null(value);
-	m.secrets_put = (struct wire_secrets_put){ SLICE("openai"), 1, slice_of(value, 900u << 10) };
+	m.secrets_put =
+		(struct wire_secrets_put){ SLICE("openai"), 1, slice_of(value, 900u << 10) };
 	outbox_init(&o);
 	while (outbox_put(&o, LANE_ORDINARY, &m) == 0)
 		n++;

@@ -3,15 +3,15 @@
 
 #include "policy/publish.h"
 
-#define V "apiVersion: aigw/v1\n"
+#define V         "apiVersion: aigw/v1\n"
 #define PROVIDERS "providers:\n  - {name: openai, type: openai}\n"
-#define MODELS "models:\n  - {name: fast, targets: [{provider: openai, model: m}]}\n"
+#define MODELS    "models:\n  - {name: fast, targets: [{provider: openai, model: m}]}\n"
 
-static const char base[] = V PROVIDERS MODELS
-	"customers:\n"
-	"  - {name: acme, projects: [{name: search}, {name: batch}]}\n"
-	"identities:\n"
-	"  - {uid: 1000, project: search}\n";
+static const char base[] =
+	V PROVIDERS MODELS "customers:\n"
+			   "  - {name: acme, projects: [{name: search}, {name: batch}]}\n"
+			   "identities:\n"
+			   "  - {uid: 1000, project: search}\n";
 
 static struct policy_doc *build(const char *text)
 {
@@ -38,13 +38,15 @@ static void a_plan_names_what_differs(void **state)
 				     "identities:\n"
 				     "  - {uid: 1000, project: search}\n",
 			"models.smart\n", "", "" },
-		{ V PROVIDERS "models:\n  - {name: fast, targets: [{provider: openai, model: other}]}\n"
-			      "customers:\n"
-			      "  - {name: acme, projects: [{name: search, models: [fast]}]}\n"
-			      "  - {name: globex, projects: [{name: ads}]}\n"
-			      "identities:\n"
-			      "  - {uid: 1000, project: ads}\n",
-			"customers.globex\n", "models.fast\ncustomers.acme.projects.search\nidentities.1000\n",
+		{ V PROVIDERS
+			"models:\n  - {name: fast, targets: [{provider: openai, model: other}]}\n"
+			"customers:\n"
+			"  - {name: acme, projects: [{name: search, models: [fast]}]}\n"
+			"  - {name: globex, projects: [{name: ads}]}\n"
+			"identities:\n"
+			"  - {uid: 1000, project: ads}\n",
+			"customers.globex\n",
+			"models.fast\ncustomers.acme.projects.search\nidentities.1000\n",
 			"customers.acme.projects.batch\n" },
 	};
 

@@ -5,7 +5,8 @@
 
 #define RECORDS 1500
 
-static struct rollup_sums expected_sum(const struct rollup_query *q, const struct rollup_key *want, bool total)
+static struct rollup_sums expected_sum(
+	const struct rollup_query *q, const struct rollup_key *want, bool total)
 {
 	struct rollup_sums all = { 0 };
 
@@ -30,10 +31,11 @@ static struct rollup_sums expected_sum(const struct rollup_query *q, const struc
 			same = false;
 		if (!total && q->by & 1u << DIM_endpoint && want->endpoint != k.endpoint)
 			same = false;
-		if (!total && q->by & 1u << DIM_hour && want->quarter_us != k.quarter_us - k.quarter_us % 3600000000)
+		if (!total && q->by & 1u << DIM_hour &&
+			want->quarter_us != k.quarter_us - k.quarter_us % 3600000000)
 			same = false;
 		else if (!total && q->by & 1u << DIM_day && !(q->by & 1u << DIM_hour) &&
-			want->quarter_us != k.quarter_us - k.quarter_us % 86400000000)
+			 want->quarter_us != k.quarter_us - k.quarter_us % 86400000000)
 			same = false;
 		for (unsigned i = 0; same && i < SUM_COUNT; i++)
 			all.v[i] += one.v[i];
@@ -66,7 +68,8 @@ static void every_grouping_equals_the_sum_over_the_records(void **state)
 		struct rollup_sums sum = { 0 }, want;
 
 		random = random * 1103515245 + 12345;
-		q = (struct rollup_query){ .until_us = INT64_MAX, .by = (uint16_t)(random >> 16 & ((1u << DIM_COUNT) - 1)) };
+		q = (struct rollup_query){ .until_us = INT64_MAX,
+			.by = (uint16_t)(random >> 16 & ((1u << DIM_COUNT) - 1)) };
 		if (round % 3 == 1) {
 			q.filtered[DIM_project] = true;
 			q.filter[DIM_project] = SLICE("globex");

@@ -1,5 +1,5 @@
-/* The store's promises: what was written is there after re-opening; a failed write changed nothing; a failed commit poisons the
- * handle and nothing else. */
+/* The store's promises: what was written is there after re-opening; a failed write changed nothing;
+ * a failed commit poisons the handle and nothing else. */
 #include "fixture.h"
 
 #include "store/store_lmdb.h"
@@ -40,7 +40,9 @@ static int teardown(void **state)
 
 static struct key_record key_named(char tail, const char *project, const char *name)
 {
-	struct key_record k = { .state = KEY_ACTIVE, .project = slice_str(project), .name = slice_str(name),
+	struct key_record k = { .state = KEY_ACTIVE,
+		.project = slice_str(project),
+		.name = slice_str(name),
 		.created_us = 5 };
 
 	memcpy(k.id, "key_00000000000", 15);
@@ -153,7 +155,8 @@ static void old_changes_are_dropped_so_a_snapshot_is_needed(void **state)
 static void a_name_is_unique_among_keys_that_are_not_revoked(void **state)
 {
 	struct fixture *f = *state;
-	struct key_put first = { .key = key_named('1', "search", "ci") }, second = { .key = key_named('2', "search", "ci") };
+	struct key_put first = { .key = key_named('1', "search", "ci") },
+		       second = { .key = key_named('2', "search", "ci") };
 	struct key_put other = { .key = key_named('3', "billing", "ci") };
 
 	assert_int_equal(store_write(f->store, 0, put_key, &first), 0);
@@ -212,7 +215,8 @@ static void a_batch_is_unavailable_when_the_commit_fails_and_booked_once_later(v
 	clock_fake_off();
 }
 
-/* --- the other tables --------------------------------------------------------------------------- */
+/* --- the other tables ---------------------------------------------------------------------------
+ */
 
 static int put_revision(struct store_txn *t, void *arg)
 {
@@ -243,8 +247,12 @@ static int check_revision(struct store_txn *t, void *arg)
 static void revisions_keep_their_files(void **state)
 {
 	struct fixture *f = *state;
-	struct store_revision r = { .number = 1, .applied_us = 7, .by = SLICE("anna"), .message = SLICE("first"),
-		.digest = slice_of("0123456789abcdef0123456789abcdef", 32), .packed = SLICE("packed") };
+	struct store_revision r = { .number = 1,
+		.applied_us = 7,
+		.by = SLICE("anna"),
+		.message = SLICE("first"),
+		.digest = slice_of("0123456789abcdef0123456789abcdef", 32),
+		.packed = SLICE("packed") };
 	struct buf files;
 
 	buf_init(&files, 4096);
@@ -287,7 +295,9 @@ static int read_secrets(struct store_txn *t, void *arg)
 static void a_secret_set_again_has_the_next_version(void **state)
 {
 	struct fixture *f = *state;
-	struct secret_put p = { .secret = { .name = SLICE("openai"), .value = SLICE("first"), .by = SLICE("anna") } };
+	struct secret_put p = {
+		.secret = { .name = SLICE("openai"), .value = SLICE("first"), .by = SLICE("anna") }
+	};
 	uint64_t version = 0;
 
 	assert_int_equal(store_write(f->store, 0, put_secret, &p), 0);
@@ -352,7 +362,8 @@ static int big_row(struct store_txn *t, void *arg)
 static void a_full_map_is_doubled_and_the_write_done_again(void **state)
 {
 	struct fixture f = { 0 };
-	struct store_revision r = { .number = 1, .digest = slice_of("0123456789abcdef0123456789abcdef", 32) };
+	struct store_revision r = { .number = 1,
+		.digest = slice_of("0123456789abcdef0123456789abcdef", 32) };
 	char *text = calloc(1, 300u << 10);
 
 	(void)state;
