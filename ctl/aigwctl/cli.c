@@ -8,8 +8,7 @@
 #include <termios.h>
 #include <unistd.h>
 
-/* --- settings
- * ---------------------------------------------------------------------------------------------- */
+/* --- settings ---------------------------------------------------------------------- */
 
 static const char *const output_names[] = { "table", "wide", "json", "jsonl", "yaml", "csv",
 	"name" };
@@ -132,18 +131,16 @@ int cli_settings(struct cli *c, struct errbuf *e)
 	if (cli_flag(c, FLAG_columns) && c->output == OUTPUT_NAME)
 		return err_set(e, -EINVAL, "--columns: -o name prints names only");
 	if (timeout && (text_parse_duration(slice_str(timeout), &c->timeout_us) < 0 ||
-			       c->timeout_us < 1000 || c->timeout_us > 24 * 3600 * USEC_PER_S))
+			       c->timeout_us < USEC_PER_MS || c->timeout_us > 300 * USEC_PER_S))
 		return err_set(e, -EINVAL,
-			"--timeout %.60s: must be a time from 1ms to 24h with its unit, like 30s",
+			"--timeout %.60s: must be a time from 1ms to 5m with its unit, like 30s",
 			timeout);
 	if (limit && (text_parse_u64(slice_str(limit), &c->limit) < 0 || c->limit == 0))
 		return err_set(e, -EINVAL, "--limit %.60s: must be a number from 1", limit);
 	return 0;
 }
 
-/* --- talk
- * --------------------------------------------------------------------------------------------------
- */
+/* --- talk -------------------------------------------------------------------------- */
 
 void cli_put_text(FILE *out, struct slice text)
 {
@@ -208,8 +205,7 @@ void cli_verbose(const struct cli *c, const char *fmt, ...)
 	va_end(ap);
 }
 
-/* --- questions
- * --------------------------------------------------------------------------------------------- */
+/* --- questions --------------------------------------------------------------------- */
 
 /* One line of the terminal on stdin, without its end; Ctrl-C ends the wait. */
 static int read_line(char *out, size_t cap, size_t *ret_n)

@@ -28,7 +28,8 @@ struct cli {
 	usec timeout_us;
 	uint64_t limit;                    /* rows; UINT64_MAX: all */
 	const char *ctl;                   /* path of the controller's socket */
-	const struct interrupt *interrupt; /* who waits for signals; NULL: each call by itself */
+	const struct interrupt *interrupt; /* who waits for signals and looks after
+					    * the daemons (demo); NULL: nobody */
 	FILE *out, *err;
 };
 

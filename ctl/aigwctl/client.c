@@ -41,10 +41,11 @@ static int say_failure(
 
 	if (call->quiet_errors && code != EXIT_FAILED)
 		return code;
+	/* Who waits for signals knows which it was, or which daemon has died. */
+	if (c->interrupt && (rc == -EINTR || code == EXIT_UNREACHABLE))
+		return rc == -EINTR ? EXIT_INTERRUPTED : code;
 	switch (-rc) {
 	case EINTR:
-		if (c->interrupt) /* who waits for signals knows which it was */
-			return EXIT_INTERRUPTED;
 		return cli_fail(c, EXIT_INTERRUPTED, "interrupted%s",
 			strcmp(call->method, "GET") == 0
 				? ""

@@ -25,15 +25,13 @@ static int cell_spool(struct buf *b, const json_t *row, const struct listing *l)
 	return buf_str(b, " rec");
 }
 
-/* Seconds as a JSON number of either kind: "0.4s", "12s". */
 static int cell_lag(struct buf *b, const json_t *row, const struct listing *l)
 {
 	const json_t *v = json_object_get(row, "spool_lag_s");
 
 	(void)l;
-	if (!json_is_number(v))
-		return buf_char(b, '-');
-	return buf_printf(b, "%.1fs", json_number_value(v));
+	return json_is_integer(v) ? format_span(b, json_integer_value(v) * USEC_PER_S)
+				  : buf_char(b, '-');
 }
 
 static int cell_clock(struct buf *b, const json_t *row, const struct listing *l)
@@ -78,7 +76,7 @@ static int cell_note(struct buf *b, const json_t *row, const struct listing *l)
 			b, "%sa second agent of this name was turned away", b->n ? "; " : "");
 	json_array_foreach(json_object_get(row, "warnings"), i, w)(void) buf_printf(
 		b, "%s%s", b->n ? "; " : "", json_string_value(w) ? json_string_value(w) : "?");
-	return b->err;
+	return b->n ? b->err : buf_char(b, '-');
 }
 
 static int cell_secrets(struct buf *b, const json_t *row, const struct listing *l)

@@ -7,8 +7,7 @@
 #include <aigw/text.h>
 #include <unistd.h>
 
-/* --- list and show
- * ----------------------------------------------------------------------------------------- */
+/* --- list and show ----------------------------------------------------------------- */
 
 static int when_of(struct buf *b, const char *text, const char *otherwise, usec now_us)
 {
@@ -87,9 +86,7 @@ int cmd_key_show(struct cli *c)
 	return code ? code : print_facts(c, answer, &l);
 }
 
-/* --- create
- * ------------------------------------------------------------------------------------------------
- */
+/* --- create ------------------------------------------------------------------------ */
 
 static int say_created(const struct cli *c, const json_t *answer)
 {
@@ -111,7 +108,10 @@ static int say_created(const struct cli *c, const json_t *answer)
 		buf_cstr(&until));
 	buf_fini(&until);
 	buf_init(&missing, 64u << 10);
-	n = client_agents_missing(answer, "confirmed", &missing);
+	if (client_agents_missing(answer, "confirmed|pending", &missing))
+		cli_note(c, "not connected, will know it when they are: %s", buf_cstr(&missing));
+	buf_reset(&missing);
+	n = client_agents_missing(answer, "confirmed|offline", &missing);
 	if (n)
 		(void)cli_fail(c, EXIT_PARTLY,
 			"the key is made, but %u agent%s did not confirm it in time: %s", n,
@@ -140,9 +140,7 @@ int cmd_key_create(struct cli *c)
 	return code ? code : say_created(c, answer);
 }
 
-/* --- revoke
- * ------------------------------------------------------------------------------------------------
- */
+/* --- revoke ------------------------------------------------------------------------ */
 
 static int revoke_dry(struct cli *c)
 {

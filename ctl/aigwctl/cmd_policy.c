@@ -63,8 +63,7 @@ static int files_read(const struct cli *c, struct files *f)
 	return code;
 }
 
-/* --- validate
- * ---------------------------------------------------------------------------------------------- */
+/* --- validate ---------------------------------------------------------------------- */
 
 /* Lines of the report as two lists. */
 static int report_split(struct slice report, json_t *findings, json_t *warnings)
@@ -129,9 +128,7 @@ int cmd_validate(struct cli *c)
 	return code;
 }
 
-/* --- apply
- * -------------------------------------------------------------------------------------------------
- */
+/* --- apply ------------------------------------------------------------------------- */
 
 static json_t *apply_body(
 	const struct cli *c, const struct files *f, bool dry_run, int64_t if_revision)

@@ -19,7 +19,10 @@ static int report(const struct cli *c, const char *name, const json_t *answer)
 		cli_note(c, "these agents have a source of their own that goes before it: %s",
 			buf_cstr(&list));
 	buf_reset(&list);
-	n = client_agents_missing(answer, "confirmed|shadowed", &list);
+	if (client_agents_missing(answer, "confirmed|pending|shadowed", &list))
+		cli_note(c, "not connected, will get it when they are: %s", buf_cstr(&list));
+	buf_reset(&list);
+	n = client_agents_missing(answer, "confirmed|shadowed|offline", &list);
 	if (n)
 		(void)cli_fail(c, EXIT_PARTLY, "%u agent%s did not confirm the secret in time: %s",
 			n, n == 1 ? "" : "s", buf_cstr(&list));

@@ -70,21 +70,19 @@ static void put_agents(struct screen *s)
 {
 	const json_t *agents = json_object_get(s->status, "agents");
 	unsigned up = agents_with(s, "up", -1);
-	double lag = 0;
+	int64_t lag = 0;
 	size_t i;
 	json_t *a;
 
 	(void)buf_printf(&s->b, "AGENTS      %u up   %zu not up", up, json_array_size(agents) - up);
 	json_array_foreach(agents, i, a)
 	{
-		double l = json_number_value(json_object_get(a, "spool_lag_s"));
-
-		lag = l > lag ? l : lag;
+		lag = MAX(lag, json_get_int(a, "spool_lag_s", 0));
 		if (strcmp(json_get_str(a, "state", ""), "up") != 0)
 			(void)buf_printf(&s->b, "   %s %s", json_get_str(a, "name", "?"),
 				json_get_str(a, "state", "?"));
 	}
-	(void)buf_printf(&s->b, "   spool %.1f s behind", lag);
+	(void)buf_printf(&s->b, "   spool %" PRId64 " s behind", lag);
 	put_line(s);
 }
 

@@ -13,9 +13,7 @@ static const char *const dimensions[] = { "customer", "project", "key", "model",
 static const char *const titles[] = { "CUSTOMER", "PROJECT", "KEY", "MODEL", "PROVIDER", "AGENT",
 	"UID", "OUTCOME", "ENDPOINT", "DAY", "HOUR" };
 
-/* --- cells
- * -------------------------------------------------------------------------------------------------
- */
+/* --- cells ------------------------------------------------------------------------- */
 
 static int put_number(struct buf *b, const json_t *row, const char *member, const struct listing *l)
 {
@@ -110,8 +108,7 @@ static const struct column numbers[] = {
 	{ .title = "CHARGE", .member = "charge", .right = true, .wide = true, .cell = cell_charge },
 };
 
-/* --- question
- * ---------------------------------------------------------------------------------------------- */
+/* --- question ---------------------------------------------------------------------- */
 
 struct question {
 	struct column columns[ARRAY_LEN(dimensions) + ARRAY_LEN(numbers)];

@@ -54,9 +54,7 @@ static const char *command_name(const struct command *cmd, char out[static 64])
 	return out;
 }
 
-/* --- flags
- * -------------------------------------------------------------------------------------------------
- */
+/* --- flags ------------------------------------------------------------------------- */
 
 static int flag_unknown(const char *typed, struct errbuf *e)
 {
@@ -187,9 +185,7 @@ static int read_words(int argc, char *const *argv, struct invocation *inv, struc
 	return 0;
 }
 
-/* --- the row
- * -----------------------------------------------------------------------------------------------
- */
+/* --- the row ----------------------------------------------------------------------- */
 
 /* Longest match of the words' beginning with a whole row. */
 static const struct command *row_find(const struct invocation *inv)

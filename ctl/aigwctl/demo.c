@@ -9,9 +9,7 @@
 
 #define POLL_US (20 * USEC_PER_MS)
 
-/* --- options
- * -----------------------------------------------------------------------------------------------
- */
+/* --- options ----------------------------------------------------------------------- */
 
 static int read_credential(struct demo *d)
 {
@@ -56,19 +54,19 @@ static int options(struct demo *d)
 	return read_credential(d);
 }
 
-/* --- things that have to come up
- * --------------------------------------------------------------------------- */
+/* --- things that have to come up --------------------------------------------------- */
 
-/* A call of the admin API; a signal or a child's death in the middle is told by demo_wait. */
+/* After a call of the admin API: what became of it if a signal or a child's death came in
+   between. */
 static int settle(struct demo *d, int code)
 {
 	bool timeout;
 	int why;
 
-	if (code != EXIT_INTERRUPTED)
+	if (code != EXIT_INTERRUPTED && code != EXIT_UNREACHABLE)
 		return code;
-	why = demo_wait(d, -1, 1000, &timeout);
-	return why ? why : EXIT_INTERRUPTED;
+	why = demo_wait(d, -1, USEC_PER_S, &timeout);
+	return why ? why : cli_fail(d->c, EXIT_FAILED, "the demo's controller does not answer");
 }
 
 typedef int ready_fn(struct demo *d, bool *ret_ready);
@@ -147,8 +145,7 @@ static int start_agent(struct demo *d)
 			      d, agent_connected, "the agent does not connect to the controller");
 }
 
-/* --- policy, secret, key
- * ----------------------------------------------------------------------------------- */
+/* --- policy, secret, key ----------------------------------------------------------- */
 
 static int apply(struct demo *d)
 {
@@ -203,8 +200,7 @@ static int make_key(struct demo *d)
 	return wait_until(d, agent_ready, "the agent is not ready");
 }
 
-/* --- what one sees
- * ----------------------------------------------------------------------------------------- */
+/* --- what one sees ----------------------------------------------------------------- */
 
 static int sample_calls(struct demo *d)
 {
@@ -264,9 +260,7 @@ static void banner(const struct demo *d)
 	(void)fflush(out);
 }
 
-/* --- order
- * -------------------------------------------------------------------------------------------------
- */
+/* --- order ------------------------------------------------------------------------- */
 
 static int come_up(struct demo *d)
 {

@@ -72,7 +72,7 @@ int demo_child_start(struct demo *d, enum demo_program p);
 int demo_sim_wait(struct demo *d);
 void demo_children_stop(struct demo *d);
 /* Until fd is readable, or `us` are over: EXIT_DONE (*ret_timeout says which). A child's death or a
- * signal: an exit code. */
+ * signal: an exit code; while the children are being stopped a death is EXIT_DONE. */
 int demo_wait(struct demo *d, int fd, usec us, bool *ret_timeout);
 
 /* demo_call.c */

@@ -23,9 +23,7 @@ static const char *const bodies[DEMO_CALL_KINDS] = {
 		"\"required\":[\"city\"]}}}]}",
 };
 
-/* --- checks
- * ------------------------------------------------------------------------------------------------
- */
+/* --- checks ------------------------------------------------------------------------ */
 
 static bool add_usage(struct demo_sum *sum, const json_t *usage)
 {
@@ -90,6 +88,8 @@ static const char *check_stream(struct demo_sum *sum, struct slice body)
 			return "the stream ends in the middle of an event";
 		sse_parse(slice_of(body.p, n), &event);
 		body = slice_skip(body, n);
+		if (!event.data_lines) /* a comment */
+			continue;
 		if (slice_eq(event.data, SLICE("[DONE]"))) {
 			done = true;
 			continue;
@@ -126,9 +126,7 @@ static const char *check(
 	}
 }
 
-/* --- calls
- * -------------------------------------------------------------------------------------------------
- */
+/* --- calls ------------------------------------------------------------------------- */
 
 static int run(
 	struct demo *d, struct exchange_request *rq, struct exchange_answer *a, const char *what)

@@ -22,9 +22,7 @@ static const struct {
 	[DEMO_AGENTD] = { "aigw-agentd", "../../agentd/aigw-agentd", AIGW_SBINDIR "/aigw-agentd" },
 };
 
-/* --- start
- * -------------------------------------------------------------------------------------------------
- */
+/* --- start ------------------------------------------------------------------------- */
 
 static int find(const struct demo *d, enum demo_program p, char path[static PATH_MAX])
 {
@@ -144,9 +142,7 @@ int demo_sim_wait(struct demo *d)
 	return EXIT_DONE;
 }
 
-/* --- watch
- * -------------------------------------------------------------------------------------------------
- */
+/* --- watch ------------------------------------------------------------------------- */
 
 static void show_log(const struct demo *d, enum demo_program p)
 {
@@ -215,12 +211,12 @@ int demo_wait(struct demo *d, int fd, usec us, bool *ret_timeout)
 			return code;
 		if (d->signal)
 			return EXIT_INTERRUPTED;
+		if (d->stopping)
+			return EXIT_DONE;
 	}
 }
 
-/* --- stop
- * --------------------------------------------------------------------------------------------------
- */
+/* --- stop -------------------------------------------------------------------------- */
 
 static void stop_one(struct demo *d, enum demo_program p)
 {

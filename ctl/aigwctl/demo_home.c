@@ -20,9 +20,7 @@ const char *demo_path(const struct demo *d, const char *name, char out[static 10
 	return out;
 }
 
-/* --- folder
- * ------------------------------------------------------------------------------------------------
- */
+/* --- folder ------------------------------------------------------------------------ */
 
 static const char *base_folder(void)
 {
@@ -135,9 +133,7 @@ void demo_home_remove(struct demo *d)
 	*d->dir = 0;
 }
 
-/* --- port
- * --------------------------------------------------------------------------------------------------
- */
+/* --- port -------------------------------------------------------------------------- */
 
 static bool port_is_free(uint16_t port)
 {
@@ -170,8 +166,7 @@ int demo_port_choose(struct demo *d)
 	return cli_fail(d->c, EXIT_FAILED, "no free port from 2460 to 2659; name one with --port");
 }
 
-/* --- settings and policy
- * ----------------------------------------------------------------------------------- */
+/* --- settings and policy ----------------------------------------------------------- */
 
 static void put_path(
 	const struct demo *d, struct buf *b, const char *key, const char *before, const char *name)

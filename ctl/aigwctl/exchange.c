@@ -62,8 +62,7 @@ int exchange_escape(struct buf *b, struct slice s)
 	return b->err;
 }
 
-/* --- connection
- * -------------------------------------------------------------------------------------------- */
+/* --- connection -------------------------------------------------------------------- */
 
 static int wait_for(const struct exchange_request *rq, int fd, short events, struct errbuf *e)
 {
@@ -131,8 +130,7 @@ static int send_all(const struct exchange_request *rq, int fd, struct slice s, s
 	return 0;
 }
 
-/* --- request and answer
- * ------------------------------------------------------------------------------------ */
+/* --- request and answer ------------------------------------------------------------ */
 
 static int write_head(const struct exchange_request *rq, struct buf *b, struct errbuf *e)
 {

@@ -89,27 +89,29 @@ unsigned format_money_decimals(const char *nano_text)
 	return n < 2 ? 2 : (unsigned)n;
 }
 
+/* By digits, not by value: sums over a whole ledger may leave 64 bits. */
 int format_money(struct buf *b, const char *nano_text, unsigned decimals, const char *currency)
 {
-	char text[32];
-	int64_t nano;
-	size_t whole;
-	const char *p = text;
+	const char *p = nano_text + (*nano_text == '-');
+	size_t whole = strspn(p, "0123456789");
+	const char *fraction = p[whole] == '.' ? p + whole + 1 : p + whole;
+	size_t n = strspn(fraction, "0123456789");
+	unsigned needed = format_money_decimals(nano_text);
 
-	if (text_parse_nano(slice_str(nano_text), true, &nano) < 0)
+	if (!whole || fraction[n] || n > 9 || (p[whole] == '.' && !n))
 		return -EINVAL;
-	text_format_nano(nano, decimals, text);
-	if (*p == '-') {
-		(void)buf_char(b, '-');
-		p++;
-	}
+	(void)buf_str(b, *nano_text == '-' ? "-" : "");
 	if (strcmp(currency, "USD") == 0)
 		(void)buf_char(b, '$');
 	else
 		(void)buf_printf(b, "%s ", currency);
-	whole = strcspn(p, ".");
 	(void)put_grouped(b, p, whole);
-	return buf_str(b, p + whole);
+	(void)buf_char(b, '.');
+	decimals = MIN(MAX(decimals, needed), 9);
+	(void)buf_append(b, fraction, MIN(n, decimals));
+	for (; n < decimals; n++)
+		(void)buf_char(b, '0');
+	return b->err;
 }
 
 int format_span(struct buf *b, usec d)

@@ -71,6 +71,14 @@ static void print_all(FILE *out)
 		(void)fprintf(out, "  %3d  %s\n", (int)command_exits[i].code, command_exits[i].doc);
 }
 
+/* Behind a whole row stand arguments: "key show key_1 -h". */
+static bool is_meant(const struct command *cmd, const char *const *words, unsigned n)
+{
+	unsigned has = command_words(cmd);
+
+	return command_matches(cmd, words, MIN(n, has));
+}
+
 int help_print(FILE *out, const char *const *words, unsigned n)
 {
 	const struct command *last = NULL;
@@ -81,12 +89,9 @@ int help_print(FILE *out, const char *const *words, unsigned n)
 		return 0;
 	}
 	for (unsigned i = 0; i < command_count; i++) {
-		const struct command *cmd = &command_table[i];
-
-		/* behind the whole row stand arguments: "key show key_1 -h" */
-		if (!command_matches(cmd, words, n < command_words(cmd) ? n : command_words(cmd)))
+		if (!is_meant(&command_table[i], words, n))
 			continue;
-		last = cmd;
+		last = &command_table[i];
 		found++;
 	}
 	if (!found)
@@ -95,12 +100,9 @@ int help_print(FILE *out, const char *const *words, unsigned n)
 		print_one(out, last);
 		return 0;
 	}
-	(void)fprintf(out, "Commands:\n");
+	(void)fprintf(out, "Commands (`aigwctl COMMAND -h` says more):\n");
 	for (unsigned i = 0; i < command_count; i++)
-		if (command_matches(&command_table[i], words,
-			    n < command_words(&command_table[i])
-				    ? n
-				    : command_words(&command_table[i])))
+		if (is_meant(&command_table[i], words, n))
 			print_row(out, &command_table[i]);
 	return 0;
 }

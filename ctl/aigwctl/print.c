@@ -7,9 +7,7 @@
 #define PRINT_MAX_COLUMNS 48
 #define PRINT_MAX_BYTES   (256u << 20)
 
-/* --- values
- * ------------------------------------------------------------------------------------------------
- */
+/* --- values ------------------------------------------------------------------------ */
 
 int print_value(struct buf *b, const json_t *v)
 {
@@ -48,9 +46,7 @@ const char *print_color_state(const json_t *row)
 	return *s ? "\033[31m" : NULL;
 }
 
-/* --- columns
- * -----------------------------------------------------------------------------------------------
- */
+/* --- columns ----------------------------------------------------------------------- */
 
 /* "in_tok" and "in-tok" are "IN TOK". */
 static bool title_is(const char *title, struct slice word)
@@ -129,9 +125,7 @@ static int choose(
 	return 0;
 }
 
-/* --- table
- * -------------------------------------------------------------------------------------------------
- */
+/* --- table ------------------------------------------------------------------------- */
 
 static int add_row(const struct cli *c, struct libscols_table *t, const struct listing *l,
 	const struct column *const *shown, unsigned n, const json_t *row)
@@ -190,8 +184,7 @@ static int print_table(const struct cli *c, const json_t *rows, const struct lis
 		  : EXIT_DONE;
 }
 
-/* --- csv, names
- * -------------------------------------------------------------------------------------------- */
+/* --- csv, names -------------------------------------------------------------------- */
 
 int print_csv_field(struct buf *b, struct slice s)
 {
@@ -242,9 +235,7 @@ static void csv_rows(const struct cli *c, struct buf *b, const json_t *rows,
 	}
 }
 
-/* --- yaml
- * --------------------------------------------------------------------------------------------------
- */
+/* --- yaml -------------------------------------------------------------------------- */
 
 static bool yaml_plain(struct slice s)
 {
@@ -315,9 +306,7 @@ int print_yaml(struct buf *b, const json_t *v)
 	return b->err;
 }
 
-/* --- formats
- * -----------------------------------------------------------------------------------------------
- */
+/* --- formats ----------------------------------------------------------------------- */
 
 static int put(const struct cli *c, struct buf *b)
 {
