@@ -699,9 +699,12 @@ void agent_free(struct agent *a)
 	statfs_stop(a->mount);
 	for (unsigned i = 0; i < a->n_workers; i++)
 		worker_stop(a->workers[i]);
-	committer_stop(a->gw.committer);
+	/* The uplink waits for its committer jobs, which answer through the mailbox. */
 	uplink_close(a->uplink, on_uplink_closed);
 	a->uplink = NULL;
+	while (!a->uplink_closed)
+		(void)uv_run(&a->loop.uv, UV_RUN_ONCE);
+	committer_stop(a->gw.committer);
 	for (size_t i = 0; i < ARRAY_LEN(a->signals); i++)
 		uv_close((uv_handle_t *)&a->signals[i], NULL);
 	mailbox_close(&a->mailbox);

@@ -344,8 +344,7 @@ static void frame_hold(
 	return;
 fail:
 	session_refuse(s, id, "store_unavailable", "the controller is out of memory");
-	if (!s->agent)
-		session_leave(s);
+	session_leave(s); /* later batches would look like a gap */
 }
 
 void agents_message(struct session *s, struct slice payload, const struct wire_message *m)

@@ -30,6 +30,10 @@ static void batch_answer(struct held_frame *h)
 		return;
 	if (b->verdict != INGEST_BOOKED) {
 		session_refuse(h->session, h->m.id, ingest_code(b->verdict), b->reason);
+		/* What is on its way behind a batch that was not taken would look like a gap: the agent
+		 * begins anew at the high-water mark. */
+		if (b->verdict == INGEST_UNAVAILABLE)
+			session_leave(h->session);
 		return;
 	}
 	m.usage_done = (struct wire_usage_done){
@@ -69,6 +73,11 @@ void usage_book(struct agents *all, struct list *frames)
 			struct held_frame *h = list_entry(frames->next, struct held_frame, node);
 
 			list_remove(&h->node);
+			if (h->session && h->session->leaving) {
+				arena_fini(&h->arena);
+				free(h);
+				continue;
+			}
 			h->batch = (struct ingest_batch){
 				.agent = slice_str(h->agent->name),
 				.received_us = clock_wall_us(),
