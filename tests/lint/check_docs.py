@@ -1,0 +1,171 @@
+#!/usr/bin/env python3
+"""The manual pages' lists of settings, policy keys, errors, counters and files are made from the tables.
+
+A page holds the lines of each between  .\\" BEGIN name  and  .\\" END name ; this checks that they are what the
+tables give now, --write (./dev fmt) makes them so. It also checks that each program's page knows its options.
+"""
+import os
+import re
+import sys
+
+from lintlib import Tree, main
+from tables import rows
+
+
+
+def roff(s):
+  """Text as one line of roff: backslashes, and a control character at its start."""
+  s = s.replace("\\", "\\e")
+  return "\\&" + s if s[:1] in (".", "'") else s
+
+
+def sentences(s):
+  """A sentence a line, as mdoc wants it."""
+  return [roff(x) for x in re.sub(r"(?<=[.;]) (?=[A-Z])", "\n", s.strip()).split("\n")]
+
+
+def size(n):
+  for unit in ("", "KiB", "MiB", "GiB", "TiB"):
+    if n % 1024 or unit == "TiB" or n == 0:
+      return f"{n}{unit}"
+    n //= 1024
+
+
+def duration(us):
+  for unit, n in (("h", 3600000000), ("m", 60000000), ("s", 1000000), ("ms", 1000)):
+    if us and us % n == 0:
+      return f"{us // n}{unit}"
+  return f"{us}us" if us else "0s"
+
+
+def value_text(row):
+  kind, _, preset, low, high, choices, reload = row.args[:7]
+  show = {"SIZE": size, "DURATION": duration}.get(kind, str)
+  out = []
+  if choices:
+    out.append("one of " + ", ".join(choices.split("|")))
+  elif int(high):
+    out.append(f"{show(int(low))} to {show(int(high))}")
+  if preset:
+    out.append(f"default {preset}")
+  out.append("read again on SIGHUP" if reload == "true" else "needs a restart")
+  return "; ".join(out)
+
+
+def settings(tree, table):
+  for row in rows(tree, table):
+    yield f".It Ic {row.args[1]}"
+    yield from sentences(row.args[-1])
+    yield f"({value_text(row)})"
+
+
+def fails(tree):
+  retry = {"YES": "SDKs try again.", "NO": "SDKs are told not to try again.", "ANY": ""}
+  for row in rows(tree, "fail"):
+    name, status, kind, again, text = row.args
+    if name != "none":
+      yield f".It Er {name} Pq {status} , {kind}"
+      yield from sentences(text)
+      if retry[again]:
+        yield retry[again]
+
+
+def policy(tree):
+  seen = None
+  for row in rows(tree, "policy_fields"):
+    if row.macro != "POLICY_FIELD":
+      continue
+    what, key, doc = row.args
+    if what != seen:
+      if seen:
+        yield ".El"
+      yield f".Ss {what}"
+      yield ".Bl -tag -width cached_input"
+      seen = what
+    yield f".It Ic {key}"
+    yield from sentences(doc)
+  yield ".El"
+
+
+def policy_later(tree):
+  later = {}
+  for row in rows(tree, "policy_fields"):
+    if row.macro == "POLICY_LATER":
+      later.setdefault(row.args[0], []).append(row.args[1])
+  for what, keys in later.items():
+    yield f".It {what}"
+    yield ", ".join(keys)
+
+
+def counters(tree):
+  for row in rows(tree, "counters"):
+    yield f".It Ic {row.args[0]} Pq {row.args[1]}"
+    yield from sentences(row.args[-1])
+
+
+def nodes(tree):
+  for row in rows(tree, "stat_nodes"):
+    if row.args[-1].strip():
+      yield f".It Pa {row.args[1]}"
+      yield from sentences(row.args[-1])
+
+
+# page: {name of the block: its lines}
+PAGES = {
+  "agentd/aigw-agentd.8": {"fail": fails},
+  "agentd/aigw-agentd.yaml.5": {"agent_config": lambda t: settings(t, "agent_config")},
+  "agentd/aigw-policy.5": {"policy_fields": policy, "policy_later": policy_later},
+  "agentd/aigw-stats.5": {"stat_nodes": nodes, "counters": counters},
+  "ctl/aigw-ctld.yaml.5": {"ctld_config": lambda t: settings(t, "ctld_config")},
+}
+# page: files whose long options it has to know
+OPTIONS = {"agentd/aigw-agentd.8": ("agentd/main.c",), "ctl/aigw-ctld.8": ("ctl/ctld/main.c",)}
+
+
+def block(name):
+  return re.compile(rf'(?<=^\.\\" BEGIN {name}\n).*?(?=^\.\\" END {name}$)', re.M | re.S)
+
+
+def filled(tree, path):
+  """The page as it should be."""
+  text = tree.read(path)
+  for name, make in PAGES[path].items():
+    if not block(name).search(text):
+      raise ValueError(f"{path}: no block {name}")
+    lines = "".join(x + "\n" for x in make(tree))
+    text = block(name).sub(lambda m: lines, text)
+  return text
+
+
+def check(tree):
+  out = []
+  for path in PAGES:
+    if not tree.exists(path):
+      out.append(f"{path}:1: no such page")
+      continue
+    is_lines, want = tree.read(path).split("\n"), filled(tree, path).split("\n")
+    at = next((i for i, (a, b) in enumerate(zip(is_lines + [""], want + [""])) if a != b), None)
+    if at is not None or len(is_lines) != len(want):
+      out.append(f"{path}:{(at or 0) + 1}: not what the tables say; run ./dev fmt")
+  for path, programs in OPTIONS.items():
+    for program in programs:
+      for name in re.findall(r'^\s*\{ "([a-z-]+)", (?:no|required)_argument', tree.read(program), re.M):
+        if not re.search(rf"\bFl -{name}\b", tree.read(path)):
+          out.append(f"{path}:1: does not know --{name} of {program}")
+  return out
+
+
+def write():
+  tree = Tree()
+  for path in PAGES:
+    text = filled(tree, path)
+    if text != tree.read(path):
+      with open(os.path.join(tree.root, path), "w", encoding="utf-8") as f:
+        f.write(text)
+
+
+if __name__ == "__main__":
+  if sys.argv[1:] == ["--write"]:
+    write()
+  else:
+    main(check)
