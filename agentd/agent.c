@@ -42,7 +42,7 @@ struct agent {
 	usec start_wall_us, start_mono_us;
 	uint64_t keys_seq_done;         /* acknowledged: in every worker's view */
 	_Atomic int control;            /* enum uplink_state, for statfs */
-	bool draining, ended_all, uplink_closed;
+	bool draining, ended_all;
 };
 
 /* --- something that every worker has to confirm -------------------------------------------------------------------- */
@@ -691,7 +691,7 @@ int agent_run(struct agent *a)
 
 static void on_uplink_closed(void *owner)
 {
-	((struct agent *)owner)->uplink_closed = true;
+	loop_stop(&((struct agent *)owner)->loop);
 }
 
 void agent_free(struct agent *a)
@@ -702,8 +702,7 @@ void agent_free(struct agent *a)
 	/* The uplink waits for its committer jobs, which answer through the mailbox. */
 	uplink_close(a->uplink, on_uplink_closed);
 	a->uplink = NULL;
-	while (!a->uplink_closed)
-		(void)uv_run(&a->loop.uv, UV_RUN_ONCE);
+	(void)loop_run(&a->loop); /* until on_uplink_closed */
 	committer_stop(a->gw.committer);
 	for (size_t i = 0; i < ARRAY_LEN(a->signals); i++)
 		uv_close((uv_handle_t *)&a->signals[i], NULL);
