@@ -160,6 +160,7 @@ void cli_put_text(FILE *out, struct slice text)
 	}
 }
 
+PRINTF_LIKE(3, 0)
 static void talk(const struct cli *c, const char *before, const char *fmt, va_list ap)
 {
 	struct buf b;

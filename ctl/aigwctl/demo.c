@@ -297,6 +297,8 @@ int cmd_demo(struct cli *c)
 		secret_fini(&d.credential);
 		return code ? code : cli_fail(c, EXIT_FAILED, "signalfd: %s", strerror(errno));
 	}
+	/* A reader of our stdout that goes away must not keep us from tidying up. */
+	(void)signal(SIGPIPE, SIG_IGN);
 	d.api.quiet = true;
 	d.api.output = OUTPUT_TABLE;
 	d.api.timeout_us = DEMO_START_US;

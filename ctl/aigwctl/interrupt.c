@@ -10,6 +10,7 @@ int interrupt_hold(struct interrupt *i, bool children)
 	(void)sigaddset(&i->held, SIGINT);
 	(void)sigaddset(&i->held, SIGTERM);
 	(void)sigaddset(&i->held, SIGHUP);
+	(void)sigaddset(&i->held, SIGQUIT);
 	if (children)
 		(void)sigaddset(&i->held, SIGCHLD);
 	if (sigprocmask(SIG_BLOCK, &i->held, &i->before) < 0)

@@ -13,7 +13,7 @@ struct interrupt {
 	sigset_t held;
 };
 
-/* From here on SIGINT, SIGTERM and SIGHUP (SIGCHLD too, if asked) wait in fd. */
+/* From here on SIGINT, SIGTERM, SIGHUP and SIGQUIT (SIGCHLD too, if asked) wait in fd. */
 int interrupt_hold(struct interrupt *i, bool children);
 /* Takes what has come meanwhile, then the old mask. */
 void interrupt_release(struct interrupt *i);

@@ -382,7 +382,7 @@ int print_listing(const struct cli *c, json_t *answer, const struct listing *l)
 	const struct column *shown[PRINT_MAX_COLUMNS];
 	json_t *rows = json_object_get(answer, l->member);
 	size_t all = json_array_size(rows);
-	unsigned n;
+	unsigned n = 0;
 	int code;
 
 	ASSERT(l->n_columns <= PRINT_MAX_COLUMNS);

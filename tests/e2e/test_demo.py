@@ -212,7 +212,7 @@ class Demo(unittest.TestCase):
         self.addCleanup(p.stdout.close)
         self.addCleanup(p.stderr.close)
         self.addCleanup(p.wait)
-        self.addCleanup(p.kill)
+        self.addCleanup(p.terminate)  # it tidies up also after a test that failed
         return p
 
     def finish(self, p, code):
@@ -328,7 +328,7 @@ class WithStandIns(Demo):
             self.assertTrue(all(is_gone(c) for c in children))
 
     def test_signals(self):
-        for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
             p = self.start("--requests", "0")
             self.until_up(p)
             children = self.children(p)
@@ -336,6 +336,17 @@ class WithStandIns(Demo):
             self.finish(p, 0)
             self.check_nothing_left(p)
             self.assertTrue(all(is_gone(c) for c in children))
+
+    def test_reader_goes_away(self):
+        """`aigwctl demo | head -1` is tidied up like any other."""
+        p = self.start("-v", "--requests", "0")
+        p.stdout.close()
+        while "/api/v1/keys" not in p.stderr.readline():
+            pass
+        p.send_signal(signal.SIGINT)
+        err = p.stderr.read()
+        self.assertIn(p.wait(), (1, 130), err)  # 1: it could not print
+        self.check_nothing_left(p)
 
     def test_signal_while_it_comes_up(self):
         p = self.start("-v", DEMO_FAULTS="never-connects")
