@@ -101,7 +101,9 @@ static int write_content(struct request *r, struct slice a, struct slice b, bool
 		v[n++] = last ? SLICE("\r\n0\r\n\r\n") : SLICE("\r\n");
 	else if (r->down_chunked && last)
 		v[n++] = SLICE("0\r\n\r\n");
-	return n ? client_write(r, v, n) : 0;
+	n = n ? (unsigned)client_write(r, v, n) : 0;
+	reply_drop_head(r); /* a held stream does not hold its head */
+	return (int)n;
 }
 
 static int write_whole(struct request *r)
@@ -204,8 +206,12 @@ static bool on_head(struct attempt *a, const struct h1_head *h)
 	const struct h1_field *coding = h1_find(h, SLICE("content-encoding"));
 
 	/* No further attempt needs the body; a held stream does not hold its prompt. */
-	if (a->state != ATTEMPT_SENDING)
+	if (a->state != ATTEMPT_SENDING) {
 		body_free(r);
+		free(r->forward);
+		r->forward = NULL;
+		r->forward_n = 0;
+	}
 	if (refuse_answer(r, h))
 		return false;
 	r->compressed = coding && !slice_eq_nocase(coding->value, SLICE("identity"));

@@ -50,6 +50,17 @@ int reply_field(struct request *r, struct slice name, struct slice value)
 	return err;
 }
 
+void reply_drop_head(struct request *r)
+{
+	if (!r->head_sent)
+		return;
+	if (r->head_text_owned)
+		free(r->head_text);
+	r->head_text_owned = false;
+	r->head_text = NULL;
+	r->head_text_n = 0;
+}
+
 void reply_own_head(struct request *r)
 {
 	char *copy;

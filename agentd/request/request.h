@@ -191,6 +191,7 @@ void meter_tap(struct request *r);
 void reply_begin(struct request *r, unsigned status);  /* reply.c: starts head_text with the status line and our own fields */
 int reply_field(struct request *r, struct slice name, struct slice value);
 void reply_own_head(struct request *r);                /* head_text outlives this callback */
+void reply_drop_head(struct request *r);               /* it is sent */
 void reply_error(struct request *r, enum fail f, const char *message); /* makes the answer; relay_end() sends it */
 void reply_error_event(struct request *r, enum fail f, const char *message);
 void reply_models(struct request *r);
