@@ -307,6 +307,7 @@ int cmd_demo(struct cli *c)
 	code = come_up(&d);
 	if (!code)
 		code = d.selftest ? demo_selftest(&d) : stay(&d);
+	(void)fflush(c->out); /* what was found shows before the programs have ended */
 	if (d.signal)
 		(void)fputc('\n', c->err);
 	if (code && code != EXIT_INTERRUPTED && !d.keep)
