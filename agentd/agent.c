@@ -438,9 +438,8 @@ static void reload(struct agent *a)
 	a->cfg.body_memory = fresh.body_memory;
 	a->cfg.drain_timeout = fresh.drain_timeout;
 	a->cfg.log = fresh.log;
-	a->cfg.secrets_dir = fresh.secrets_dir; /* lives in reload_memory until the next reload */
 	take_settings(a);
-	builder_reload(&a->builder, strcmp(fresh.secrets_dir, "off") ? fresh.secrets_dir : "");
+	builder_reload(&a->builder, strcmp(fresh.secrets_dir, "off") ? fresh.secrets_dir : ""); /* copied */
 	log_event(LOG_INFO, "agent", "agent.reloaded", "config=%s", a->config_path ? a->config_path : "-");
 }
 
@@ -704,6 +703,8 @@ void agent_free(struct agent *a)
 	a->uplink = NULL;
 	(void)loop_run(&a->loop); /* until on_uplink_closed */
 	committer_stop(a->gw.committer);
+	for (unsigned i = 0; i < a->n_workers; i++)
+		worker_free(a->workers[i]);
 	for (size_t i = 0; i < ARRAY_LEN(a->signals); i++)
 		uv_close((uv_handle_t *)&a->signals[i], NULL);
 	mailbox_close(&a->mailbox);

@@ -110,7 +110,7 @@ static void on_stop(struct mail *mail, void *owner)
 	conn_set_close_all(&w->conns);
 	worker_rules_unref(w->env.rules);
 	w->env.rules = NULL;
-	uv_close((uv_handle_t *)&w->durable, NULL);
+	uv_unref((uv_handle_t *)&w->durable); /* the committer may still ring */
 	finish_mail(mail);
 	mailbox_close(&w->mailbox);
 }
@@ -224,8 +224,13 @@ void worker_stop(struct worker *w)
 {
 	post(w, on_stop, NULL, NULL, NULL);
 	(void)pthread_join(w->thread, NULL);
-	loop_fini(&w->loop);
+}
+
+void worker_free(struct worker *w)
+{
+	uv_close((uv_handle_t *)&w->durable, NULL);
 	request_env_fini(&w->env);
+	loop_fini(&w->loop);
 	(void)pthread_mutex_destroy(&w->mailbox.lock);
 	free(w);
 }

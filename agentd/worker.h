@@ -30,6 +30,7 @@ void worker_post_drain(struct worker *w);
 void worker_post_end_all(struct worker *w); /* the drain's time is over */
 void worker_wake_durable(struct worker *w); /* committer: the watermark moved */
 
-void worker_stop(struct worker *w); /* closes what is left, joins, frees */
+void worker_stop(struct worker *w); /* closes what is left and joins; worker_wake_durable() stays allowed */
+void worker_free(struct worker *w); /* after the committer has ended */
 
 #endif
