@@ -180,7 +180,9 @@ void deadline_stop(struct loop *l, struct deadline *d)
 		return;
 	list_remove(&d->node);
 	d->at_tick = 0;
-	l->armed--;
+	/* A timer without deadlines would keep a loop alive that has nothing left to do. */
+	if (--l->armed == 0)
+		timer_plan(l);
 }
 
 bool deadline_is_armed(const struct deadline *d)
