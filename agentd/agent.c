@@ -197,6 +197,7 @@ static void on_hello(struct wire_hello *h, void *owner)
 {
 	struct agent *a = owner;
 
+	h->version = SLICE(AIGW_VERSION);
 	h->host = slice_str(host_name);
 	h->pid = (uint64_t)getpid();
 	for (h->features.n = 0; policy_features[h->features.n] && h->features.n < ARRAY_LEN(feature_slices); h->features.n++)

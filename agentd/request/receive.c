@@ -177,7 +177,8 @@ enum fail receive_head(struct request *r, const struct h1_head *h, struct errbuf
 
 	r->expect_more = h->has_body;
 	f = find_url(r, h, why);
-	stats_add(r->env->stats, STAT_GLOBAL, 0, STAT_requests, 1);
+	if (!r->is_probe)
+		stats_add(r->env->stats, STAT_GLOBAL, 0, STAT_requests, 1);
 	if (f == FAIL_none)
 		f = read_fields(r, h, why);
 	if (f != FAIL_none || r->is_probe)

@@ -85,6 +85,26 @@ static void count_in(struct request *r, enum stat_kind kind, uint32_t slot, cons
 		stats_add(b, kind, slot, STAT_estimated, 1);
 }
 
+static void count_times(struct request *r, const struct policy *p, const struct slot *s)
+{
+	struct stats_block *b = r->env->stats;
+	const struct {
+		enum stat_kind kind;
+		uint32_t slot;
+	} whose[] = {
+		{ STAT_MODEL, p->model_stat[r->model] },
+		{ STAT_PROVIDER, p->provider_stat[r->provider] },
+		{ STAT_PROJECT, p->project_stat[r->project] },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(whose); i++) {
+		stats_time(b, whose[i].kind, whose[i].slot, HIST_duration, s->v.duration_us);
+		if (r->facts.stream && r->first_us)
+			stats_time(b, whose[i].kind, whose[i].slot, HIST_ttft, s->v.first_byte_us);
+	}
+	stats_time(b, STAT_GLOBAL, 0, HIST_overhead, s->v.overhead_us);
+}
+
 static void count(struct request *r, const struct slot *s)
 {
 	struct stats_block *b = r->env->stats;
@@ -102,14 +122,13 @@ static void count(struct request *r, const struct slot *s)
 	count_in(r, STAT_MODEL, p->model_stat[r->model], s);
 	if (r->sent_us)
 		count_in(r, STAT_PROVIDER, p->provider_stat[r->provider], s);
-	if (r->outcome != USAGE_OK)
-		return;
-	stats_time(b, STAT_MODEL, p->model_stat[r->model], HIST_duration, s->v.duration_us);
-	stats_time(b, STAT_PROVIDER, p->provider_stat[r->provider], HIST_duration, s->v.duration_us);
-	stats_time(b, STAT_PROJECT, p->project_stat[r->project], HIST_duration, s->v.duration_us);
-	if (r->facts.stream && r->first_us)
-		stats_time(b, STAT_MODEL, p->model_stat[r->model], HIST_ttft, s->v.first_byte_us);
-	stats_time(b, STAT_GLOBAL, 0, HIST_overhead, s->v.overhead_us);
+	if (r->attempt && r->attempt->replaced) {
+		stats_add(b, STAT_GLOBAL, 0, STAT_retries, 1);
+		stats_add(b, STAT_GLOBAL, 0, STAT_stale_replaced, 1);
+		stats_add(b, STAT_PROVIDER, p->provider_stat[r->provider], STAT_retries, 1);
+	}
+	if (r->outcome == USAGE_OK && s)
+		count_times(r, p, s);
 }
 
 /* Refused for want of a place for its record: there is none. */
