@@ -1,0 +1,58 @@
+/* OpenAI's dialect: a body that is taken is edited into one that is JSON, names the model wanted and asks for usage. */
+#include "fuzz.h"
+
+#include <aigw/json_scan.h>
+
+#include "dialect/openai.h"
+
+static void check_edit(struct slice body, const struct openai_facts *f, bool want_usage)
+{
+	struct slice part[OPENAI_MAX_PARTS], model = SLICE("\"target\"");
+	struct openai_facts after;
+	const char *name;
+	size_t offset;
+	struct buf b;
+	unsigned n = openai_edit(body, f, model, want_usage, part);
+
+	ASSERT(n <= OPENAI_MAX_PARTS);
+	buf_init(&b, 8u << 20);
+	for (unsigned i = 0; i < n; i++)
+		(void)buf_slice(&b, part[i]);
+	if (!b.err) {
+		ASSERT(openai_scan(buf_view(&b), &after, &offset, &name) == FAIL_none);
+		ASSERT(slice_eq(after.model_raw, model) && after.stream == f->stream);
+		/* What is no object is left to the provider to refuse. */
+		if (want_usage && (!f->stream_options.n || f->stream_options_null || f->stream_options.p[0] == '{'))
+			ASSERT(after.asks_usage);
+	}
+	buf_fini(&b);
+}
+
+static void check_answer(struct slice s)
+{
+	struct openai_usage u;
+	bool hide;
+
+	(void)openai_peek(s, &u, &hide);
+	(void)openai_usage_parse(s, &u);
+	if (s.n)
+		for (int64_t e = ENDPOINT_chat; e <= ENDPOINT_moderations; e++)
+			(void)openai_event_kind(s, e);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct slice body = slice_of((const char *)data, size);
+	struct openai_facts f;
+	const char *name = NULL;
+	size_t offset = 0;
+
+	if (openai_scan(body, &f, &offset, &name) == FAIL_none) {
+		ASSERT(lies_in(f.model_raw, body) && lies_in(f.stream_options, body) && lies_in(f.user, body));
+		check_edit(body, &f, false);
+		if (f.stream)
+			check_edit(body, &f, true);
+	}
+	check_answer(body);
+	return 0;
+}
