@@ -79,7 +79,7 @@ static void count_in(struct request *r, enum stat_kind kind, uint32_t slot, cons
 	stats_add(b, kind, slot, STAT_bytes_out, s->v.bytes_out);
 	if (s->v.priced)
 		stats_add(b, kind, slot, STAT_cost_nano, s->v.cost_nano);
-	else
+	else if (r->outcome != USAGE_REFUSED)
 		stats_add(b, kind, slot, STAT_unpriced, 1);
 	if (s->v.estimated)
 		stats_add(b, kind, slot, STAT_estimated, 1);
