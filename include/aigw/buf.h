@@ -18,11 +18,51 @@ void buf_init(struct buf *b, size_t max_bytes);
 void buf_fini(struct buf *b);  /* frees; the buf is empty and usable again */
 void buf_reset(struct buf *b); /* n = 0, err = 0; keeps the memory */
 
-int buf_reserve(struct buf *b, size_t more); /* room for `more` bytes behind n */
-int buf_append(struct buf *b, const void *p, size_t n);
-int buf_slice(struct buf *b, struct slice s);
-int buf_str(struct buf *b, const char *s);
-int buf_char(struct buf *b, char c);
+/* Out of line: what does not fit as it is. */
+int buf_reserve_slow(struct buf *b, size_t more);
+int buf_append_slow(struct buf *b, const void *p, size_t n);
+
+/* Do `more` bytes fit without a look at the memory? */
+static inline bool buf_has_room(const struct buf *b, size_t more)
+{
+	size_t end;
+
+	return !b->err && !__builtin_add_overflow(b->n, more, &end) && end <= b->cap &&
+	       end <= b->max;
+}
+
+/* Room for `more` bytes behind n. */
+static inline int buf_reserve(struct buf *b, size_t more)
+{
+	return LIKELY(buf_has_room(b, more)) ? 0 : buf_reserve_slow(b, more);
+}
+
+static inline int buf_append(struct buf *b, const void *p, size_t n)
+{
+	if (UNLIKELY(!buf_has_room(b, n)))
+		return buf_append_slow(b, p, n);
+	if (n) /* NULL is no address for memcpy */
+		memcpy(b->p + b->n, p, n);
+	b->n += n;
+	return 0;
+}
+
+static inline int buf_slice(struct buf *b, struct slice s)
+{
+	return buf_append(b, s.p, s.n);
+}
+
+/* The length of a literal is known to the compiler. */
+static inline int buf_str(struct buf *b, const char *s)
+{
+	return buf_append(b, s, strlen(s));
+}
+
+static inline int buf_char(struct buf *b, char c)
+{
+	return buf_append(b, &c, 1);
+}
+
 int buf_u64(struct buf *b, uint64_t v); /* decimal, locale-free */
 int buf_i64(struct buf *b, int64_t v);
 int buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);

@@ -4,7 +4,6 @@
 #define AIGW_SLICE_H
 
 #include <aigw/base.h>
-#include <strings.h>
 
 struct slice {
 	const char *p;
@@ -35,10 +34,12 @@ static inline bool slice_eq(struct slice a, struct slice b)
 	return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
 }
 
+bool bytes_eq_nocase(const char *a, const char *b, size_t n);
+
 /* ASCII case-insensitive: header names, schemes. */
 static inline bool slice_eq_nocase(struct slice a, struct slice b)
 {
-	return a.n == b.n && (a.n == 0 || strncasecmp(a.p, b.p, a.n) == 0);
+	return a.n == b.n && bytes_eq_nocase(a.p, b.p, a.n);
 }
 
 static inline bool slice_starts(struct slice s, struct slice prefix)
@@ -51,6 +52,9 @@ static inline struct slice slice_skip(struct slice s, size_t n)
 	n = MIN(n, s.n);
 	return n ? (struct slice){ s.p + n, s.n - n } : s; /* no arithmetic on a NULL pointer */
 }
+
+/* Where `needle` (not empty) first stands in s, or NULL. */
+const char *slice_find(struct slice s, struct slice needle);
 
 /* Without spaces and tabs at both ends. */
 static inline struct slice slice_trim(struct slice s)

@@ -39,7 +39,7 @@ static int buf_grow(struct buf *b, size_t want)
 	return 0;
 }
 
-int buf_reserve(struct buf *b, size_t more)
+int buf_reserve_slow(struct buf *b, size_t more)
 {
 	if (b->err)
 		return b->err;
@@ -48,9 +48,9 @@ int buf_reserve(struct buf *b, size_t more)
 	return buf_grow(b, b->n + more);
 }
 
-int buf_append(struct buf *b, const void *p, size_t n)
+int buf_append_slow(struct buf *b, const void *p, size_t n)
 {
-	int r = buf_reserve(b, n);
+	int r = buf_reserve_slow(b, n);
 
 	if (r < 0)
 		return r;
@@ -58,21 +58,6 @@ int buf_append(struct buf *b, const void *p, size_t n)
 		memcpy(b->p + b->n, p, n);
 	b->n += n;
 	return 0;
-}
-
-int buf_slice(struct buf *b, struct slice s)
-{
-	return buf_append(b, s.p, s.n);
-}
-
-int buf_str(struct buf *b, const char *s)
-{
-	return buf_append(b, s, strlen(s));
-}
-
-int buf_char(struct buf *b, char c)
-{
-	return buf_append(b, &c, 1);
 }
 
 int buf_u64(struct buf *b, uint64_t v)

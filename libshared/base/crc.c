@@ -63,6 +63,14 @@ __attribute__((target("sse4.2"))) static uint32_t crc32c_sse42(
 		wide = __builtin_ia32_crc32di(wide, word);
 	}
 	crc = (uint32_t)wide;
+	if (n >= 4) {
+		uint32_t half;
+
+		memcpy(&half, p, 4);
+		crc = __builtin_ia32_crc32si(crc, half);
+		p += 4;
+		n -= 4;
+	}
 	for (; n; p++, n--)
 		crc = __builtin_ia32_crc32qi(crc, *p);
 	return crc;
