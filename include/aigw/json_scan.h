@@ -38,7 +38,11 @@ int jscan_object(struct slice text, jscan_member_fn *fn, void *arg, size_t *ret_
 int jscan_array(struct slice text, jscan_member_fn *fn, void *arg, size_t *ret_offset);
 
 /* Compares the decoded key: "mod\u0065l" is "model". */
-bool jscan_key_is(const struct jscan_member *m, struct slice name);
+bool jscan_escaped_key_is(const struct jscan_member *m, struct slice name);
+static inline bool jscan_key_is(const struct jscan_member *m, struct slice name)
+{
+	return LIKELY(!m->key_escaped) ? slice_eq(m->key, name) : jscan_escaped_key_is(m, name);
+}
 
 /* First top-level member of that name; what follows it is not looked at. 0, -ENOENT, -EINVAL. */
 int jscan_find(struct slice object, struct slice name, struct jscan_member *ret);

@@ -1,24 +1,34 @@
 /* A walk over the text with a bit per open container instead of recursion. The top level is walked
- * apart from what lies below it, since only its members are reported. */
+ * apart from what lies below it, since only its members are reported. The functions take the place
+ * where they begin and return the one behind, or NULL: what is wrong stands at s->wrong. */
 #include <aigw/json_scan.h>
 
 #include "scan.h"
 
 struct scan {
-	const char *p;
+	const char *begin;
 	const char *end;
+	const char *wrong;
 	uint64_t is_object[JSCAN_DEPTH_MAX / 64]; /* bit by depth: object, not array */
 	unsigned depth;                           /* open containers */
 	bool escaped;                             /* the last string held a backslash */
 };
 
-static void skip_space(struct scan *s)
+static const char *fail(struct scan *s, const char *p)
 {
-	while (s->p < s->end && (*s->p == ' ' || *s->p == '\n' || *s->p == '\r' || *s->p == '\t'))
-		s->p++;
+	s->wrong = p;
+	return NULL;
 }
 
-static bool is_digit(char c)
+static inline const char *skip_space(const struct scan *s, const char *p)
+{
+	while (p < s->end && (unsigned char)*p <= ' ' &&
+		(*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t'))
+		p++;
+	return p;
+}
+
+static inline bool is_digit(char c)
 {
 	return c >= '0' && c <= '9';
 }
@@ -29,197 +39,259 @@ static bool is_hex(char c)
 }
 
 /* Behind the backslash. */
-static bool skip_escape(struct scan *s)
+static inline const char *skip_escape(struct scan *s, const char *p)
 {
-	if (s->p == s->end)
-		return false;
-	switch (*s->p) {
-	case '"':
-	case '\\':
-	case '/':
-	case 'b':
-	case 'f':
-	case 'n':
-	case 'r':
-	case 't': s->p++; return true;
-	case 'u':
-		s->p++;
-		for (unsigned i = 0; i < 4; i++, s->p++) {
-			if (s->p == s->end || !is_hex(*s->p))
-				return false;
-		}
-		return true;
-	default: return false;
+	static const bool plain[256] = { ['"'] = 1,
+		['\\'] = 1,
+		['/'] = 1,
+		['b'] = 1,
+		['f'] = 1,
+		['n'] = 1,
+		['r'] = 1,
+		['t'] = 1 };
+
+	s->escaped = true;
+	if (UNLIKELY(p == s->end))
+		return fail(s, p);
+	if (LIKELY(plain[(unsigned char)*p]))
+		return p + 1;
+	if (*p++ != 'u')
+		return fail(s, p - 1);
+	for (unsigned i = 0; i < 4; i++, p++) {
+		if (p == s->end || !is_hex(*p))
+			return fail(s, p);
 	}
+	return p;
 }
 
-/* At the opening quote. */
-static bool skip_string(struct scan *s)
+/* As scan_string_special(), but not byte by byte if there are sixteen bytes in front of the end. */
+static const char *string_special(const struct scan *s, const char *p)
 {
-	s->escaped = false;
-	s->p++;
+#ifdef __SSE2__
+	while (s->end - p >= 16) {
+		unsigned mask = scan_string_mask(scan_load(p));
+
+		if (mask)
+			return p + __builtin_ctz(mask);
+		p += 16;
+	}
+	if (s->end - s->begin >= 16) {
+		unsigned mask = scan_string_mask(scan_load(s->end - 16)) >> (16 - (s->end - p));
+
+		return mask ? p + __builtin_ctz(mask) : s->end;
+	}
+#endif
+	return scan_string_special(p, s->end);
+}
+
+#ifdef __SSE2__
+/* Inside a string: 64 bytes at a time, and all that means something among them. Stops behind the
+ * closing quote (*ret_closed), or where fewer bytes are left. */
+static const char *skip_blocks(struct scan *s, const char *p, bool *ret_closed)
+{
+	while (s->end - p >= 64) {
+		uint64_t mask = scan_string_mask64(p);
+		const char *next = p + 64;
+
+		while (mask) {
+			unsigned i = (unsigned)__builtin_ctzll(mask);
+			const char *at;
+
+			if (p[i] == '"') {
+				*ret_closed = true;
+				return p + i + 1;
+			}
+			if (UNLIKELY(p[i] != '\\'))
+				return fail(s, p + i);
+			at = skip_escape(s, p + i + 1);
+			if (UNLIKELY(!at))
+				return NULL;
+			mask &= ~((uint64_t)3 << i); /* of \u no more is in the mask */
+			next = MAX(next, at);
+		}
+		p = next;
+	}
+	return p;
+}
+#endif
+
+/* Inside a string that is longer, holds escapes, or stands at the text's end. */
+static const char *skip_long_string(struct scan *s, const char *p)
+{
+#ifdef __SSE2__
+	bool closed = false;
+
+	p = skip_blocks(s, p, &closed);
+	if (!p || closed)
+		return p;
+#endif
 	for (;;) {
-		s->p = scan_string_special(s->p, s->end);
-		if (s->p == s->end)
-			return false;
-		if (*s->p == '"') {
-			s->p++;
-			return true;
+		p = string_special(s, p);
+		if (p == s->end)
+			return fail(s, p);
+		if (*p == '"')
+			return p + 1;
+		if (*p != '\\')
+			return fail(s, p);
+		p = skip_escape(s, p + 1);
+		if (!p)
+			return NULL;
+	}
+}
+
+/* At the opening quote. Most keys and many values are shorter than sixteen bytes. */
+static inline const char *skip_string(struct scan *s, const char *p)
+{
+	p++;
+	s->escaped = false;
+#ifdef __SSE2__
+	if (LIKELY(s->end - p >= 16)) {
+		unsigned mask = scan_string_mask(scan_load(p));
+
+		if (LIKELY(mask)) {
+			p += __builtin_ctz(mask);
+			if (LIKELY(*p == '"'))
+				return p + 1;
+		} else {
+			p += 16;
 		}
-		if (*s->p != '\\')
-			return false;
-		s->escaped = true;
-		s->p++;
-		if (!skip_escape(s))
-			return false;
 	}
+#endif
+	return skip_long_string(s, p);
 }
 
-static bool skip_digits(struct scan *s)
+static inline const char *skip_digits(const struct scan *s, const char *p)
 {
-	const char *from = s->p;
-
-	while (s->p < s->end && is_digit(*s->p))
-		s->p++;
-	return s->p > from;
+	while (p < s->end && is_digit(*p))
+		p++;
+	return p;
 }
 
-static bool skip_number(struct scan *s)
+/* At least one digit. */
+static inline const char *need_digits(struct scan *s, const char *p)
 {
-	if (*s->p == '-')
-		s->p++;
-	if (s->p < s->end && *s->p == '0')
-		s->p++;
-	else if (!skip_digits(s))
-		return false;
-	if (s->p < s->end && *s->p == '.') {
-		s->p++;
-		if (!skip_digits(s))
-			return false;
-	}
-	if (s->p < s->end && (*s->p == 'e' || *s->p == 'E')) {
-		s->p++;
-		if (s->p < s->end && (*s->p == '+' || *s->p == '-'))
-			s->p++;
-		if (!skip_digits(s))
-			return false;
-	}
-	return true;
+	const char *behind = skip_digits(s, p);
+
+	return LIKELY(behind > p) ? behind : fail(s, p);
 }
 
-static bool skip_literal(struct scan *s, struct slice word)
+static inline const char *skip_number(struct scan *s, const char *p)
 {
-	for (size_t i = 0; i < word.n; i++, s->p++) {
-		if (s->p == s->end || *s->p != word.p[i])
-			return false;
+	if (*p == '-')
+		p++;
+	if (p < s->end && *p == '0')
+		p++;
+	else
+		p = need_digits(s, p);
+	if (p && p < s->end && *p == '.')
+		p = need_digits(s, p + 1);
+	if (p && p < s->end && (*p | 0x20) == 'e') {
+		p++;
+		if (p < s->end && (*p == '+' || *p == '-'))
+			p++;
+		p = need_digits(s, p);
 	}
-	return true;
+	return p;
+}
+
+static inline const char *skip_literal(struct scan *s, const char *p, struct slice word)
+{
+	if (LIKELY((size_t)(s->end - p) >= word.n && memcmp(p, word.p, word.n) == 0))
+		return p + word.n;
+	while (p < s->end && *p == *word.p) {
+		p++;
+		word.p++;
+	}
+	return fail(s, p);
 }
 
 /* A value that holds no others. */
-static bool skip_scalar(struct scan *s)
+static inline const char *skip_scalar(struct scan *s, const char *p)
 {
-	switch (*s->p) {
-	case '"': return skip_string(s);
-	case 't': return skip_literal(s, SLICE("true"));
-	case 'f': return skip_literal(s, SLICE("false"));
-	case 'n': return skip_literal(s, SLICE("null"));
-	default: return skip_number(s);
+	switch (*p) {
+	case '"': return skip_string(s, p);
+	case 't': return skip_literal(s, p, SLICE("true"));
+	case 'f': return skip_literal(s, p, SLICE("false"));
+	case 'n': return skip_literal(s, p, SLICE("null"));
+	default: return skip_number(s, p);
 	}
 }
 
-static bool open_container(struct scan *s, bool object)
+/* Key, colon, and the space before the value. *ret_end: the key's closing quote. */
+static inline const char *skip_key(struct scan *s, const char *p, const char **ret_end)
+{
+	if (UNLIKELY(p == s->end || *p != '"'))
+		return fail(s, p);
+	p = skip_string(s, p);
+	if (UNLIKELY(!p))
+		return NULL;
+	*ret_end = p - 1;
+	p = skip_space(s, p);
+	if (UNLIKELY(p == s->end || *p != ':'))
+		return fail(s, p);
+	return skip_space(s, p + 1);
+}
+
+/* Goes into a container: the place of its first key or value, or of its end. */
+static inline const char *open_container(struct scan *s, const char *p, bool object)
 {
 	uint64_t bit = (uint64_t)1 << s->depth % 64;
 	uint64_t *word;
 
-	if (s->depth == JSCAN_DEPTH_MAX)
-		return false;
+	if (UNLIKELY(s->depth == JSCAN_DEPTH_MAX))
+		return fail(s, p);
 	word = &s->is_object[s->depth / 64];
 	*word = object ? *word | bit : *word & ~bit;
 	s->depth++;
-	s->p++;
-	skip_space(s);
-	return true;
+	return skip_space(s, p + 1);
 }
 
-static bool in_object(const struct scan *s)
+static inline bool in_object(const struct scan *s)
 {
 	return s->is_object[(s->depth - 1) / 64] >> (s->depth - 1) % 64 & 1;
 }
 
-/* Key, colon, and the space before the value. */
-static bool skip_key(struct scan *s)
-{
-	skip_space(s);
-	if (s->p == s->end || *s->p != '"' || !skip_string(s))
-		return false;
-	skip_space(s);
-	if (s->p == s->end || *s->p != ':')
-		return false;
-	s->p++;
-	skip_space(s);
-	return true;
-}
-
-/* Behind a value: closes what ends here, down to depth `base`, and goes to the next value.
- * *ret_more: there is one. */
-static bool next_value(struct scan *s, unsigned base, bool *ret_more)
-{
-	while (s->depth > base) {
-		bool object = in_object(s);
-
-		skip_space(s);
-		if (s->p == s->end)
-			return false;
-		if (*s->p == ',') {
-			s->p++;
-			*ret_more = true;
-			if (object)
-				return skip_key(s);
-			skip_space(s);
-			return true;
-		}
-		if (*s->p != (object ? '}' : ']'))
-			return false;
-		s->p++;
-		s->depth--;
-	}
-	*ret_more = false;
-	return true;
-}
-
-/* Any value at s->p, with all that is in it. */
-static bool skip_value(struct scan *s)
+/* At the bracket or brace of a container that is a value. */
+static const char *skip_container(struct scan *s, const char *p)
 {
 	unsigned base = s->depth;
-	bool more = true;
+	const char *key_end = NULL;
+	bool object = false, opened;
 
-	while (more) {
-		bool object;
-
-		if (s->p == s->end)
-			return false;
-		object = *s->p == '{';
-		if (!object && *s->p != '[') {
-			if (!skip_scalar(s))
-				return false;
+	for (;;) {
+		if (UNLIKELY(p == s->end))
+			return fail(s, p);
+		opened = *p == '{' || *p == '[';
+		if (opened) {
+			object = *p == '{';
+			p = open_container(s, p, object);
 		} else {
-			if (!open_container(s, object))
-				return false;
-			if (s->p < s->end && *s->p == (object ? '}' : ']')) {
-				s->p++;
-				s->depth--;
-			} else {
-				if (object && !skip_key(s))
-					return false;
-				continue;
-			}
+			p = skip_scalar(s, p);
+			if (LIKELY(p != NULL))
+				p = skip_space(s, p);
 		}
-		if (!next_value(s, base, &more))
-			return false;
+		if (UNLIKELY(!p))
+			return NULL;
+		/* Here an empty container ends, and whatever ends with this value. */
+		while (p < s->end && *p == (object ? '}' : ']')) {
+			p++;
+			opened = false;
+			if (--s->depth == base)
+				return p;
+			object = in_object(s);
+			p = skip_space(s, p);
+		}
+		if (!opened) {
+			if (UNLIKELY(p == s->end || *p != ','))
+				return fail(s, p);
+			p = skip_space(s, p + 1);
+		}
+		if (object) {
+			p = skip_key(s, p, &key_end);
+			if (UNLIKELY(!p))
+				return NULL;
+		}
 	}
-	return true;
 }
 
 static enum jscan_kind kind_of(char first)
@@ -235,69 +307,73 @@ static enum jscan_kind kind_of(char first)
 	}
 }
 
-/* One member or element. -EINVAL, or what fn returned. */
-static int walk_one(struct scan *s, bool object, jscan_member_fn *fn, void *arg)
+/* One member or element. The place behind, and in *ret what fn returned; or NULL. */
+static const char *walk_one(
+	struct scan *s, const char *p, bool object, jscan_member_fn *fn, void *arg, int *ret)
 {
 	struct jscan_member m = { .key = SLICE_EMPTY };
-	const char *from;
+	const char *from = p, *key_end = NULL;
 
-	skip_space(s);
 	if (object) {
-		from = s->p;
-		if (!skip_key(s))
-			return -EINVAL;
+		p = skip_key(s, p, &key_end);
+		if (!p)
+			return NULL;
 		m.key_escaped = s->escaped;
-		m.key.p = from + 1;
-		/* The key ends at the last quote before the colon. */
-		for (from = s->p - 1; *from != '"'; from--)
-			;
-		m.key.n = (size_t)(from - m.key.p);
+		m.key = slice_of(from + 1, (size_t)(key_end - from - 1));
 	}
-	if (s->p == s->end)
-		return -EINVAL;
-	from = s->p;
-	m.kind = kind_of(*from);
-	if (!skip_value(s))
-		return -EINVAL;
-	m.value = slice_of(from, (size_t)(s->p - from));
+	if (p == s->end)
+		return fail(s, p);
+	from = p;
+	m.kind = kind_of(*p);
+	p = m.kind <= JSCAN_ARRAY ? skip_container(s, p) : skip_scalar(s, p);
+	if (!p)
+		return NULL;
+	m.value = slice_of(from, (size_t)(p - from));
 	m.value_escaped = m.kind == JSCAN_STRING && s->escaped;
-	return fn ? fn(arg, &m) : 0;
+	*ret = fn ? fn(arg, &m) : 0;
+	return p;
 }
 
 static int walk_top(struct scan *s, bool object, jscan_member_fn *fn, void *arg)
 {
+	const char *p = skip_space(s, s->begin);
 	char close = object ? '}' : ']';
 	int r;
 
-	skip_space(s);
-	if (s->p == s->end || *s->p != (object ? '{' : '['))
+	s->wrong = p;
+	if (p == s->end || *p != (object ? '{' : '['))
 		return -EINVAL;
-	(void)open_container(s, object);
-	if (s->p < s->end && *s->p == close) {
-		s->p++;
+	p = open_container(s, p, object);
+	if (p < s->end && *p == close) {
+		p++;
 	} else {
 		for (;;) {
-			r = walk_one(s, object, fn, arg);
+			p = walk_one(s, p, object, fn, arg, &r);
+			if (!p)
+				return -EINVAL;
+			p = skip_space(s, p);
+			s->wrong = p;
 			if (r)
 				return r;
-			skip_space(s);
-			if (s->p == s->end || (*s->p != ',' && *s->p != close))
+			if (p == s->end || (*p != ',' && *p != close))
 				return -EINVAL;
-			if (*s->p++ == close)
+			if (*p++ == close)
 				break;
+			p = skip_space(s, p);
 		}
 	}
-	skip_space(s);
-	return s->p == s->end ? 0 : -EINVAL;
+	p = skip_space(s, p);
+	s->wrong = p;
+	return p == s->end ? 0 : -EINVAL;
 }
 
 static int walk(struct slice text, bool object, jscan_member_fn *fn, void *arg, size_t *ret_offset)
 {
-	struct scan s = { .p = text.p, .end = text.n ? text.p + text.n : text.p };
+	struct scan s = { .begin = text.p, .end = text.n ? text.p + text.n : text.p };
 	int r = walk_top(&s, object, fn, arg);
 
 	if (r == -EINVAL && ret_offset)
-		*ret_offset = s.p ? (size_t)(s.p - text.p) : 0;
+		*ret_offset = s.wrong ? (size_t)(s.wrong - text.p) : 0;
 	return r;
 }
 

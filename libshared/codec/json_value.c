@@ -72,12 +72,10 @@ static size_t take_escape(struct slice *s, char out[static 4])
 	return put_utf8(c, out);
 }
 
-bool jscan_key_is(const struct jscan_member *m, struct slice name)
+bool jscan_escaped_key_is(const struct jscan_member *m, struct slice name)
 {
 	struct slice key = m->key;
 
-	if (!m->key_escaped)
-		return slice_eq(key, name);
 	while (key.n) {
 		char out[4] = { key.p[0] };
 		size_t n = 1;
@@ -97,9 +95,14 @@ int jscan_int(const struct jscan_member *m, int64_t *ret)
 {
 	struct slice text = m->value;
 	const char *dot;
+	uint64_t plain;
 
 	if (m->kind != JSCAN_NUMBER)
 		return -EINVAL;
+	if (LIKELY(text_parse_u64(text, &plain) == 0 && plain <= INT64_MAX)) {
+		*ret = (int64_t)plain;
+		return 0;
+	}
 	dot = memchr(text.p, '.', text.n);
 	if (dot) {
 		for (const char *p = dot + 1; p < text.p + text.n; p++) {

@@ -1,4 +1,5 @@
-/* Sixteen bytes at a time to the next byte that means something. Private to codec; pure. */
+/* Sixteen bytes at a time to the next byte that means something. Nothing is read outside of the
+ * bytes given. Private to codec; pure. */
 #ifndef AIGW_CODEC_SCAN_H
 #define AIGW_CODEC_SCAN_H
 
@@ -6,27 +7,116 @@
 
 #ifdef __SSE2__
 #include <emmintrin.h>
+
+static inline __m128i scan_load(const char *p)
+{
+	return _mm_loadu_si128((const __m128i *)(const void *)p);
+}
+
+/* A bit per byte: quote, backslash or control byte. Without bit 1 the quote is below the space,
+ * and nothing else changes sides. */
+static inline unsigned scan_string_mask(__m128i v)
+{
+	/* Compared with signs, so that bit 7 is turned as well. */
+	__m128i folded = _mm_xor_si128(v, _mm_set1_epi8((char)(0x02 ^ 0x80)));
+	__m128i low = _mm_cmplt_epi8(folded, _mm_set1_epi8((char)(0x21 ^ 0x80)));
+
+	return (unsigned)_mm_movemask_epi8(
+		_mm_or_si128(low, _mm_cmpeq_epi8(v, _mm_set1_epi8('\\'))));
+}
+
+/* The same of 64 bytes. */
+static inline uint64_t scan_string_mask64(const char *p)
+{
+	return scan_string_mask(scan_load(p)) |
+	       (uint64_t)scan_string_mask(scan_load(p + 16)) << 16 |
+	       (uint64_t)scan_string_mask(scan_load(p + 32)) << 32 |
+	       (uint64_t)scan_string_mask(scan_load(p + 48)) << 48;
+}
+
+static inline unsigned scan_eol_mask(__m128i v)
+{
+	return (unsigned)_mm_movemask_epi8(_mm_or_si128(
+		_mm_cmpeq_epi8(v, _mm_set1_epi8('\r')), _mm_cmpeq_epi8(v, _mm_set1_epi8('\n'))));
+}
+
+/* Bytes that are no printable ASCII. */
+static inline unsigned scan_unprintable_mask(__m128i v)
+{
+	return (unsigned)_mm_movemask_epi8(_mm_or_si128(
+		_mm_cmplt_epi8(v, _mm_set1_epi8(0x20)), _mm_cmpeq_epi8(v, _mm_set1_epi8(0x7f))));
+}
+
+/* 1 to 16 bytes, some of them more than once. */
+static inline __m128i scan_load_short(const char *p, size_t n)
+{
+	uint64_t a = 0, b = 0;
+
+	if (n >= 8) {
+		memcpy(&a, p, 8);
+		memcpy(&b, p + n - 8, 8);
+	} else if (n >= 4) {
+		uint32_t first, last;
+
+		memcpy(&first, p, 4);
+		memcpy(&last, p + n - 4, 4);
+		a = b = (uint64_t)last << 32 | first;
+	} else {
+		a = (unsigned char)p[0] | (unsigned)(unsigned char)p[n / 2] << 8;
+		a |= (uint64_t)(unsigned char)p[n - 1] << 16 | (uint64_t)(unsigned char)p[n - 1]
+								       << 24;
+		a = b = a << 32 | a;
+	}
+	return _mm_set_epi64x((long long)b, (long long)a);
+}
 #endif
 
 /* First quote, backslash or control byte (below 0x20) in p..end, or end. */
 static inline const char *scan_string_special(const char *p, const char *end)
 {
 #ifdef __SSE2__
-	const __m128i quote = _mm_set1_epi8('"'), backslash = _mm_set1_epi8('\\');
-	const __m128i control = _mm_set1_epi8(0x1f);
-
 	for (; end - p >= 16; p += 16) {
-		__m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
-		__m128i hit = _mm_or_si128(_mm_cmpeq_epi8(v, quote), _mm_cmpeq_epi8(v, backslash));
-		int mask;
+		unsigned mask = scan_string_mask(scan_load(p));
 
-		hit = _mm_or_si128(hit, _mm_cmpeq_epi8(_mm_min_epu8(v, control), v));
-		mask = _mm_movemask_epi8(hit);
 		if (mask)
-			return p + __builtin_ctz((unsigned)mask);
+			return p + __builtin_ctz(mask);
 	}
 #endif
 	while (p < end && *p != '"' && *p != '\\' && (unsigned char)*p >= 0x20)
+		p++;
+	return p;
+}
+
+/* First LF in p..end, or end. */
+static inline const char *scan_lf(const char *p, const char *end)
+{
+#ifdef __SSE2__
+	const __m128i lf = _mm_set1_epi8('\n');
+
+	for (; end - p >= 16; p += 16) {
+		unsigned mask = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(scan_load(p), lf));
+
+		if (mask)
+			return p + __builtin_ctz(mask);
+	}
+#endif
+	while (p < end && *p != '\n')
+		p++;
+	return p;
+}
+
+/* First byte in p..end that is no printable ASCII, or end. */
+static inline const char *scan_unprintable(const char *p, const char *end)
+{
+#ifdef __SSE2__
+	for (; end - p >= 16; p += 16) {
+		unsigned mask = scan_unprintable_mask(scan_load(p));
+
+		if (mask)
+			return p + __builtin_ctz(mask);
+	}
+#endif
+	while (p < end && *p >= 0x20 && *p < 0x7f)
 		p++;
 	return p;
 }
@@ -35,15 +125,28 @@ static inline const char *scan_string_special(const char *p, const char *end)
 static inline const char *scan_eol(const char *p, const char *end)
 {
 #ifdef __SSE2__
-	const __m128i cr = _mm_set1_epi8('\r'), lf = _mm_set1_epi8('\n');
+	const char *begin = p;
 
+	/* No text has many bytes below 0x0e that are neither. */
+	for (; end - p >= 64; p += 64) {
+		__m128i least = _mm_min_epu8(_mm_min_epu8(scan_load(p), scan_load(p + 16)),
+			_mm_min_epu8(scan_load(p + 32), scan_load(p + 48)));
+
+		if (_mm_movemask_epi8(
+			    _mm_cmpeq_epi8(_mm_min_epu8(least, _mm_set1_epi8('\r')), least)))
+			break;
+	}
 	for (; end - p >= 16; p += 16) {
-		__m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
-		int mask = _mm_movemask_epi8(
-			_mm_or_si128(_mm_cmpeq_epi8(v, cr), _mm_cmpeq_epi8(v, lf)));
+		unsigned mask = scan_eol_mask(scan_load(p));
 
 		if (mask)
-			return p + __builtin_ctz((unsigned)mask);
+			return p + __builtin_ctz(mask);
+	}
+	if (p < end && end - begin >= 16) {
+		/* The last sixteen: those before p are known to be none. */
+		unsigned mask = scan_eol_mask(scan_load(end - 16));
+
+		return mask ? end - 16 + __builtin_ctz(mask) : end;
 	}
 #endif
 	while (p < end && *p != '\r' && *p != '\n')

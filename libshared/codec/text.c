@@ -1,8 +1,9 @@
 /* Numbers, dates and amounts. Nothing here looks at the locale or touches a double. */
 #include <aigw/text.h>
 
-#define NANO_DECIMALS 9
-#define NANO_UNIT     1000000000u
+#define NANO_DECIMALS   9
+#define NANO_UNIT       1000000000u
+#define U64_SAFE_DIGITS 19 /* so many nines are below 2^64 */
 
 struct unit {
 	struct slice name;
@@ -25,14 +26,26 @@ static size_t digits_len(struct slice s)
 
 int text_parse_u64(struct slice s, uint64_t *ret)
 {
+	size_t safe = MIN(s.n, (size_t)U64_SAFE_DIGITS);
 	uint64_t v = 0;
 
-	if (s.n == 0 || digits_len(s) != s.n)
+	if (s.n == 0)
 		return -EINVAL;
-	for (size_t i = 0; i < s.n; i++) {
-		if (__builtin_mul_overflow(v, 10u, &v) ||
-			__builtin_add_overflow(v, (uint64_t)(s.p[i] - '0'), &v))
-			return -ERANGE;
+	for (size_t i = 0; i < safe; i++) {
+		unsigned digit = (unsigned char)s.p[i] - (unsigned)'0';
+
+		if (digit > 9)
+			return -EINVAL;
+		v = v * 10 + digit;
+	}
+	if (UNLIKELY(safe < s.n)) {
+		if (digits_len(s) != s.n)
+			return -EINVAL;
+		for (size_t i = safe; i < s.n; i++) {
+			if (__builtin_mul_overflow(v, 10u, &v) ||
+				__builtin_add_overflow(v, (uint64_t)(s.p[i] - '0'), &v))
+				return -ERANGE;
+		}
 	}
 	*ret = v;
 	return 0;
