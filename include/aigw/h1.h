@@ -76,6 +76,7 @@ struct h1 {
 	bool done;
 	bool in_head;
 	bool skip_body; /* response to HEAD */
+	bool plain;     /* the head is printable ASCII */
 	uint8_t role;
 	uint8_t mode;
 	int8_t error;

@@ -2,6 +2,7 @@
  * by llhttp here. Only what both accept, and understand in the same way, passes. Bodies with a
  * length are counted here; chunks are llhttp's, with extensions and framing trailers refused. */
 #include "h1_head.h"
+#include "scan.h"
 
 static struct h1 *h1_of(llhttp_t *parser)
 {
@@ -108,7 +109,7 @@ static int on_headers_complete(llhttp_t *parser)
 {
 	struct h1 *h = h1_of(parser);
 	struct h1_head *head = h->head;
-	enum h1_error r = h1_head_fields((enum h1_role)h->role, h->skip_body, head);
+	enum h1_error r = h1_head_fields((enum h1_role)h->role, h->skip_body, h->plain, head);
 
 	if (r)
 		return h1_refuse(h, r);
@@ -183,13 +184,12 @@ ssize_t h1_head_end(const char *p, size_t n, size_t *scanned)
 	if (p[0] < 'A' || p[0] > 'Z')
 		return H1_BAD_SYNTAX;
 	while (*scanned < n) {
-		const char *lf = memchr(p + *scanned, '\n', n - *scanned);
-		size_t at = lf ? (size_t)(lf - p) : n;
+		size_t at = (size_t)(scan_lf(p + *scanned, p + n) - p);
 
-		*scanned = lf ? at + 1 : n;
+		*scanned = MIN(at + 1, n);
 		if (*scanned > H1_MAX_HEAD_BYTES)
 			return H1_BAD_HEAD_SIZE;
-		if (!lf)
+		if (at == n)
 			break;
 		if (at == 0 || p[at - 1] != '\r')
 			return H1_BAD_SYNTAX;
@@ -223,7 +223,7 @@ enum h1_error h1_begin(struct h1 *h, enum h1_role role, bool head_request, const
 	memset(head, 0, offsetof(struct h1_head, fields));
 	if (n > H1_MAX_HEAD_BYTES)
 		return h->error = H1_BAD_HEAD_SIZE;
-	r = h1_head_lines(role, p, n, head);
+	r = h1_head_lines(role, p, n, head, &h->plain);
 	if (r) {
 		h->error = (int8_t)r;
 		return r;

@@ -3,36 +3,11 @@
 #include <aigw/text.h>
 
 #include "h1_head.h"
+#include "scan.h"
 
 #define STATUS_SWITCHING_PROTOCOLS 101
 #define STATUS_NO_CONTENT          204
 #define STATUS_NOT_MODIFIED        304
-
-bool h1_is_token(struct slice s)
-{
-	static const char others[] = "!#$%&'*+-.^_`|~";
-
-	for (size_t i = 0; i < s.n; i++) {
-		char c = s.p[i];
-
-		if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'))
-			continue;
-		if (!memchr(others, c, sizeof(others) - 1))
-			return false;
-	}
-	return s.n > 0;
-}
-
-bool h1_is_value(struct slice s, bool obs_text)
-{
-	for (size_t i = 0; i < s.n; i++) {
-		unsigned char c = (unsigned char)s.p[i];
-
-		if ((c < 0x20 && c != '\t') || c == 0x7f || (c >= 0x80 && !obs_text))
-			return false;
-	}
-	return true;
-}
 
 /* uri-host [ ":" port ], without the reserved characters that no host name needs. */
 static bool is_host(struct slice s)
@@ -159,33 +134,39 @@ static enum h1_error parse_status_line(struct slice line, struct h1_head *head)
 	return H1_OK;
 }
 
-/* Lines end with CRLF, none goes on in the next one, and the only empty one is the last. */
-static enum h1_error check_lines(const char *p, size_t n, struct slice *ret_first)
+/* Lines end with CRLF, none goes on in the next one, and the only empty one is the last.
+ * *ret_plain: all else is printable ASCII or a tab, so nobody needs to look at the values' bytes
+ * again. */
+static enum h1_error check_lines(const char *p, size_t n, struct slice *ret_first, bool *ret_plain)
 {
-	size_t begin = 0;
+	const char *end = p + n, *begin = p, *at = p;
 
 	*ret_first = SLICE_EMPTY;
-	while (begin < n) {
-		const char *lf = memchr(p + begin, '\n', n - begin);
-		size_t end = lf ? (size_t)(lf - p) : n;
-
-		if (!lf || end == begin || p[end - 1] != '\r')
+	*ret_plain = true;
+	for (;;) {
+		at = scan_unprintable(at, end);
+		if (at == end || *at == '\n')
 			return H1_BAD_SYNTAX;
-		if (begin == 0)
-			*ret_first = slice_of(p, end - 1);
-		else if (p[begin] == ' ' || p[begin] == '\t')
+		if (*at != '\r' || end - at < 2 || at[1] != '\n') {
+			*ret_plain = *ret_plain && *at == '\t';
+			at++;
+			continue;
+		}
+		if (begin == p)
+			*ret_first = slice_of(p, (size_t)(at - p));
+		else if (*begin == ' ' || *begin == '\t')
 			return H1_BAD_FIELD;
-		if (end == begin + 1)
-			return begin > 0 && end + 1 == n ? H1_OK : H1_BAD_SYNTAX;
-		begin = end + 1;
+		if (at == begin)
+			return begin > p && at + 2 == end ? H1_OK : H1_BAD_SYNTAX;
+		begin = at += 2;
 	}
-	return H1_BAD_SYNTAX;
 }
 
-enum h1_error h1_head_lines(enum h1_role role, const char *p, size_t n, struct h1_head *head)
+enum h1_error h1_head_lines(
+	enum h1_role role, const char *p, size_t n, struct h1_head *head, bool *ret_plain)
 {
 	struct slice line;
-	enum h1_error r = check_lines(p, n, &line);
+	enum h1_error r = check_lines(p, n, &line, ret_plain);
 
 	if (r)
 		return r;
@@ -199,7 +180,8 @@ bool h1_is_framing_twin(struct slice name)
 {
 	char plain[H1_TRAILER_NAME_BYTES];
 
-	if (name.n > sizeof(plain) || !memchr(name.p, '_', name.n))
+	/* The length of either, and a '_' at all. */
+	if ((name.n != 14 && name.n != 17) || !memchr(name.p, '_', name.n))
 		return false;
 	for (size_t i = 0; i < name.n; i++)
 		plain[i] = name.p[i] == '_' ? '-' : name.p[i];
@@ -209,11 +191,11 @@ bool h1_is_framing_twin(struct slice name)
 }
 
 /* One field's own form, and what it says about the connection. */
-static enum h1_error check_field(enum h1_role role, struct h1_head *head, const struct h1_field *f,
-	bool *closes, bool *keeps)
+static enum h1_error check_field(enum h1_role role, bool plain, struct h1_head *head,
+	const struct h1_field *f, bool *closes, bool *keeps)
 {
 	if (!h1_is_token(f->name) || h1_is_framing_twin(f->name) ||
-		!h1_is_value(f->value, role == H1_RESPONSE))
+		(!plain && !h1_is_value(f->value, role == H1_RESPONSE)))
 		return H1_BAD_FIELD;
 	switch (f->name.n) {
 	case 6:
@@ -275,13 +257,13 @@ static void frame_response(struct h1_head *head, bool head_request)
 	head->has_body = head->chunked || head->until_close || head->length > 0;
 }
 
-enum h1_error h1_head_fields(enum h1_role role, bool head_request, struct h1_head *head)
+enum h1_error h1_head_fields(enum h1_role role, bool head_request, bool plain, struct h1_head *head)
 {
 	bool closes = false, keeps = false;
 	enum h1_error r = H1_OK;
 
 	for (unsigned i = 0; i < head->n_fields && r == H1_OK; i++)
-		r = check_field(role, head, &head->fields[i], &closes, &keeps);
+		r = check_field(role, plain, head, &head->fields[i], &closes, &keeps);
 	if (r)
 		return r;
 	if (head->chunked && (head->has_length || head->minor == 0))
