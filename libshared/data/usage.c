@@ -38,60 +38,104 @@ enum {
 #undef USAGE_INT
 #undef USAGE_STR
 
-static bool usage_row_is_set(const struct usage_record *r, const struct usage_row *row)
+/* The largest record: the version, a map of up to 65,535, every field at its longest, the checksum.
+ */
+#define USAGE_MAP_BYTES                 3
+#define USAGE_INT(tag, name, unit, doc) +1 + 9
+#define USAGE_STR(tag, name, max, doc)  +1 + 2 + (max)
+enum {
+	USAGE_FULL_BYTES = 1 + USAGE_MAP_BYTES + USAGE_CRC_BYTES
+#include <aigw/tbl/usage_fields.h>
+};
+#undef USAGE_INT
+#undef USAGE_STR
+_Static_assert(USAGE_FULL_BYTES <= USAGE_RECORD_MAX_BYTES, "a full usage record fits");
+_Static_assert(USAGE_ROWS <= UINT16_MAX, "a map of 16 bits");
+#define USAGE_INT(tag, name, unit, doc)
+#define USAGE_STR(tag, name, max, doc) _Static_assert((max) <= UINT8_MAX, "length of " #name);
+#include <aigw/tbl/usage_fields.h>
+#undef USAGE_INT
+#undef USAGE_STR
+
+static uint8_t *put_be(uint8_t *at, uint64_t v, unsigned n)
 {
-	return row->unit ? *usage_int(r, row) != 0 : usage_str(r, row)->n != 0;
+	for (unsigned i = n; i-- > 0; v >>= 8)
+		at[i] = (uint8_t)v;
+	return at + n;
 }
 
-static int usage_encode_map(const struct usage_record *r, struct buf *b)
+/* As short as msgpack allows. */
+static uint8_t *put_int(uint8_t *at, int64_t v)
 {
-	msgpack_packer pk;
+	if (v < 0) {
+		if (v >= -32)
+			return put_be(at, (uint64_t)v, 1);
+		*at++ = v >= INT8_MIN ? 0xd0 : v >= INT16_MIN ? 0xd1 : v >= INT32_MIN ? 0xd2 : 0xd3;
+		return put_be(at, (uint64_t)v, 1u << (at[-1] - 0xd0));
+	}
+	if (v < 128)
+		return put_be(at, (uint64_t)v, 1);
+	*at++ = v <= UINT8_MAX ? 0xcc : v <= UINT16_MAX ? 0xcd : v <= UINT32_MAX ? 0xce : 0xcf;
+	return put_be(at, (uint64_t)v, 1u << (at[-1] - 0xcc));
+}
+
+static uint8_t *put_text(uint8_t *at, uint8_t tag, struct slice s)
+{
+	if (tag == USAGE_TAG_OP_ID || s.n >= 32) {
+		*at++ = tag == USAGE_TAG_OP_ID ? 0xc4 : 0xd9;
+		*at++ = (uint8_t)s.n;
+	} else {
+		*at++ = (uint8_t)(0xa0 | s.n);
+	}
+	memcpy(at, s.p, s.n);
+	return at + s.n;
+}
+
+/* The fields that are set, each behind its tag. NULL: a text is too long. */
+static uint8_t *put_fields(uint8_t *at, const struct usage_record *r, size_t *ret_n)
+{
 	size_t n = 0;
 
-	for (size_t i = 0; i < USAGE_ROWS; i++)
-		n += usage_row_is_set(r, &usage_rows[i]);
-	mp_writer(&pk, b);
-	(void)msgpack_pack_map(&pk, n);
-	for (size_t i = 0; i < USAGE_ROWS; i++) {
-		const struct usage_row *row = &usage_rows[i];
-
-		if (!usage_row_is_set(r, row))
-			continue;
-		(void)msgpack_pack_uint8(&pk, row->tag);
-		if (row->unit) {
-			(void)msgpack_pack_int64(&pk, *usage_int(r, row));
-			continue;
-		}
-		if (usage_str(r, row)->n > row->max)
-			return -ENOBUFS;
-		if (row->tag == USAGE_TAG_OP_ID)
-			mp_put_bin(&pk, *usage_str(r, row));
-		else
-			mp_put_str(&pk, *usage_str(r, row));
+#define USAGE_INT(tag, name, unit, doc)                                                            \
+	if (r->name) {                                                                             \
+		*at++ = tag;                                                                       \
+		at = put_int(at, r->name);                                                         \
+		n++;                                                                               \
 	}
-	return b->err;
+#define USAGE_STR(tag, name, max, doc)                                                             \
+	if (r->name.n) {                                                                           \
+		if (r->name.n > (max))                                                             \
+			return NULL;                                                               \
+		*at++ = tag;                                                                       \
+		at = put_text(at, tag, r->name);                                                   \
+		n++;                                                                               \
+	}
+#include <aigw/tbl/usage_fields.h>
+#undef USAGE_INT
+#undef USAGE_STR
+	*ret_n = n;
+	return at;
 }
 
 int usage_encode(const struct usage_record *r, struct buf *b)
 {
-	size_t start = b->n;
-	uint32_t crc;
-	int res;
+	uint8_t bytes[USAGE_FULL_BYTES], *begin = bytes, *end;
+	size_t n;
 
-	(void)buf_char(b, USAGE_VERSION);
-	res = usage_encode_map(r, b);
-	if (res == 0 && b->n - start + USAGE_CRC_BYTES > USAGE_RECORD_MAX_BYTES)
-		res = -ENOBUFS;
-	if (res == 0) {
-		crc = crc32c(0, b->p + start, b->n - start);
-		res = buf_append(b,
-			(char[]){
-				(char)(crc >> 24), (char)(crc >> 16), (char)(crc >> 8), (char)crc },
-			USAGE_CRC_BYTES);
+	end = put_fields(bytes + 1 + USAGE_MAP_BYTES, r, &n);
+	if (!end)
+		return -ENOBUFS;
+	/* The map's head stands right before the fields. */
+	if (n < 16) {
+		begin += USAGE_MAP_BYTES - 1;
+		begin[1] = (uint8_t)(0x80 | n);
+	} else {
+		begin[1] = 0xde;
+		put_be(begin + 2, n, 2);
 	}
-	if (res < 0)
-		b->n = start;
-	return res;
+	begin[0] = USAGE_VERSION;
+	end = put_be(end, crc32c(0, begin, (size_t)(end - begin)), USAGE_CRC_BYTES);
+	return buf_append(b, begin, (size_t)(end - begin));
 }
 
 static const struct usage_row *usage_row_by_tag(uint64_t tag)

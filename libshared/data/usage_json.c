@@ -39,21 +39,30 @@ static const char crockford[] = "0123456789abcdefghjkmnpqrstvwxyz";
 #define REQUEST_ID_PREFIX "req_"
 #define REQUEST_ID_DIGITS 26
 
+static uint64_t load_be64(const uint8_t p[8])
+{
+	uint64_t v = 0;
+
+	for (unsigned i = 0; i < 8; i++)
+		v = v << 8 | p[i];
+	return v;
+}
+
+/* From the end: twelve characters out of the low word, one of both words, thirteen of the high one.
+ */
 void request_id_format(const uint8_t op_id[16], char out[static REQUEST_ID_LEN + 1])
 {
-	unsigned pending = 0, n_bits = 2; /* two zero bits in front make it 130 */
-	char *at = out + 4;
+	uint64_t high = load_be64(op_id), low = load_be64(op_id + 8);
+	char *digits = out + 4;
 
 	memcpy(out, REQUEST_ID_PREFIX, 4);
-	for (unsigned i = 0; i < 16; i++) {
-		pending = (pending << 8 | op_id[i]) & 0xffff;
-		n_bits += 8;
-		while (n_bits >= 5) {
-			n_bits -= 5;
-			*at++ = crockford[pending >> n_bits & 31];
-		}
-	}
-	*at = '\0';
+	for (unsigned i = REQUEST_ID_DIGITS - 1; i > 13; i--, low >>= 5)
+		digits[i] = crockford[low & 31];
+	digits[13] = crockford[(low | high << 4) & 31];
+	high >>= 1;
+	for (unsigned i = 13; i-- > 0; high >>= 5)
+		digits[i] = crockford[high & 31];
+	digits[REQUEST_ID_DIGITS] = '\0';
 }
 
 static int crockford_value(char c)

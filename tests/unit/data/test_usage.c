@@ -9,6 +9,7 @@
 #include <aigw/crc.h>
 #include <aigw/json.h>
 #include <aigw/usage.h>
+#include <msgpack.h>
 
 #define OP_ID "\x01\x23\x45\x67\x89\xab\xcd\xef\xfe\xdc\xba\x98\x76\x54\x32\x10"
 
@@ -50,6 +51,49 @@ static void check_round_trip(const struct usage_record *r)
 	assert_int_equal(usage_decode(slice_of(b.p + 6, b.n - 6), &again, &e), 0);
 	check_same(r, &again);
 	buf_fini(&b);
+}
+
+/* The record's bytes are msgpack-c's, whatever wrote them: every length that a number or text may
+ * take. */
+static void check_bytes(int64_t number, size_t text_n)
+{
+	static const char text[128] = "text";
+	struct usage_record r = { .start_us = number, .model = slice_of(text, text_n) };
+	msgpack_sbuffer expected;
+	msgpack_packer pk;
+	struct buf b;
+
+	msgpack_sbuffer_init(&expected);
+	msgpack_packer_init(&pk, &expected, msgpack_sbuffer_write);
+	msgpack_pack_map(&pk, (number != 0) + (text_n != 0));
+	if (number) {
+		msgpack_pack_int(&pk, 3);
+		msgpack_pack_int64(&pk, number);
+	}
+	if (text_n) {
+		msgpack_pack_int(&pk, 12);
+		msgpack_pack_str(&pk, text_n);
+		msgpack_pack_str_body(&pk, text, text_n);
+	}
+	buf_init(&b, 8192);
+	assert_int_equal(usage_encode(&r, &b), 0);
+	assert_int_equal(b.n, 1 + expected.size + 4);
+	assert_memory_equal(b.p + 1, expected.data, expected.size);
+	buf_fini(&b);
+	msgpack_sbuffer_destroy(&expected);
+}
+
+static void is_msgpack(void **state)
+{
+	(void)state;
+	for (unsigned bit = 0; bit < 64; bit++) {
+		for (int64_t near = -1; near <= 1; near++) {
+			check_bytes((int64_t)((UINT64_C(1) << bit) + (uint64_t)near), 4);
+			check_bytes((int64_t)(0 - (UINT64_C(1) << bit) + (uint64_t)near), 4);
+		}
+	}
+	for (size_t n = 0; n <= 127; n++)
+		check_bytes(1, n);
 }
 
 static void round_trips(void **state)
@@ -384,6 +428,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(round_trips),
+		cmocka_unit_test(is_msgpack),
 		cmocka_unit_test(too_long_or_no_room),
 		cmocka_unit_test(every_flipped_bit_is_noticed),
 		cmocka_unit_test(foreign_records),
