@@ -38,22 +38,18 @@ static bool is_hex(char c)
 	return is_digit(c) || ((c | 0x20) >= 'a' && (c | 0x20) <= 'f');
 }
 
-/* Behind the backslash. */
-static inline const char *skip_escape(struct scan *s, const char *p)
-{
-	static const bool plain[256] = { ['"'] = 1,
-		['\\'] = 1,
-		['/'] = 1,
-		['b'] = 1,
-		['f'] = 1,
-		['n'] = 1,
-		['r'] = 1,
-		['t'] = 1 };
+/* What may follow a backslash, but for the 'u' of four digits. */
+static const bool plain_escape[256] = {
+	['"'] = 1, ['\\'] = 1, ['/'] = 1, ['b'] = 1, ['f'] = 1, ['n'] = 1, ['r'] = 1, ['t'] = 1
+};
 
+/* Behind the backslash. */
+static const char *skip_escape(struct scan *s, const char *p)
+{
 	s->escaped = true;
 	if (UNLIKELY(p == s->end))
 		return fail(s, p);
-	if (LIKELY(plain[(unsigned char)*p]))
+	if (LIKELY(plain_escape[(unsigned char)*p]))
 		return p + 1;
 	if (*p++ != 'u')
 		return fail(s, p - 1);
@@ -95,18 +91,22 @@ static const char *skip_blocks(struct scan *s, const char *p, bool *ret_closed)
 
 		while (mask) {
 			unsigned i = (unsigned)__builtin_ctzll(mask);
-			const char *at;
+			const char *at = p + i;
 
-			if (p[i] == '"') {
+			if (*at == '"') {
 				*ret_closed = true;
-				return p + i + 1;
+				return at + 1;
 			}
-			if (UNLIKELY(p[i] != '\\'))
-				return fail(s, p + i);
-			at = skip_escape(s, p + i + 1);
+			if (UNLIKELY(*at != '\\'))
+				return fail(s, at);
+			mask &= ~((uint64_t)3 << i); /* of \u no more is in the mask */
+			if (LIKELY(i < 63 && plain_escape[(unsigned char)at[1]])) {
+				s->escaped = true;
+				continue;
+			}
+			at = skip_escape(s, at + 1);
 			if (UNLIKELY(!at))
 				return NULL;
-			mask &= ~((uint64_t)3 << i); /* of \u no more is in the mask */
 			next = MAX(next, at);
 		}
 		p = next;
@@ -121,6 +121,12 @@ static const char *skip_long_string(struct scan *s, const char *p)
 #ifdef __SSE2__
 	bool closed = false;
 
+	if (LIKELY(s->end - p >= 16)) {
+		unsigned mask = scan_string_mask(scan_load(p));
+
+		if (mask && p[__builtin_ctz(mask)] == '"')
+			return p + __builtin_ctz(mask) + 1;
+	}
 	p = skip_blocks(s, p, &closed);
 	if (!p || closed)
 		return p;
@@ -175,15 +181,10 @@ static inline const char *need_digits(struct scan *s, const char *p)
 	return LIKELY(behind > p) ? behind : fail(s, p);
 }
 
-static inline const char *skip_number(struct scan *s, const char *p)
+/* What may follow a number's whole part. */
+static const char *skip_fraction(struct scan *s, const char *p)
 {
-	if (*p == '-')
-		p++;
-	if (p < s->end && *p == '0')
-		p++;
-	else
-		p = need_digits(s, p);
-	if (p && p < s->end && *p == '.')
+	if (*p == '.')
 		p = need_digits(s, p + 1);
 	if (p && p < s->end && (*p | 0x20) == 'e') {
 		p++;
@@ -192,6 +193,19 @@ static inline const char *skip_number(struct scan *s, const char *p)
 		p = need_digits(s, p);
 	}
 	return p;
+}
+
+static inline const char *skip_number(struct scan *s, const char *p)
+{
+	if (*p == '-')
+		p++;
+	if (p < s->end && *p == '0')
+		p++;
+	else
+		p = need_digits(s, p);
+	if (LIKELY(!p || p == s->end || (*p != '.' && (*p | 0x20) != 'e')))
+		return p;
+	return skip_fraction(s, p);
 }
 
 static inline const char *skip_literal(struct scan *s, const char *p, struct slice word)
@@ -208,18 +222,35 @@ static inline const char *skip_literal(struct scan *s, const char *p, struct sli
 /* A value that holds no others. */
 static inline const char *skip_scalar(struct scan *s, const char *p)
 {
+	if (*p == '"')
+		return skip_string(s, p);
+	if (*p <= '9')
+		return skip_number(s, p);
 	switch (*p) {
-	case '"': return skip_string(s, p);
 	case 't': return skip_literal(s, p, SLICE("true"));
 	case 'f': return skip_literal(s, p, SLICE("false"));
 	case 'n': return skip_literal(s, p, SLICE("null"));
-	default: return skip_number(s, p);
+	default: return fail(s, p);
 	}
 }
 
 /* Key, colon, and the space before the value. *ret_end: the key's closing quote. */
 static inline const char *skip_key(struct scan *s, const char *p, const char **ret_end)
 {
+#ifdef __SSE2__
+	/* The usual one at once: at most sixteen bytes, and the value right behind the colon. */
+	if (LIKELY(s->end - p >= 32)) {
+		unsigned mask = scan_string_mask(scan_load(p + 1)) | 0x10000;
+		const char *quote = p + 1 + __builtin_ctz(mask);
+
+		if (*p == '"' && *quote == '"' && quote[1] == ':' &&
+			(unsigned char)quote[2] > ' ') {
+			s->escaped = false;
+			*ret_end = quote;
+			return quote + 2;
+		}
+	}
+#endif
 	if (UNLIKELY(p == s->end || *p != '"'))
 		return fail(s, p);
 	p = skip_string(s, p);

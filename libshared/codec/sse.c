@@ -9,9 +9,9 @@ size_t sse_event_end(const char *p, size_t n, size_t *scanned, bool final)
 	size_t at = *scanned;
 
 	while (at < n) {
-		size_t eol = (size_t)(scan_eol(p + at, p + n) - p);
-		bool line_begins = at == 0 || p[at - 1] == '\n' || p[at - 1] == '\r';
-		bool empty = eol == at && line_begins;
+		bool at_eol = p[at] == '\n' || p[at] == '\r';
+		size_t eol = at_eol ? at : (size_t)(scan_eol(p + at, p + n) - p);
+		bool empty = at_eol && (at == 0 || p[at - 1] == '\n' || p[at - 1] == '\r');
 
 		if (eol == n) {
 			at = n;
