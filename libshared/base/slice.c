@@ -61,13 +61,14 @@ const char *slice_find(struct slice s, struct slice needle)
 		return NULL;
 	last = s.p + (s.n - needle.n); /* the last place where it may stand */
 #ifdef __SSE2__
-	size_t middle = needle.n / 2; /* two bytes that stand apart meet seldom */
-	const __m128i first = _mm_set1_epi8(needle.p[0]);
-	const __m128i second = _mm_set1_epi8(needle.p[middle]);
+	/* Two bytes that meet seldom: the first and last of a word in quotes would meet often. */
+	size_t one = needle.n > 2, two = needle.n / 2;
+	const __m128i first = _mm_set1_epi8(needle.p[one]);
+	const __m128i second = _mm_set1_epi8(needle.p[two]);
 
 	for (; last - p >= 15; p += 16) {
-		__m128i here = _mm_loadu_si128((const __m128i *)(const void *)p);
-		__m128i there = _mm_loadu_si128((const __m128i *)(const void *)(p + middle));
+		__m128i here = _mm_loadu_si128((const __m128i *)(const void *)(p + one));
+		__m128i there = _mm_loadu_si128((const __m128i *)(const void *)(p + two));
 		unsigned mask = (unsigned)_mm_movemask_epi8(
 			_mm_and_si128(_mm_cmpeq_epi8(here, first), _mm_cmpeq_epi8(there, second)));
 
