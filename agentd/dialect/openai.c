@@ -2,6 +2,10 @@
 
 #include <aigw/json_scan.h>
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 enum { SEEN_MODEL = 1, SEEN_STREAM = 2, SEEN_OPTIONS = 4 };
 
 struct scan {
@@ -280,6 +284,50 @@ bool openai_peek(struct slice json, struct openai_usage *ret, bool *ret_hide)
 	if (p.usage.n)
 		return openai_usage_parse(p.usage, ret);
 	return p.outer_usage.n && openai_usage_parse(p.outer_usage, ret);
+}
+
+#define USAGE_WORD "\"usage\""
+#define USAGE_N (sizeof(USAGE_WORD) - 1)
+
+static bool is_usage(const char *p, size_t at, size_t n)
+{
+	if (at + USAGE_N > n || memcmp(p + at, USAGE_WORD, USAGE_N) != 0)
+		return false;
+	at += USAGE_N;
+	while (at < n && p[at] == ' ')
+		at++;
+	if (at < n && p[at] == ':')
+		at++;
+	while (at < n && p[at] == ' ')
+		at++;
+	return at >= n || p[at] != 'n';
+}
+
+/* A block of 16 places at once: the word begins where its first two bytes stand, and `"u` is rare. */
+size_t openai_find_usage(const char *p, size_t from, size_t n)
+{
+	size_t i = from;
+
+#ifdef __SSE2__
+	const __m128i quote = _mm_set1_epi8('"'), u = _mm_set1_epi8('u');
+
+	for (; i + 16 + 1 <= n; i += 16) {
+		__m128i a = _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)(const void *)(p + i)), quote);
+		__m128i b = _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)(const void *)(p + i + 1)), u);
+		unsigned hits = (unsigned)_mm_movemask_epi8(_mm_and_si128(a, b));
+
+		for (; hits; hits &= hits - 1) {
+			size_t at = i + (unsigned)__builtin_ctz(hits);
+
+			if (is_usage(p, at, n))
+				return at;
+		}
+	}
+#endif
+	for (; i + USAGE_N <= n; i++)
+		if (p[i] == '"' && is_usage(p, i, n))
+			return i;
+	return n;
 }
 
 static bool is_terminal_type(struct slice s)

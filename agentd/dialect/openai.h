@@ -44,6 +44,10 @@ bool openai_usage_parse(struct slice object, struct openai_usage *ret);
  * empty array and `usage` an object. */
 bool openai_peek(struct slice json, struct openai_usage *ret, bool *ret_hide);
 
+/* Offset of the first `"usage"` (quotes included) in p[from..n) whose value is not null, n if there is none: the events before it need no
+ * look inside. (Asked for usage, OpenAI puts `usage: null` into every event but the last.) */
+size_t openai_find_usage(const char *p, size_t from, size_t n);
+
 enum openai_event { OPENAI_EVENT_DATA, OPENAI_EVENT_DONE /* data: [DONE] */, OPENAI_EVENT_TERMINAL /* response.completed|incomplete|failed */,
 	OPENAI_EVENT_OTHER /* comment, no data */ };
 /* What one whole SSE event is. */

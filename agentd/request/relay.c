@@ -316,8 +316,6 @@ static void plain_body(struct request *r, char *p, size_t n, bool last)
 
 /* --- event streams ---------------------------------------------------------------------------------------- */
 
-static const char usage_word[] = "\"usage\"";
-
 /* What one read of the stream comes to. */
 struct cut {
 	size_t used;      /* bytes of whole events */
@@ -327,7 +325,7 @@ struct cut {
 
 static struct cut cut_events(struct request *r, char *p, size_t n, size_t scanned, bool last)
 {
-	bool has_usage = memmem(p, n, usage_word, sizeof(usage_word) - 1) != NULL;
+	size_t usage_at = openai_find_usage(p, 0, n);
 	struct cut c = { 0, 0, r->terminal_seen ? 0 : SIZE_MAX };
 
 	while (c.used < n) {
@@ -343,12 +341,14 @@ static struct cut cut_events(struct request *r, char *p, size_t n, size_t scanne
 		scanned = 0;
 		kind = openai_event_kind(raw, r->endpoint);
 		if (kind == OPENAI_EVENT_DATA || kind == OPENAI_EVENT_TERMINAL)
-			meter_event(r, raw, has_usage && memmem(raw.p, raw.n, usage_word, sizeof(usage_word) - 1), &hide);
+			meter_event(r, raw, usage_at < c.used + raw.n, &hide);
 		if ((kind == OPENAI_EVENT_DONE || kind == OPENAI_EVENT_TERMINAL) && !r->terminal_seen) {
 			r->terminal_seen = true;
 			c.hold_from = c.out;
 		}
 		c.used += raw.n;
+		if (usage_at < c.used)
+			usage_at = openai_find_usage(p, c.used, n);
 		if (hide)
 			continue;
 		if (p + c.out != raw.p)
