@@ -52,6 +52,59 @@ bool bytes_eq_nocase(const char *a, const char *b, size_t n)
 	return true;
 }
 
+#ifdef __SSE2__
+/* Two bytes of the needle and where they stand in it. */
+struct pair {
+	__m128i first, second;
+	size_t first_at, second_at;
+};
+
+/* Of the sixteen places from p on: 0xff where both bytes stand. */
+static inline __m128i pair_hits(const struct pair *w, const char *p)
+{
+	const void *here = p + w->first_at, *there = p + w->second_at;
+
+	return _mm_and_si128(_mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)here), w->first),
+		_mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)there), w->second));
+}
+
+static const char *find_among(const char *p, unsigned mask, struct slice needle)
+{
+	for (; mask; mask &= mask - 1) {
+		const char *at = p + __builtin_ctz(mask);
+
+		if (memcmp(at, needle.p, needle.n) == 0)
+			return at;
+	}
+	return NULL;
+}
+
+/* As far as whole steps go; *p is left where none begins any more. */
+static const char *find_by_blocks(const char **p, const char *last, struct slice needle)
+{
+	/* Two bytes that meet seldom: the first and last of a word in quotes would meet often. */
+	const size_t one = needle.n > 2, two = needle.n / 2;
+	const struct pair w = { _mm_set1_epi8(needle.p[one]), _mm_set1_epi8(needle.p[two]), one,
+		two };
+
+	for (; last - *p >= 15; *p += 16) {
+		const char *at;
+
+		while (last - *p >= 63 &&
+			!_mm_movemask_epi8(_mm_or_si128(
+				_mm_or_si128(pair_hits(&w, *p), pair_hits(&w, *p + 16)),
+				_mm_or_si128(pair_hits(&w, *p + 32), pair_hits(&w, *p + 48)))))
+			*p += 64;
+		if (last - *p < 15)
+			break;
+		at = find_among(*p, (unsigned)_mm_movemask_epi8(pair_hits(&w, *p)), needle);
+		if (at)
+			return at;
+	}
+	return NULL;
+}
+#endif
+
 const char *slice_find(struct slice s, struct slice needle)
 {
 	const char *p = s.p, *last;
@@ -61,24 +114,10 @@ const char *slice_find(struct slice s, struct slice needle)
 		return NULL;
 	last = s.p + (s.n - needle.n); /* the last place where it may stand */
 #ifdef __SSE2__
-	/* Two bytes that meet seldom: the first and last of a word in quotes would meet often. */
-	size_t one = needle.n > 2, two = needle.n / 2;
-	const __m128i first = _mm_set1_epi8(needle.p[one]);
-	const __m128i second = _mm_set1_epi8(needle.p[two]);
+	const char *at = find_by_blocks(&p, last, needle);
 
-	for (; last - p >= 15; p += 16) {
-		__m128i here = _mm_loadu_si128((const __m128i *)(const void *)(p + one));
-		__m128i there = _mm_loadu_si128((const __m128i *)(const void *)(p + two));
-		unsigned mask = (unsigned)_mm_movemask_epi8(
-			_mm_and_si128(_mm_cmpeq_epi8(here, first), _mm_cmpeq_epi8(there, second)));
-
-		for (; mask; mask &= mask - 1) {
-			const char *at = p + __builtin_ctz(mask);
-
-			if (memcmp(at, needle.p, needle.n) == 0)
-				return at;
-		}
-	}
+	if (at)
+		return at;
 #endif
 	for (; p <= last; p++) {
 		if (*p == needle.p[0] && memcmp(p, needle.p, needle.n) == 0)
