@@ -64,9 +64,9 @@ static enum fail find_url(struct request *r, const struct h1_head *h, struct err
 	for (size_t i = 0; i < ARRAY_LEN(api_paths); i++) {
 		if (!path_is(path, api_paths[i].path))
 			continue;
+		r->endpoint = api_paths[i].endpoint;
 		if (!slice_eq(h->method, SLICE("POST")))
 			return wrong_method(why, "POST");
-		r->endpoint = api_paths[i].endpoint;
 		r->is_api = true;
 		return FAIL_none;
 	}

@@ -111,7 +111,7 @@ void reply_error(struct request *r, enum fail f, const char *message)
 		(void)reply_field(r, SLICE("retry-after-ms"), SLICE("1000"));
 	}
 	if (f == FAIL_method_not_allowed)
-		(void)reply_field(r, SLICE("allow"), r->is_api || !r->head_text ? SLICE("POST") : SLICE("GET, HEAD"));
+		(void)reply_field(r, SLICE("allow"), r->endpoint ? SLICE("POST") : SLICE("GET, HEAD"));
 }
 
 void reply_error_event(struct request *r, enum fail f, const char *message)

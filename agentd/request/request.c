@@ -153,6 +153,8 @@ bool request_wants_body(const struct request *r)
 void request_body_end(struct request *r)
 {
 	r->expect_more = false;
+	if (r->outcome)
+		return; /* refused in its midst: what still comes is thrown away, the answer is on its way */
 	if (r->discard_body) {
 		char *why = r->head_text;
 
