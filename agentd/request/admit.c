@@ -100,6 +100,9 @@ void admit_step(struct request *r)
 		s->v.priced = 1;
 		s->v.price_version = price->price.version;
 		s->v.reserved_nano = reserve(r, price);
+		s->rate_input = price->price.nano[PRICE_input];
+		s->rate_output = price->price.nano[PRICE_output];
+		s->rate_request = price->price.nano[PRICE_per_request];
 	}
 	slot_set_state(s, SLOT_ADMITTED);
 	stats_add(r->env->stats, STAT_GLOBAL, 0, STAT_inflight, 1);

@@ -17,13 +17,10 @@ static void memory_give(struct gateway *gw, size_t n)
 	atomic_fetch_sub_explicit(&gw->body_bytes, n, memory_order_relaxed);
 }
 
-/* Blocks that are mapped come in powers of two. */
 static size_t block_size(size_t cap)
 {
-	size_t size = BODY_MAPPED_BYTES;
+	size_t size = BODY_LEAST_BYTES;
 
-	if (cap < BODY_MAPPED_BYTES)
-		return cap;
 	while (size < cap)
 		size *= 2;
 	return size;
@@ -33,24 +30,31 @@ static int class_of(size_t size)
 {
 	int c = 0;
 
-	while (c < BODY_CLASSES && ((size_t)BODY_MAPPED_BYTES << c) != size)
+	while (c < BODY_CLASSES && ((size_t)BODY_LEAST_BYTES << c) != size)
 		c++;
 	return c < BODY_CLASSES ? c : -1;
 }
 
+static void block_free(char *p, size_t size)
+{
+	if (size < BODY_MAPPED_BYTES)
+		free(p);
+	else
+		(void)munmap(p, size);
+}
+
 static char *block_take(struct body_cache *cache, size_t size)
 {
-	int c;
+	int c = class_of(size);
 	void *p;
 
-	if (size < BODY_MAPPED_BYTES)
-		return malloc(size);
-	c = class_of(size);
 	if (c >= 0 && cache->n[c]) {
 		p = cache->block[c][--cache->n[c]];
 		cache->least[c] = MIN(cache->least[c], cache->n[c]);
 		return p;
 	}
+	if (size < BODY_MAPPED_BYTES)
+		return malloc(size);
 	p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	return p == MAP_FAILED ? NULL : p;
 }
@@ -58,15 +62,10 @@ static char *block_take(struct body_cache *cache, size_t size)
 static void block_give(struct request_env *env, char *p, size_t size)
 {
 	struct body_cache *cache = &env->bodies;
-	int c;
+	int c = class_of(size);
 
-	if (size < BODY_MAPPED_BYTES) {
-		free(p);
-		return;
-	}
-	c = class_of(size);
 	if (c < 0 || cache->n[c] == BODY_KEEP) {
-		(void)munmap(p, size);
+		block_free(p, size);
 		return;
 	}
 	cache->block[c][cache->n[c]++] = p;
@@ -82,7 +81,7 @@ static void on_trim(struct deadline *d)
 
 	for (int c = 0; c < BODY_CLASSES; c++) {
 		for (; cache->least[c]; cache->least[c]--)
-			(void)munmap(cache->block[c][--cache->n[c]], (size_t)BODY_MAPPED_BYTES << c);
+			block_free(cache->block[c][--cache->n[c]], (size_t)BODY_LEAST_BYTES << c);
 		cache->least[c] = cache->n[c];
 		left += cache->n[c];
 	}
@@ -131,5 +130,5 @@ void body_cache_fini(struct body_cache *cache)
 {
 	for (int c = 0; c < BODY_CLASSES; c++)
 		while (cache->n[c])
-			(void)munmap(cache->block[c][--cache->n[c]], (size_t)BODY_MAPPED_BYTES << c);
+			block_free(cache->block[c][--cache->n[c]], (size_t)BODY_LEAST_BYTES << c);
 }

@@ -94,7 +94,7 @@ static enum fail find_url(struct request *r, const struct h1_head *h, struct err
 	return FAIL_unknown_url;
 }
 
-#define FORWARD_MAX_BYTES 16384 /* with the credential and our own it fits the loop's scratch memory */
+#define FORWARD_MAX_BYTES 8000 /* with the credential and our own it fits the loop's scratch memory */
 
 /* --- headers -------------------------------------------------------------------------------------------- */
 
@@ -122,7 +122,8 @@ static bool is_json(struct slice type)
 /* One pass: what is refused, what goes upstream (re-written, never copied as a block). */
 static enum fail read_fields(struct request *r, const struct h1_head *h, struct errbuf *why)
 {
-	struct buf *out = &r->held; /* borrowed as scratch; empty again after */
+	struct buf scratch = { .p = r->env->answer_head, .cap = sizeof(r->env->answer_head), .max = sizeof(r->env->answer_head) };
+	struct buf *out = &scratch;
 
 	for (unsigned i = 0; i < h->n_fields; i++) {
 		const struct h1_field *f = &h->fields[i];
@@ -143,12 +144,11 @@ static enum fail read_fields(struct request *r, const struct h1_head *h, struct 
 			return FAIL_header_too_large;
 	}
 	if (out->n) {
-		r->forward = malloc(out->n);
+		r->forward = out->n <= sizeof(r->forward_here) ? r->forward_here : malloc(out->n);
 		if (!r->forward)
 			return FAIL_internal;
 		memcpy(r->forward, out->p, out->n);
 		r->forward_n = (uint16_t)out->n;
-		buf_reset(out);
 	}
 	return FAIL_none;
 }
@@ -168,6 +168,7 @@ static enum fail prepare_body(struct request *r, const struct h1_head *h, struct
 		return too_large(r, why);
 	if (!r->is_api || !h->has_length || !h->length)
 		return FAIL_none;
+	r->body_length = (size_t)h->length;
 	return body_room(r, (size_t)h->length) ? FAIL_none : FAIL_gateway_overloaded;
 }
 
@@ -198,10 +199,10 @@ enum fail receive_head(struct request *r, const struct h1_head *h, struct errbuf
 
 size_t request_body_room(struct request *r, char **ret)
 {
-	if (r->discard_body || !r->body.bytes || !r->is_api)
+	if (r->discard_body || !r->body.bytes || !r->is_api || r->body.n >= r->body_length)
 		return 0;
 	*ret = r->body.bytes + r->body.n;
-	return r->body.cap - r->body.n;
+	return r->body_length - r->body.n; /* not one byte of what follows the message */
 }
 
 static void body_refuse(struct request *r, enum fail f, const char *text)
@@ -226,8 +227,8 @@ void request_body_bytes(struct request *r, const char *p, size_t n)
 		body_refuse(r, FAIL_request_too_large, why.text);
 		return;
 	}
-	/* Chunked bodies double their block. */
-	if (have + n > r->body.cap && !body_room(r, MIN(MAX(have + n, MAX(r->body.cap, (size_t)1024) * 2), (size_t)max))) {
+	/* Blocks come in powers of two, so a chunked body doubles. */
+	if (have + n > r->body.cap && !body_room(r, have + n)) {
 		body_refuse(r, FAIL_gateway_overloaded, fail_row(FAIL_gateway_overloaded)->text);
 		return;
 	}

@@ -208,9 +208,7 @@ static bool on_head(struct attempt *a, const struct h1_head *h)
 	/* No further attempt needs the body; a held stream does not hold its prompt. */
 	if (a->state != ATTEMPT_SENDING) {
 		body_free(r);
-		free(r->forward);
-		r->forward = NULL;
-		r->forward_n = 0;
+		request_drop_forward(r);
 	}
 	if (refuse_answer(r, h))
 		return false;

@@ -65,6 +65,53 @@ static void on_total(struct deadline *d)
 	request_fail(r, FAIL_upstream_timeout, "The provider's answer took longer than the total time allowed.");
 }
 
+static void request_free(struct request *r)
+{
+	free(r->attempt_memory);
+	free(r);
+}
+
+static void request_recycle(struct request_env *env, struct request *r)
+{
+	if (env->n_free_requests == REQUESTS_KEPT) {
+		request_free(r);
+		return;
+	}
+	env->n_free_requests++;
+	list_push_front(&env->free_requests, &r->node);
+}
+
+/* Zeroed, but for the attempt's memory. */
+static struct request *request_new(struct request_env *env)
+{
+	struct attempt *memory;
+	struct request *r;
+
+	if (list_is_empty(&env->free_requests)) {
+		r = calloc(1, sizeof(*r));
+		if (r)
+			r->attempt_memory = malloc(sizeof(*r->attempt_memory));
+		if (r && r->attempt_memory)
+			return r;
+		free(r);
+		return NULL;
+	}
+	r = list_entry(env->free_requests.next, struct request, node);
+	list_remove(&r->node);
+	env->n_free_requests--;
+	memory = r->attempt_memory;
+	memset(r, 0, sizeof(*r));
+	r->attempt_memory = memory;
+	return r;
+}
+
+void request_drop_forward(struct request *r)
+{
+	if (r->forward != r->forward_here)
+		request_drop_forward(r);
+	r->forward_n = 0;
+}
+
 static void reap(struct deferred *d)
 {
 	struct request_env *env = container_of(d, struct request_env, reap);
@@ -73,9 +120,8 @@ static void reap(struct deferred *d)
 		struct request *r = list_entry(env->dead.next, struct request, node);
 
 		list_remove(&r->node);
-		free(r->attempt);
-		free(r);
 		env->n_live--;
+		request_recycle(env, r);
 	}
 	if (!env->n_live && env->emptied)
 		env->emptied(env);
@@ -89,6 +135,7 @@ void request_env_init(struct request_env *env, struct loop *l, struct gateway *g
 	list_init(&env->awaiting);
 	list_init(&env->live);
 	list_init(&env->dead);
+	list_init(&env->free_requests);
 	deferred_init(&env->reap, reap);
 	body_cache_init(&env->bodies);
 }
@@ -101,12 +148,18 @@ void request_env_fini(struct request_env *env)
 	env->rules = NULL;
 	keyset_reader_free(env->keys);
 	body_cache_fini(&env->bodies);
+	while (!list_is_empty(&env->free_requests)) {
+		struct request *r = list_entry(env->free_requests.next, struct request, node);
+
+		list_remove(&r->node);
+		request_free(r);
+	}
 }
 
 struct request *request_begin(struct request_env *env, struct caller *caller, struct stream *client,
 	void (*finished)(struct request *, bool), void *front)
 {
-	struct request *r = calloc(1, sizeof(*r));
+	struct request *r = request_new(env);
 	struct errbuf why = { "" };
 	enum fail f;
 
@@ -207,8 +260,7 @@ void request_finish(struct request *r)
 	if (r->attempt)
 		attempt_abort(r->attempt);
 	body_free(r);
-	free(r->forward);
-	r->forward = NULL;
+	request_drop_forward(r);
 	if (r->head_text_owned)
 		free(r->head_text);
 	r->head_text = NULL;

@@ -16,6 +16,8 @@
 #include <aigw/peer.h>
 
 #define ANSWER_WHOLE_BYTES (64u << 10) /* a plain answer up to this is sent in one write */
+#define REQUESTS_KEPT 256
+#define FORWARD_INLINE_BYTES 96        /* forwarded header lines that need no memory of their own */
 #define EVENT_MAX_BYTES (4u << 20)     /* an SSE event above this is relayed without being looked at */
 
 /* What all workers share: gauges and switches as atomics, stores by their own rules. */
@@ -31,11 +33,12 @@ struct gateway {
 	_Atomic bool draining;
 };
 
-/* A request's body: one block outside any arena, counted against body_memory, released as soon as no attempt may need it. Blocks of
- * BODY_MAPPED_BYTES and more are mapped in powers of two, so that short-lived prompts leave no holes in the heap among long-lived
- * streams; free ones are kept for the next requests, and what a second did not need is given back. */
+/* A request's body: one block outside any arena, counted against body_memory, released as soon as no attempt may need it. Blocks come in
+ * powers of two; those of BODY_MAPPED_BYTES and more are mapped, so that short-lived prompts leave no holes in the heap among
+ * long-lived streams. Free ones are kept for the next requests, and what a second did not need is given back. */
+#define BODY_LEAST_BYTES 1024
 #define BODY_MAPPED_BYTES 16384
-#define BODY_CLASSES 5                       /* 16 KiB .. 256 KiB */
+#define BODY_CLASSES 9                       /* 1 KiB .. 256 KiB */
 #define BODY_KEEP 64                         /* free blocks kept of each class */
 #define BODY_TRIM_US USEC_PER_S
 
@@ -69,6 +72,8 @@ struct request_env {
 	struct list live;
 	unsigned n_live;
 	struct list dead;
+	struct list free_requests;           /* kept for the next calls, at most REQUESTS_KEPT; each with its attempt's memory */
+	unsigned n_free_requests;
 	struct deferred reap;
 	uint64_t op_prefix;                  /* random, of this worker's life */
 	uint64_t op_count;
@@ -108,10 +113,12 @@ struct request {
 	void (*finished)(struct request *r, bool keep_alive); /* to front: the answer is out (or can't be) */
 	void *front;
 	struct worker_rules *rules;
-	struct attempt *attempt;
+	struct attempt *attempt;             /* NULL: none yet */
+	struct attempt *attempt_memory;      /* kept over calls */
 	struct body body;                    /* bytes NULL: none */
+	size_t body_length;                  /* announced; 0: none, or chunked */
 	struct jscan_tap *tap;               /* usage of plain answers above ANSWER_WHOLE_BYTES */
-	char *forward;                       /* request header lines that go upstream */
+	char *forward;                       /* request header lines that go upstream: forward_here or heap */
 	char *head_text;                     /* answer head: env->answer_head, or a copy of ours */
 	struct slice whole;                  /* answer content that relay_end() writes: of held, or of the loop's scratch in this very callback */
 	struct buf held;                     /* answer bytes not sent yet: a plain answer, or an event that is not whole */
@@ -134,6 +141,7 @@ struct request {
 	uint8_t fail, outcome;               /* enum fail, enum usage_outcome (0: not ended) */
 	uint8_t op_id[16];
 	char key_id[VKEY_ID_LEN];
+	char forward_here[FORWARD_INLINE_BYTES];
 	bool head_only : 1, keep_alive : 1, is_api : 1, has_key : 1, has_uid : 1, expect_more : 1, discard_body : 1,
 		head_sent : 1, down_chunked : 1, has_length : 1, hide_usage : 1, asks_upstream : 1, usage_seen : 1, paused : 1,
 		ended : 1, settled : 1, terminal_seen : 1, compressed : 1, oversized : 1, upstream_error : 1, client_gone : 1,
@@ -165,6 +173,7 @@ void requests_end_all(struct request_env *env);
 /* --- between the files of request/ --------------------------------------------------------------------- */
 void request_resume(struct request *r);
 void request_fail(struct request *r, enum fail f, const char *fmt, ...) PRINTF_LIKE(3, 4); /* answers if nothing was sent; then settles */
+void request_drop_forward(struct request *r);
 void request_finish(struct request *r); /* the answer's last byte is written, or can't be */
 bool body_room(struct request *r, size_t cap); /* body.c: at least cap bytes; false: over body_memory or out of memory */
 void body_free(struct request *r);

@@ -13,11 +13,7 @@ void send_step(struct request *r)
 			SLICE_ARG(p->credential), SLICE_ARG(p->credential));
 		return;
 	}
-	r->attempt = malloc(sizeof(*r->attempt));
-	if (!r->attempt) {
-		request_fail(r, FAIL_gateway_overloaded, "%s", "");
-		return;
-	}
+	r->attempt = r->attempt_memory;
 	r->step = STEP_RELAY;
 	attempt_init(r->attempt, r->rules->pools[r->provider], &relay_events, r, t);
 	deadline_set(r->env->loop, &r->total, p->total_us);
