@@ -1,20 +1,28 @@
 #include <aigw/mailbox.h>
 
-static void on_bell(uv_async_t *a)
+/* False: there was none. */
+static bool deliver(struct mailbox *b)
 {
-	struct mailbox *b = container_of(a, struct mailbox, bell);
 	struct mail *m;
+	bool any;
 
 	pthread_mutex_lock(&b->lock);
 	m = b->first;
 	b->first = b->last = NULL;
 	pthread_mutex_unlock(&b->lock);
+	any = m != NULL;
 	while (m) {
 		struct mail *next = m->next; /* the handler owns m */
 
 		m->handle(m, b->loop->owner);
 		m = next;
 	}
+	return any;
+}
+
+static void on_bell(uv_async_t *a)
+{
+	(void)deliver(container_of(a, struct mailbox, bell));
 }
 
 int mailbox_init(struct mailbox *b, struct loop *l)
@@ -41,6 +49,7 @@ void mailbox_post(struct mailbox *b, struct mail *m)
 
 void mailbox_close(struct mailbox *b)
 {
-	on_bell(&b->bell); /* nothing that was posted is lost */
+	while (deliver(b)) /* nothing that was posted is lost, nor what its handlers post */
+		;
 	uv_close((uv_handle_t *)&b->bell, NULL);
 }
