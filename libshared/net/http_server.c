@@ -34,6 +34,7 @@ struct http_exchange {
 	const char *base;       /* in.p when head was parsed */
 	void *user;
 	bool in_body, with_handler, close_after, gone;
+	bool head_only; /* of the request that is being answered */
 	bool running; /* conn_run is on the stack: answers given inside it don't start another */
 };
 
@@ -64,7 +65,7 @@ static void write_answer(struct http_exchange *x, unsigned status, const char *t
 		(void)h1_write_field(&head, SLICE("connection"), SLICE("close"));
 	(void)buf_str(&head, "\r\n");
 	v[0] = buf_view(&head);
-	v[1] = slice_eq(x->head.method, SLICE("HEAD")) ? SLICE_EMPTY : body;
+	v[1] = x->head_only ? SLICE_EMPTY : body;
 	if (head.err || stream_write(&x->stream.s, v, 2) < 0) {
 		stream_close(&x->stream.s);
 	} else if (x->close_after) {
@@ -98,6 +99,7 @@ void http_answer(struct http_exchange *x, unsigned status, const char *content_t
 		stream_close(&x->stream.s);
 		return;
 	}
+	deadline_set(x->server->loop, &x->idle, x->server->cfg.idle_us); /* also for reading the answer */
 	write_answer(x, status, content_type, body);
 	if (!x->stream.s.closing && !x->close_after)
 		conn_next(x);
@@ -192,21 +194,29 @@ static bool run_one(struct http_exchange *x)
 	head_follow(x);
 	x->in_body = false;
 	x->close_after = !x->head.keep_alive;
+	x->head_only = slice_eq(x->head.method, SLICE("HEAD"));
 	x->with_handler = true;
 	deadline_stop(x->server->loop, &x->idle);
 	x->server->cfg.request(x, x->server->owner);
 	return true;
 }
 
-/* A loop, not a recursion: a client may pipeline thousands of requests that are answered at once. */
+/* A loop, not a recursion: a client may pipeline thousands of requests that are answered at once. Behind an answer that the client does not
+ * take, and behind an unanswered request with a flood after it, nothing is run or read. */
 static void conn_run(struct http_exchange *x)
 {
+	struct stream *s = &x->stream.s;
+
 	if (x->running)
 		return;
 	x->running = true;
-	while (x->in.n && !x->with_handler && !x->stream.s.closing && !x->close_after && run_one(x))
+	while (x->in.n && !x->with_handler && !s->closing && !x->close_after && !s->queued_writes && run_one(x))
 		;
 	x->running = false;
+	if (s->queued_writes || x->close_after || x->gone || (x->with_handler && x->in.n > x->head_n + x->body_n + H1_MAX_HEAD_BYTES))
+		stream_read_stop(s);
+	else
+		stream_read_start(s);
 }
 
 /* The answer is out: forget the request, look at what was pipelined. */
@@ -218,28 +228,13 @@ static void conn_next(struct http_exchange *x)
 	buf_reset(&x->decoded);
 	x->scanned = x->head_n = x->body_n = x->raw_at = 0;
 	x->user = NULL;
-	deadline_set(x->server->loop, &x->idle, x->server->cfg.idle_us);
-	if (x->in.n)
-		conn_run(x);
+	x->head_only = false;
+	conn_run(x);
 }
 
 static struct http_exchange *exchange_of(struct stream *s)
 {
 	return container_of(s, struct http_exchange, stream.s);
-}
-
-static void on_data(struct stream *s, char *p, size_t n)
-{
-	struct http_exchange *x = exchange_of(s);
-
-	if (buf_append(&x->in, p, n)) {
-		refuse(x, 413, "the request is too large");
-		return;
-	}
-	if (!x->with_handler)
-		conn_run(x);
-	else if (x->in.n > x->head_n + x->body_n + H1_MAX_HEAD_BYTES)
-		stream_read_stop(s); /* a flood behind an unanswered request */
 }
 
 static void on_gone(struct http_exchange *x)
@@ -257,6 +252,17 @@ static void on_gone(struct http_exchange *x)
 	}
 }
 
+static void on_data(struct stream *s, char *p, size_t n)
+{
+	struct http_exchange *x = exchange_of(s);
+
+	/* The room is there (see on_connection): only memory can be short. */
+	if (buf_append(&x->in, p, n))
+		on_gone(x);
+	else
+		conn_run(x);
+}
+
 static void on_eof(struct stream *s)
 {
 	on_gone(exchange_of(s));
@@ -272,6 +278,8 @@ static void on_drained(struct stream *s)
 {
 	if (exchange_of(s)->close_after)
 		stream_close(s);
+	else
+		conn_run(exchange_of(s));
 }
 
 static void on_closed(struct stream *s)
@@ -319,7 +327,8 @@ static void on_connection(uv_stream_t *listener, int status)
 	list_push_back(&s->conns, &x->node);
 	s->n_conns++;
 	deadline_init(&x->idle, on_idle);
-	buf_init(&x->in, s->cfg.max_body_bytes + 2 * (size_t)H1_MAX_HEAD_BYTES);
+	/* A head, a body, what may stand behind them before reading stops, and the read that brings it there. */
+	buf_init(&x->in, s->cfg.max_body_bytes + 2 * (size_t)H1_MAX_HEAD_BYTES + 2 * (size_t)LOOP_SCRATCH_BYTES);
 	buf_init(&x->decoded, 16384);
 	if (stream_accept(&x->stream, listener) || s->n_conns > s->cfg.max_conns) {
 		stream_close(&x->stream.s);
@@ -382,7 +391,7 @@ void http_server_close(struct http_server *s)
 		(void)unlink(s->path);
 	uv_close((uv_handle_t *)&s->listener, on_listener_closed);
 	list_each(it, tmp, &s->conns)
-		stream_close(&list_entry(it, struct http_exchange, node)->stream.s);
+		on_gone(list_entry(it, struct http_exchange, node));
 }
 
 /* --- what handlers ask ------------------------------------------------------------------------------ */
