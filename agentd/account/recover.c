@@ -8,12 +8,14 @@
  *
  *   slot's state      record
  *   ADMITTED          refused, fail `restart`: nothing was sent, nothing is owed
- *   SENT              unknown: the numbers are what the worker had seen so far, the reservation
- * stays SETTLED           as it says; if its checksum does not hold, as SENT */
+ *   SENT              unknown: tokens are what the worker had seen so far, charged at the price of
+ *                     the call's start; the reservation stays
+ *   SETTLED           as it says; if its checksum does not hold, as SENT */
 #include "account/committer.h"
 
 #include <aigw/fail.h>
 #include <aigw/log.h>
+#include <aigw/price.h>
 
 struct op_id {
 	uint8_t bytes[16];
@@ -91,6 +93,28 @@ static void record_refuse(struct usage_record *r)
 	r->estimated = r->cost_nano = r->charge_nano = r->reserved_nano = 0;
 }
 
+/* A provider that was reached bills, and the kill is no reason for it to be free. */
+static void record_estimate(const struct slot *s, struct usage_record *r)
+{
+	const struct price p = {
+		.nano = { [PRICE_input] = s->rate_input,
+			[PRICE_output] = s->rate_output,
+			[PRICE_per_request] = s->rate_request },
+		.has = { [PRICE_input] = true, [PRICE_output] = true, [PRICE_per_request] = true },
+	};
+	const struct price_usage u = { .input = r->input_tokens, .output = r->output_tokens };
+	int64_t nano;
+
+	r->outcome = USAGE_UNKNOWN;
+	r->fail = SLICE_EMPTY;
+	r->estimated = 1;
+	if (!r->priced)
+		return;
+	if (price_cost(&p, &u, &nano) < 0)
+		nano = INT64_MAX;
+	r->cost_nano = r->charge_nano = nano;
+}
+
 static void slot_recover(const struct slot *s, struct usage_record *ret)
 {
 	uint32_t state = atomic_load_explicit(&s->state, memory_order_acquire);
@@ -99,9 +123,7 @@ static void slot_recover(const struct slot *s, struct usage_record *ret)
 	if (state == SLOT_ADMITTED) {
 		record_refuse(ret);
 	} else if (!slot_is_intact(s)) {
-		ret->outcome = USAGE_UNKNOWN;
-		ret->fail = SLICE_EMPTY;
-		ret->estimated = 1;
+		record_estimate(s, ret);
 	}
 }
 

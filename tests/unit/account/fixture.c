@@ -89,6 +89,9 @@ void fixture_fill_slot(struct slot *s, uint64_t n)
 	s->v.cost_nano = 12345678;
 	s->v.charge_nano = 12345678;
 	s->v.reserved_nano = 99999999;
+	s->rate_input = 3000000; /* per million: 1,000 tokens are 3,000 */
+	s->rate_output = 15000000;
+	s->rate_request = 7;
 }
 
 int fixture_append(struct spool *s, uint64_t from, unsigned n, struct errbuf *e)

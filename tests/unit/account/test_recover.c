@@ -79,10 +79,11 @@ static void each_state_has_its_outcome(void **state)
 		const char *fail;
 	} cases[] = {
 		{ SLOT_ADMITTED, false, USAGE_REFUSED, 0, 0, 0, 0, 0, "restart" },
-		{ SLOT_SENT, false, USAGE_UNKNOWN, 200, 50, 1, 12345678, 99999999, "" },
+		/* what it has seen, at its price: 3,000 for the input, 750 for the output, 7 for the call */
+		{ SLOT_SENT, false, USAGE_UNKNOWN, 200, 50, 1, 3757, 99999999, "" },
 		{ SLOT_SETTLED, false, USAGE_OK, 200, 50, 0, 12345678, 99999999, "" },
-		{ SLOT_SETTLED, true, USAGE_UNKNOWN, 200, 51, 1, 12345678, 99999999, "" },
-		{ (enum slot_state)77, false, USAGE_UNKNOWN, 200, 50, 1, 12345678, 99999999, "" },
+		{ SLOT_SETTLED, true, USAGE_UNKNOWN, 200, 51, 1, 3772, 99999999, "" },
+		{ (enum slot_state)77, false, USAGE_UNKNOWN, 200, 50, 1, 3757, 99999999, "" },
 	};
 	struct home h;
 
@@ -103,6 +104,7 @@ static void each_state_has_its_outcome(void **state)
 		assert_int_equal(r.output_tokens, cases[i].output_tokens);
 		assert_int_equal(r.estimated, cases[i].estimated);
 		assert_int_equal(r.charge_nano, cases[i].charge_nano);
+		assert_int_equal(r.cost_nano, cases[i].charge_nano);
 		assert_int_equal(r.reserved_nano, cases[i].reserved_nano);
 		assert_true(slice_eq(r.fail, slice_str(cases[i].fail)));
 		assert_true(slice_eq(r.customer, SLICE("acme")));
