@@ -9,7 +9,6 @@ The policy is text with $SIM (base URL of the simulator's plain port, with /v1),
 At the end every program has to stop by itself with code 0, without a sanitizer's report or a line of level=error in its log,
 unless the test said that it expects one. Nothing waits for a fixed time: programs tell by a line, an answer or their end.
 """
-import itertools
 import json
 import os
 import random
@@ -122,17 +121,18 @@ class Stack:
     agent      settings of aigw-agentd beside those of the test
     secrets    provider credentials, set through the admin API
     expected   regular expressions: lines of level=error that may stand in a log
+    base       the folder for its folder (default: in memory); on a disk commits take as long as they do in earnest
     """
 
-    def __init__(self, build=None, policy=POLICY, sim=(), agent=None, secrets=None, expected=()):
+    def __init__(self, build=None, policy=POLICY, sim=(), agent=None, secrets=None, expected=(), base=None):
         self.build = build or build_root(["-"])
         self.policy, self.expected = policy, [re.compile(e) for e in expected]
         self.sim_options, self.agent_settings = list(sim), dict(agent or {})
         self.secrets = {"sim": "sk-provider-0123456789"} if secrets is None else dict(secrets)
-        base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir()
-        self.home = tempfile.mkdtemp(prefix="aigw-", dir=base)
+        memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir()
+        self.home = tempfile.mkdtemp(prefix="aigw-", dir=base or memory)
         self.sim = self.ctld = self.agent = None
-        self.sim_at, self.killed, self.programs = {}, set(), []
+        self.sim_at, self.killed, self.programs, self.stopped = {}, set(), [], False
         self.port = free_port()
         self.unix, self.admin = self.path("agent.sock"), self.path("admin.sock")
 
@@ -187,11 +187,15 @@ class Stack:
             f.writelines(f"{k}: {v}\n" for k, v in values.items())
         return path
 
-    def start_ctld(self):
+    def launch_ctld(self):
+        """Started; it need not be ready yet."""
         config = self.settings("ctld.yaml", {"admin_socket": self.admin, "agents_socket": self.path("agents.sock"),
                                              "state_dir": self.path("ctld")})
         os.makedirs(self.path("ctld"), mode=0o700, exist_ok=True)
         self.ctld = self.program("ctld", [os.path.join(self.build, "ctl/ctld/aigw-ctld"), "--config", config, "--die-with-parent"])
+
+    def start_ctld(self):
+        self.launch_ctld()
         wait_for(self.probe(self.ctld, lambda: self.api("GET", "/api/v1/version")), "the admin API answers", START_S)
 
     def write_agent_settings(self):
@@ -201,9 +205,13 @@ class Stack:
         values.update(self.agent_settings)
         return self.settings("agentd.yaml", values)
 
-    def start_agent(self, ready=True):
+    def launch_agent(self):
+        """Started; it need not be ready yet."""
         config = self.write_agent_settings()
         self.agent = self.program("agentd", [os.path.join(self.build, "agentd/aigw-agentd"), "--config", config, "--die-with-parent"])
+
+    def start_agent(self, ready=True):
+        self.launch_agent()
         wait_for(self.probe(self.agent, lambda: http_call(self.where("tcp"), "/healthz").status == 200), "the agent answers", START_S)
         if ready:
             self.wait_ready()
@@ -258,7 +266,10 @@ class Stack:
         return found
 
     def stop(self, checks=True):
-        """The agent first: what it still has to tell finds somebody to listen."""
+        """The agent first: what it still has to tell finds somebody to listen. Once."""
+        if self.stopped:
+            return
+        self.stopped = True
         trouble = []
         for program in (self.agent, self.ctld, self.sim):
             try:
@@ -355,6 +366,29 @@ class Stack:
             raise Failure(f"{len(got)} records, not {count}")
         return got
 
+    def check_ledger(self, unmetered=()):
+        """The simulator's log is the oracle: every call that reached it has exactly one record, and a complete one its numbers, but
+        for models whose usage the gateway can't see. Gives all records by request id."""
+        def met():
+            seen = {line["client_request_id"] for line in self.sim_log() if line["event"] == "recv"}
+            records = self.records()
+            return seen <= {r["request_id"] for r in records} and (seen, records)
+        seen, records = wait_for(met, "a record for each call in the simulator's log")
+        by_id = {r["request_id"]: r for r in records}
+        if len(by_id) != len(records):
+            raise Failure(f"{len(records) - len(by_id)} calls have a second record")
+        ends = {line["client_request_id"]: line for line in self.sim_log() if line["event"] == "end" and line["complete"]}
+        for request_id, end in ends.items():
+            r = by_id[request_id]
+            if end["usage_sent"] and r["outcome"] == "ok" and not r["usage_seen"] and r["model"] not in unmetered:
+                raise Failure(f"usage was not seen: {end} {r}")
+            if r["usage_seen"] and (r["input_tokens"], r["output_tokens"]) != (end["input_tokens"], end["output_tokens"]):
+                raise Failure(f"other numbers: {end} {r}")
+        served = [r["request_id"] for r in records if r["outcome"] == "ok" and r["request_id"] not in seen]
+        if served:
+            raise Failure(f"booked as ok, but the provider never saw them: {served}")
+        return by_id
+
     # --- clients -------------------------------------------------------------------------------------------------------
 
     def where(self, way):
@@ -402,8 +436,3 @@ class Stack:
 
 def bearer(key):
     return [("Authorization", f"Bearer {key}")] if key else []
-
-
-def number():
-    """1, 2, 3, ... for names."""
-    return itertools.count(1)

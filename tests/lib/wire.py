@@ -68,7 +68,11 @@ class Wire:
         if isinstance(where, str):
             self.sock = socket.socket(socket.AF_UNIX)
             self.sock.settimeout(timeout)
-            self.sock.connect(where)
+            try:
+                self.sock.connect(where)
+            except OSError:
+                self.sock.close()
+                raise
         else:
             self.sock = socket.create_connection(where, timeout=timeout)
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
