@@ -108,7 +108,8 @@ static struct request *request_new(struct request_env *env)
 void request_drop_forward(struct request *r)
 {
 	if (r->forward != r->forward_here)
-		request_drop_forward(r);
+		free(r->forward);
+	r->forward = NULL;
 	r->forward_n = 0;
 }
 
