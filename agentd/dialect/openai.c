@@ -330,6 +330,23 @@ size_t openai_find_usage(const char *p, size_t from, size_t n)
 	return n;
 }
 
+bool openai_peek_whole(char *p, size_t n, struct openai_usage *ret)
+{
+	size_t at = openai_find_usage(p, 0, n);
+	bool hide, found;
+	char before;
+
+	if (at == n)
+		return false; /* nor deeper inside */
+	if (at == 0)
+		return openai_peek(slice_of(p, n), ret, &hide);
+	before = p[at - 1];
+	p[at - 1] = '{';
+	found = openai_peek(slice_of(p + at - 1, n - at + 1), ret, &hide);
+	p[at - 1] = before;
+	return found || openai_peek(slice_of(p, n), ret, &hide);
+}
+
 static bool is_terminal_type(struct slice s)
 {
 	return slice_starts(s, SLICE("completed")) || slice_starts(s, SLICE("incomplete")) ||

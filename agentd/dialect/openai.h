@@ -44,6 +44,10 @@ bool openai_usage_parse(struct slice object, struct openai_usage *ret);
  * empty array and `usage` an object. */
 bool openai_peek(struct slice json, struct openai_usage *ret, bool *ret_hide);
 
+/* The same for a whole plain answer, where usage mostly stands near the end: the text from the first `"usage"` on is an object's rest exactly if that
+ * member stands on the top level, so only the rest is read. p is written to and restored. */
+bool openai_peek_whole(char *p, size_t n, struct openai_usage *ret);
+
 /* Offset of the first `"usage"` (quotes included) in p[from..n) whose value is not null, n if there is none: the events before it need no
  * look inside. (Asked for usage, OpenAI puts `usage: null` into every event but the last.) */
 size_t openai_find_usage(const char *p, size_t from, size_t n);

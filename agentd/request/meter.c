@@ -53,11 +53,9 @@ void meter_event(struct request *r, struct slice raw, bool has_usage, bool *ret_
 
 void meter_plain(struct request *r, struct slice whole)
 {
-	bool hide;
-
-	if (r->compressed || !whole.n)
-		return;
-	r->usage_seen = openai_peek(whole, &r->usage, &hide);
+	/* Of the loop's scratch memory or of r->held: ours to write. */
+	if (!r->compressed && whole.n)
+		r->usage_seen = openai_peek_whole((char *)(uintptr_t)whole.p, whole.n, &r->usage);
 }
 
 void meter_tap(struct request *r)

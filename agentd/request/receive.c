@@ -105,6 +105,10 @@ static const struct slice forwarded[] = {
 
 static bool is_forwarded(struct slice name)
 {
+	char first = (char)(name.p[0] | 0x20);
+
+	if (first != 'c' && first != 'a' && first != 'o' && first != 'x' && first != 't')
+		return false;
 	for (size_t i = 0; i < ARRAY_LEN(forwarded); i++)
 		if (slice_eq_nocase(name, forwarded[i]))
 			return true;
@@ -128,7 +132,7 @@ static enum fail read_fields(struct request *r, const struct h1_head *h, struct 
 	for (unsigned i = 0; i < h->n_fields; i++) {
 		const struct h1_field *f = &h->fields[i];
 
-		if (f->name.n > 7 && slice_eq_nocase(slice_of(f->name.p, 7), SLICE("x-aigw-"))) {
+		if (f->name.n > 7 && (f->name.p[0] | 0x20) == 'x' && slice_eq_nocase(slice_of(f->name.p, 7), SLICE("x-aigw-"))) {
 			(void)err_set(why, 0, "The header " SLICE_FMT " is not supported by this version. Remove it.",
 				(int)MIN(f->name.n, (size_t)64), f->name.p);
 			return FAIL_unsupported_header;

@@ -153,25 +153,44 @@ static const struct slice relayed[] = {
 	SLICE_INIT("content-type"), SLICE_INIT("content-encoding"), SLICE_INIT("retry-after"), SLICE_INIT("retry-after-ms"),
 	SLICE_INIT("x-should-retry"),
 };
+/* The first that is there counts. */
 static const struct slice request_ids[] = {
 	SLICE_INIT("x-request-id"), SLICE_INIT("request-id"), SLICE_INIT("apim-request-id"),
 };
 
+static int index_of(const struct slice *names, size_t n, struct slice name)
+{
+	for (size_t i = 0; i < n; i++)
+		if (names[i].n == name.n && slice_eq_nocase(names[i], name))
+			return (int)i;
+	return -1;
+}
+
+/* The provider's head, of which little goes on: one pass over its fields. */
 static void compose_head(struct request *r, const struct h1_head *h)
 {
-	const struct h1_field *f = NULL;
+	struct slice id = SLICE_EMPTY;
+	int id_rank = (int)ARRAY_LEN(request_ids), at;
+	unsigned seen = 0;
 
 	reply_begin(r, h->status);
-	for (size_t i = 0; i < ARRAY_LEN(relayed); i++) {
-		f = h1_find(h, relayed[i]);
-		if (f)
-			(void)reply_field(r, relayed[i], f->value);
+	for (unsigned i = 0; i < h->n_fields; i++) {
+		const struct h1_field *f = &h->fields[i];
+
+		at = index_of(relayed, ARRAY_LEN(relayed), f->name);
+		if (at >= 0 && !(seen & 1u << at)) {
+			seen |= 1u << at;
+			(void)reply_field(r, relayed[at], f->value);
+			continue;
+		}
+		at = index_of(request_ids, ARRAY_LEN(request_ids), f->name);
+		if (at >= 0 && at < id_rank) {
+			id_rank = at;
+			id = f->value;
+		}
 	}
-	f = NULL;
-	for (size_t i = 0; !f && i < ARRAY_LEN(request_ids); i++)
-		f = h1_find(h, request_ids[i]);
-	if (f && reply_field(r, SLICE("x-aigw-upstream-request-id"), f->value) == 0)
-		slot_set_text(inflight_slot(r->env->gw->inflight, r->slot), SLOT_TEXT_upstream_request_id, f->value);
+	if (id.n && reply_field(r, SLICE("x-aigw-upstream-request-id"), id) == 0)
+		slot_set_text(inflight_slot(r->env->gw->inflight, r->slot), SLOT_TEXT_upstream_request_id, id);
 }
 
 static bool is_event_stream(const struct h1_head *h)

@@ -65,24 +65,24 @@ static enum stat_counter outcome_counter(const struct request *r)
 
 static void count_in(struct request *r, enum stat_kind kind, uint32_t slot, const struct slot *s)
 {
-	struct stats_block *b = r->env->stats;
+	_Atomic int64_t *row = stats_row(r->env->stats, kind, slot);
 
 	if (kind != STAT_GLOBAL)
-		stats_add(b, kind, slot, STAT_requests, 1);
-	stats_add(b, kind, slot, outcome_counter(r), 1);
+		stats_row_add(row, STAT_requests, 1);
+	stats_row_add(row, outcome_counter(r), 1);
 	if (!s)
 		return;
-	stats_add(b, kind, slot, STAT_tokens_in, s->v.input_tokens);
-	stats_add(b, kind, slot, STAT_tokens_cached_in, s->v.cached_input_tokens);
-	stats_add(b, kind, slot, STAT_tokens_out, s->v.output_tokens);
-	stats_add(b, kind, slot, STAT_bytes_in, s->v.bytes_in);
-	stats_add(b, kind, slot, STAT_bytes_out, s->v.bytes_out);
+	stats_row_add(row, STAT_tokens_in, s->v.input_tokens);
+	stats_row_add(row, STAT_tokens_cached_in, s->v.cached_input_tokens);
+	stats_row_add(row, STAT_tokens_out, s->v.output_tokens);
+	stats_row_add(row, STAT_bytes_in, s->v.bytes_in);
+	stats_row_add(row, STAT_bytes_out, s->v.bytes_out);
 	if (s->v.priced)
-		stats_add(b, kind, slot, STAT_cost_nano, s->v.cost_nano);
+		stats_row_add(row, STAT_cost_nano, s->v.cost_nano);
 	else if (r->outcome != USAGE_REFUSED)
-		stats_add(b, kind, slot, STAT_unpriced, 1);
+		stats_row_add(row, STAT_unpriced, 1);
 	if (s->v.estimated)
-		stats_add(b, kind, slot, STAT_estimated, 1);
+		stats_row_add(row, STAT_estimated, 1);
 }
 
 static void count_times(struct request *r, const struct policy *p, const struct slot *s)

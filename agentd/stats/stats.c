@@ -285,13 +285,15 @@ static struct stats_object *object_of(struct stats_block *b, enum stat_kind kind
 	return LIKELY(o != NULL) ? o : object_new(b, kind, slot);
 }
 
+_Atomic int64_t *stats_row(struct stats_block *b, enum stat_kind kind, uint32_t slot)
+{
+	return object_of(b, kind, slot)->count;
+}
+
 void stats_add(
 	struct stats_block *b, enum stat_kind kind, uint32_t slot, enum stat_counter c, int64_t n)
 {
-	_Atomic int64_t *count = &object_of(b, kind, slot)->count[c];
-	uint64_t sum = (uint64_t)atomic_load_explicit(count, memory_order_relaxed) + (uint64_t)n;
-
-	atomic_store_explicit(count, (int64_t)sum, memory_order_relaxed);
+	stats_row_add(stats_row(b, kind, slot), c, n);
 }
 
 void stats_time(struct stats_block *b, enum stat_kind kind, uint32_t slot, enum stat_hist h, usec d)

@@ -36,6 +36,15 @@ uint32_t stats_uid_slot(struct stats *s, uint32_t uid);
 void stats_add(struct stats_block *b, enum stat_kind kind, uint32_t slot, enum stat_counter c, int64_t n);
 void stats_time(struct stats_block *b, enum stat_kind kind, uint32_t slot, enum stat_hist h, usec d);
 
+/* Several counters of one object: its row once, then plain moves. Valid as long as the block. */
+_Atomic int64_t *stats_row(struct stats_block *b, enum stat_kind kind, uint32_t slot);
+static inline void stats_row_add(_Atomic int64_t *row, enum stat_counter c, int64_t n)
+{
+	uint64_t sum = (uint64_t)atomic_load_explicit(&row[c], memory_order_relaxed) + (uint64_t)n;
+
+	atomic_store_explicit(&row[c], (int64_t)sum, memory_order_relaxed);
+}
+
 /* Any thread: sums over workers. */
 int64_t stats_sum(const struct stats *s, enum stat_kind kind, uint32_t slot, enum stat_counter c);
 void stats_read(const struct stats *s, enum stat_kind kind, uint32_t slot, int64_t ret[static STAT_COUNTER_COUNT]); /* all in one pass */
