@@ -1,5 +1,6 @@
-/* One fuzz target per file: libFuzzer drives it (./dev fuzz), replay.c runs its corpus as a normal test. A target checks what
- * must hold for every input; a broken promise is an ASSERT. One thread. */
+/* One fuzz target per file: libFuzzer drives it (./dev fuzz), replay.c runs its corpus as a normal
+ * test. A target checks what must hold for every input; a broken promise is an ASSERT. One thread.
+ */
 #ifndef TESTS_FUZZ_FUZZ_H
 #define TESTS_FUZZ_FUZZ_H
 

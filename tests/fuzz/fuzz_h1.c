@@ -1,4 +1,5 @@
-/* HTTP/1.1: the same bytes, whole and one by one, are the same message. The first byte chooses the role. */
+/* HTTP/1.1: the same bytes, whole and one by one, are the same message. The first byte chooses the
+ * role. */
 #include "fuzz.h"
 
 #include <aigw/h1.h>

@@ -1,4 +1,5 @@
-/* JSON in place: what jansson takes as an object is one here too; the same in pieces finds the same. */
+/* JSON in place: what jansson takes as an object is one here too; the same in pieces finds the
+ * same. */
 #include "fuzz.h"
 
 #include <aigw/json_scan.h>
@@ -58,7 +59,8 @@ static void check_tap(const struct found *f, bool valid)
 	jscan_tap_fini(&bytes);
 }
 
-/* No deeper than the scanner goes: brackets in strings count too, which only makes this stricter. */
+/* No deeper than the scanner goes: brackets in strings count too, which only makes this stricter.
+ */
 static bool is_shallow(struct slice s)
 {
 	size_t open = 0;

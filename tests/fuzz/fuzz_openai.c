@@ -1,4 +1,5 @@
-/* OpenAI's dialect: a body that is taken is edited into one that is JSON, names the model wanted and asks for usage. */
+/* OpenAI's dialect: a body that is taken is edited into one that is JSON, names the model wanted
+ * and asks for usage. */
 #include "fuzz.h"
 
 #include <aigw/json_scan.h>
@@ -22,7 +23,8 @@ static void check_edit(struct slice body, const struct openai_facts *f, bool wan
 		ASSERT(openai_scan(buf_view(&b), &after, &offset, &name) == FAIL_none);
 		ASSERT(slice_eq(after.model_raw, model) && after.stream == f->stream);
 		/* What is no object is left to the provider to refuse. */
-		if (want_usage && (!f->stream_options.n || f->stream_options_null || f->stream_options.p[0] == '{'))
+		if (want_usage && (!f->stream_options.n || f->stream_options_null ||
+					  f->stream_options.p[0] == '{'))
 			ASSERT(after.asks_usage);
 	}
 	buf_fini(&b);
@@ -48,7 +50,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	size_t offset = 0;
 
 	if (openai_scan(body, &f, &offset, &name) == FAIL_none) {
-		ASSERT(lies_in(f.model_raw, body) && lies_in(f.stream_options, body) && lies_in(f.user, body));
+		ASSERT(lies_in(f.model_raw, body) && lies_in(f.stream_options, body) &&
+			lies_in(f.user, body));
 		check_edit(body, &f, false);
 		if (f.stream)
 			check_edit(body, &f, true);

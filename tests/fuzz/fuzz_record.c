@@ -1,5 +1,5 @@
-/* Usage records and key records: decoded, encoded, decoded again they say the same. The first byte chooses; the checksum of a
- * usage record is put right, or nothing would come past it. */
+/* Usage records and key records: decoded, encoded, decoded again they say the same. The first byte
+ * chooses; the checksum of a usage record is put right, or nothing would come past it. */
 #include "fuzz.h"
 
 #include <aigw/crc.h>
@@ -20,9 +20,11 @@ static void usage(struct slice s)
 	buf_init(&x, 1u << 20);
 	buf_init(&y, 1u << 20);
 	buf_init(&json, 1u << 20);
-	ASSERT(usage_to_json(&r, &json) == 0 && jscan_object(buf_view(&json), NULL, NULL, NULL) == 0);
+	ASSERT(usage_to_json(&r, &json) == 0 &&
+		jscan_object(buf_view(&json), NULL, NULL, NULL) == 0);
 	if (usage_encode(&r, &x) == 0) {
-		ASSERT(usage_decode(buf_view(&x), &again, &why) == 0 && usage_encode(&again, &y) == 0);
+		ASSERT(usage_decode(buf_view(&x), &again, &why) == 0 &&
+			usage_encode(&again, &y) == 0);
 		ASSERT(slice_eq(buf_view(&x), buf_view(&y)));
 	}
 	buf_fini(&x);
@@ -41,7 +43,8 @@ static void key(struct slice s)
 	buf_init(&x, 1u << 20);
 	buf_init(&y, 1u << 20);
 	if (key_record_pack(&k, &x) == 0) {
-		ASSERT(key_record_unpack(buf_view(&x), &again) == 0 && key_record_pack(&again, &y) == 0);
+		ASSERT(key_record_unpack(buf_view(&x), &again) == 0 &&
+			key_record_pack(&again, &y) == 0);
 		ASSERT(slice_eq(buf_view(&x), buf_view(&y)));
 	}
 	buf_fini(&x);

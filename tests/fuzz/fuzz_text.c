@@ -1,4 +1,5 @@
-/* URLs, numbers, amounts, base64, UTF-8: what is read can be written and read again. The first byte chooses. */
+/* URLs, numbers, amounts, base64, UTF-8: what is read can be written and read again. The first byte
+ * chooses. */
 #include "fuzz.h"
 
 #include <aigw/json_scan.h>
@@ -16,7 +17,8 @@ static void url(struct slice s)
 		ASSERT(why.text[0]);
 		return;
 	}
-	ASSERT(u.host.n && u.port && lies_in(u.host, s) && lies_in(u.path, s) && lies_in(u.authority, s));
+	ASSERT(u.host.n && u.port && lies_in(u.host, s) && lies_in(u.path, s) &&
+		lies_in(u.authority, s));
 	ASSERT(u.path.n == 0 || (u.path.p[0] == '/' && u.path.p[u.path.n - 1] != '/'));
 	buf_init(&b, 1u << 20);
 	(void)buf_str(&b, u.tls ? "https://" : "http://");
@@ -24,7 +26,8 @@ static void url(struct slice s)
 	(void)buf_slice(&b, u.path);
 	if (!b.err) {
 		ASSERT(url_parse(buf_view(&b), &again, &why) == 0);
-		ASSERT(again.tls == u.tls && again.port == u.port && slice_eq(again.host, u.host) && slice_eq(again.path, u.path));
+		ASSERT(again.tls == u.tls && again.port == u.port && slice_eq(again.host, u.host) &&
+			slice_eq(again.path, u.path));
 	}
 	buf_fini(&b);
 }
@@ -70,8 +73,10 @@ static void quoted(struct slice s)
 	buf_init(&clean, 8u << 20);
 	buf_init(&back, 8u << 20);
 	if (text_json_quote(&json, s) == 0 && text_utf8_clean(&clean, s) == 0) {
-		ASSERT(text_is_utf8(buf_view(&clean)) && text_is_utf8(s) == slice_eq(s, buf_view(&clean)));
-		ASSERT(jscan_string(buf_view(&json), &back) == 0 && slice_eq(buf_view(&back), buf_view(&clean)));
+		ASSERT(text_is_utf8(buf_view(&clean)) &&
+			text_is_utf8(s) == slice_eq(s, buf_view(&clean)));
+		ASSERT(jscan_string(buf_view(&json), &back) == 0 &&
+			slice_eq(buf_view(&back), buf_view(&clean)));
 	}
 	buf_fini(&json);
 	buf_fini(&clean);

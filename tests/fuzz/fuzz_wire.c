@@ -1,5 +1,5 @@
-/* A payload between agent and controller: what is decoded can be encoded, and is then stable. The first byte chooses the
- * answer that is waited for. */
+/* A payload between agent and controller: what is decoded can be encoded, and is then stable. The
+ * first byte chooses the answer that is waited for. */
 #include "fuzz.h"
 
 #include <aigw/wire.h>

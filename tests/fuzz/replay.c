@@ -1,4 +1,5 @@
-/* The fuzz targets without a fuzzer: every file of the folder given, whole and cut off at each length. */
+/* The fuzz targets without a fuzzer: every file of the folder given, whole and cut off at each
+ * length. */
 #include "fuzz.h"
 
 #include <aigw/atomic_file.h>
