@@ -140,8 +140,10 @@ static json_t *apply_body(
 
 	for (unsigned i = 0; i < f->n; i++) {
 		struct slice text = buf_view(&f->texts[i]);
-		json_t *file = json_pack(
-			"{s:s, s:s%}", "name", f->names[i], "text", text.p ? text.p : "", text.n);
+		bool has_nul = text.n && memchr(text.p, '\0', text.n);
+		json_t *file = has_nul ? NULL
+				       : json_pack("{s:s, s:s%}", "name", f->names[i], "text",
+						 text.p ? text.p : "", text.n);
 
 		if (json_array_append_new(list, file) < 0) { /* jansson takes UTF-8 only */
 			json_decref(list);
@@ -159,6 +161,24 @@ static json_t *apply_body(
 	return body;
 }
 
+/* Bytes that no JSON can carry never reach the controller: the place is found here. */
+static int say_not_text(const struct cli *c, const struct files *f)
+{
+	struct policy_doc *doc = NULL;
+	struct buf report;
+	bool valid;
+
+	buf_init(&report, 1u << 20);
+	valid = policy_doc_from_files(f->names, f->n, &doc, &report) == 0;
+	cli_put_text(c->err, buf_view(&report));
+	buf_fini(&report);
+	if (!valid)
+		return cli_fail(c, EXIT_POLICY,
+			"the policy is not valid; the one in force is untouched");
+	policy_doc_free(doc);
+	return cli_fail(c, EXIT_FAILED, "out of memory");
+}
+
 static int send_policy(
 	const struct cli *c, const struct files *f, bool dry_run, int64_t if_revision, json_t **ret)
 {
@@ -167,8 +187,7 @@ static int send_policy(
 
 	*ret = NULL;
 	if (!body)
-		return cli_fail(c, EXIT_POLICY,
-			"a policy file is not valid UTF-8; `aigwctl validate` says where");
+		return say_not_text(c, f);
 	code = client_send(c, "POST", "/api/v1/policy", body, !dry_run, ret);
 	if (code == EXIT_POLICY)
 		(void)print_object(c, *ret);

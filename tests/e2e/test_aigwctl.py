@@ -484,7 +484,7 @@ class Apply(Case):
         bad = os.path.join(self.folder.name, "bad.yaml")
         with open(bad, "wb") as f:
             f.write(b"a: \xff\n")
-        self.check("apply", "-y", "-f", bad, code=7, err="not valid UTF-8")
+        self.check("apply", "-y", "-f", bad, code=7, err="bad.yaml:1:4: not UTF-8 text")
         self.assertEqual(self.admin.calls, [])
         self.check("apply", "-y", "-v", "-f", self.policy, err="reading " + self.policy)
 
