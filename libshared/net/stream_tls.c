@@ -177,6 +177,8 @@ static int deliver(struct stream_tls *t)
 			return 0;
 		if (why != SSL_ERROR_ZERO_RETURN)
 			return -EPROTO;
+		if (!t->s.reading)
+			return 0; /* the owner has had enough for now; OpenSSL will say it again */
 		t->s.saw_eof = true;
 		t->s.reading = false;
 		t->s.ev->eof(&t->s);

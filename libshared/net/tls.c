@@ -3,8 +3,9 @@
 #include "tls_private.h"
 
 #include <aigw/tls.h>
-#include <stdatomic.h>
 #include <openssl/err.h>
+#include <pthread.h>
+#include <stdatomic.h>
 
 struct tls_trust {
 	_Atomic unsigned refs;
@@ -49,7 +50,13 @@ void tls_trust_unref(struct tls_trust *t)
 	free(t);
 }
 
-static int ctx_index = -1;
+static int ctx_index;
+static pthread_once_t ctx_index_once = PTHREAD_ONCE_INIT; /* workers make their contexts at the same moment */
+
+static void make_ctx_index(void)
+{
+	ctx_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+}
 
 /* OpenSSL hands over a session (1: we keep the reference). The oldest makes room. */
 static int on_new_session(SSL *ssl, SSL_SESSION *session)
@@ -65,17 +72,23 @@ static int on_new_session(SSL *ssl, SSL_SESSION *session)
 	return 1;
 }
 
+/* A ticket of TLS 1.3 is good for one connection; a session of 1.2 stays good, and a resumed handshake brings no new one. */
 SSL_SESSION *tls_client_take_session(struct tls_client *c)
 {
-	return c->n_sessions ? c->sessions[--c->n_sessions] : NULL;
+	SSL_SESSION *newest = c->n_sessions ? c->sessions[c->n_sessions - 1] : NULL;
+
+	if (newest && SSL_SESSION_get_protocol_version(newest) < TLS1_3_VERSION)
+		return SSL_SESSION_up_ref(newest) ? newest : NULL;
+	if (newest)
+		c->n_sessions--;
+	return newest;
 }
 
 int tls_client_new(struct tls_trust *trust, struct tls_client **ret, struct errbuf *e)
 {
 	struct tls_client *c = calloc(1, sizeof(*c));
 
-	if (ctx_index < 0)
-		ctx_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+	(void)pthread_once(&ctx_index_once, make_ctx_index);
 	if (c)
 		c->ctx = SSL_CTX_new(TLS_client_method());
 	if (!c || !c->ctx || !SSL_CTX_set_ex_data(c->ctx, ctx_index, c)) {
