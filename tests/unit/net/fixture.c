@@ -1,6 +1,7 @@
 #include "fixture.h"
 
 #include <dirent.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/syscall.h>
@@ -31,6 +32,15 @@ void turn(struct loop *l)
 	(void)uv_run(&l->uv, UV_RUN_NOWAIT);
 }
 
+void turn_waiting(struct loop *l)
+{
+	struct pollfd at = { .fd = uv_backend_fd(&l->uv), .events = POLLIN };
+
+	turn(l);
+	(void)poll(&at, 1, list_is_empty(&l->deferred) ? 2 : 0);
+	turn(l);
+}
+
 const char *path_of(const char *name)
 {
 	static char path[4][128];
@@ -44,7 +54,8 @@ const char *path_of(const char *name)
 void fixture_begin(void)
 {
 	(void)alarm(120);
-	(void)signal(SIGPIPE, SIG_IGN); /* as in every program of ours */
+	(void)signal(SIGPIPE, SIG_IGN);              /* as in every program of ours */
+	cmocka_set_test_filter(getenv("TEST_ONLY")); /* a name with wildcards, for debugging */
 	(void)snprintf(folder, sizeof(folder), "/tmp/aigw-net-XXXXXX");
 	if (!mkdtemp(folder))
 		abort();

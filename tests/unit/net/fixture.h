@@ -17,12 +17,15 @@ void time_skip(usec us);
 /* One turn of the loop that does not wait. */
 void turn(struct loop *l);
 
-/* Turns of the loop, waiting for events, until the condition holds. What hangs is ended by SIGALRM
- * (fixture_main). */
+/* A turn that waits for an event, but not long: what a turn does after its callbacks (deferred
+ * work) may have been it. */
+void turn_waiting(struct loop *l);
+
+/* Turns of the loop until the condition holds. What hangs is ended by SIGALRM. */
 #define RUN_UNTIL(l, cond)                                                                         \
 	do {                                                                                       \
 		while (!(cond))                                                                    \
-			(void)uv_run(&(l)->uv, UV_RUN_ONCE);                                       \
+			turn_waiting(l);                                                           \
 	} while (0)
 
 /* A folder of this process; path() names a file in it (a static buffer of four). Both are gone
