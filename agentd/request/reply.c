@@ -13,9 +13,7 @@ static struct buf head_buf(struct request *r)
 void reply_begin(struct request *r, unsigned status)
 {
 	struct buf b = { .p = r->env->answer_head, .cap = sizeof(r->env->answer_head), .max = sizeof(r->env->answer_head) };
-	char id[REQUEST_ID_LEN + 1];
 
-	request_id_format(r->op_id, id);
 	if (r->head_text_owned)
 		free(r->head_text);
 	r->head_text_owned = false;
@@ -25,7 +23,7 @@ void reply_begin(struct request *r, unsigned status)
 	(void)buf_char(&b, ' ');
 	(void)buf_str(&b, h1_reason(status));
 	(void)buf_str(&b, "\r\nx-request-id: ");
-	(void)buf_append(&b, id, REQUEST_ID_LEN);
+	(void)buf_append(&b, r->id, REQUEST_ID_LEN);
 	(void)buf_str(&b, "\r\n");
 	r->head_text = b.p;
 	r->head_text_n = (uint16_t)b.n;
@@ -83,12 +81,10 @@ void reply_own_head(struct request *r)
 static void error_json(struct request *r, struct buf *b, enum fail f, const char *message)
 {
 	const struct fail_row *row = fail_row(f);
-	char id[REQUEST_ID_LEN + 1];
 
-	request_id_format(r->op_id, id);
 	(void)buf_str(b, "{\"error\":{\"message\":");
 	(void)text_json_quote(b, slice_str(message));
-	(void)buf_printf(b, ",\"type\":\"%s\",\"param\":null,\"code\":\"%s\"},\"request_id\":\"%s\"}", row->type, row->name, id);
+	(void)buf_printf(b, ",\"type\":\"%s\",\"param\":null,\"code\":\"%s\"},\"request_id\":\"%s\"}", row->type, row->name, r->id);
 }
 
 void reply_error(struct request *r, enum fail f, const char *message)

@@ -54,6 +54,7 @@ static void make_op_id(struct request *r)
 		r->op_id[6 + i] = (uint8_t)(env->op_prefix >> (40 - 8 * i));
 	for (int i = 0; i < 4; i++)
 		r->op_id[12 + i] = (uint8_t)(n >> (24 - 8 * i));
+	request_id_format(r->op_id, r->id);
 }
 
 static void on_total(struct deadline *d)

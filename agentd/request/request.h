@@ -140,6 +140,7 @@ struct request {
 	uint8_t step, mode, endpoint, http_minor;
 	uint8_t fail, outcome;               /* enum fail, enum usage_outcome (0: not ended) */
 	uint8_t op_id[16];
+	char id[REQUEST_ID_LEN + 1];         /* op_id as the client sees it */
 	char key_id[VKEY_ID_LEN];
 	char forward_here[FORWARD_INLINE_BYTES];
 	bool head_only : 1, keep_alive : 1, is_api : 1, has_key : 1, has_uid : 1, expect_more : 1, discard_body : 1,

@@ -69,14 +69,12 @@ unsigned send_bytes_of(struct attempt *a, struct slice *out)
 	struct slice model_json = slice_eq(asked, m->target.model) ? SLICE_EMPTY :
 								     r->rules->rules->model_json[r->model];
 	struct buf b = { .p = r->env->loop->scratch_out, .cap = LOOP_SCRATCH_BYTES, .max = LOOP_SCRATCH_BYTES };
-	char id[REQUEST_ID_LEN + 1];
 	size_t body_n = 0;
 	unsigned n;
 
 	n = openai_edit(body, &r->facts, model_json, r->asks_upstream, out + 1);
 	for (unsigned i = 1; i <= n; i++)
 		body_n += out[i].n;
-	request_id_format(r->op_id, id);
 	(void)buf_str(&b, "POST ");
 	(void)buf_str(&b, pool->path);
 	(void)buf_str(&b, endpoint_path(r->endpoint));
@@ -86,7 +84,7 @@ unsigned send_bytes_of(struct attempt *a, struct slice *out)
 	write_credential(r, &b);
 	(void)buf_append(&b, r->forward, r->forward_n);
 	(void)buf_str(&b, "x-client-request-id: ");
-	(void)buf_append(&b, id, REQUEST_ID_LEN);
+	(void)buf_append(&b, r->id, REQUEST_ID_LEN);
 	(void)buf_str(&b, "\r\ncontent-length: ");
 	(void)buf_u64(&b, body_n);
 	(void)buf_str(&b, "\r\n\r\n");
