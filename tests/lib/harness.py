@@ -61,10 +61,9 @@ def build_root(argv=sys.argv):
     return os.path.abspath(root)
 
 
-def wait_for(met, what, seconds=SETTLE_S):
+def wait_for(met, what, seconds=SETTLE_S, pause=0.002):
     """The first true value of met(); for what other processes do."""
     until = time.monotonic() + seconds
-    pause = 0.002
     while not (got := met()):
         if time.monotonic() > until:
             raise Failure(f"not within {seconds} s: {what() if callable(what) else what}")

@@ -42,6 +42,7 @@ models:
   - {name: slow, targets: [{provider: sim, model: sim+tokens-2000+pace-20000}]}
   - {name: never, targets: [{provider: sim, model: sim+fail-hang}]}
   - {name: limited, targets: [{provider: sim, model: sim+fail-429+retry-after-7}]}
+  - {name: denied, targets: [{provider: sim, model: sim+fail-403}]}
   - {name: broken, targets: [{provider: sim, model: sim+fail-500}]}
   - {name: error-in-stream, targets: [{provider: sim, model: sim+error-event-2}]}
   - {name: cut, targets: [{provider: sim, model: sim+tokens-10+cut-after-2}]}
@@ -55,7 +56,7 @@ models:
 customers:
   - name: acme
     projects:
-      - {name: search, models: &all [small, "vendor/model:1", embed, moderate, long, slow, never, limited, broken, error-in-stream, cut, zipped, locked,
+      - {name: search, models: &all [small, "vendor/model:1", embed, moderate, long, slow, never, limited, denied, broken, error-in-stream, cut, zipped, locked,
           flaky-openai6-tcp, flaky-openai6-unix, flaky-openai7-tcp, flaky-openai7-unix]}
       - {name: local, models: [ALL]}
 identities:
@@ -297,6 +298,7 @@ class Curl(unittest.TestCase):
                 ("upgrade", 426, "upgrade_required", (post, *upgrade), {"body": ask()}),
                 ("long head", 431, "header_too_large", (post, "--header", "X-Long: " + "x" * 70000), {"body": ask()}),
                 ("the provider's 429", 429, "rate_limit_exceeded", (post,), {"body": ask("limited")}),
+                ("the provider's 403", 502, "upstream_auth_failed", (post,), {"body": ask("denied", stream=True)}),
                 ("the provider's 401", 502, "upstream_auth_failed", (post,), {"body": ask("locked")})):
             with self.subTest(name):
                 self.assertEqual(curl(way, *args, **more).error(), (status, code))

@@ -154,11 +154,22 @@ STREAMED = {
     "lines that are no fields": sse("error: {\"code\":1}", "whatever", chunk(), USAGE_EVENT, "data: [DONE]"),
 }
 
+
+def used(text):
+    return '{"choices":[],"usage":{' + text + "}}"
+
+
+# name: (what the provider sends, tokens of the record: input, output, cached, reasoning; or None: estimated)
 PLAIN = {
-    "usage first": ('{' + USAGE + ',"choices":[]}', (7, 3)),
-    "usage last, long": ('{"choices":[{"message":{"content":"' + "größer " * 40000 + '"}}],"big":12345678901234567890123,' + USAGE + ' } \n', (7, 3)),
-    "usage inside others": ('{"choices":[{"usage":{"prompt_tokens":99}}],' + USAGE + "}", (7, 3)),
-    "white space and escapes": ('\r\n {"a\\u0062" : 1.50e+3 , "a\\u0062":-0 , ' + USAGE + ", \"x\" : \"\\ud800 \u2028\" }\t", (7, 3)),
+    "usage first": ('{' + USAGE + ',"choices":[]}', (7, 3, 0, 0)),
+    "usage last, long": ('{"choices":[{"message":{"content":"' + "größer " * 40000 + '"}}],"big":12345678901234567890123,' + USAGE + ' } \n', (7, 3, 0, 0)),
+    "usage inside others": ('{"choices":[{"usage":{"prompt_tokens":99}}],' + USAGE + "}", (7, 3, 0, 0)),
+    "white space and escapes": ('\r\n {"a\\u0062" : 1.50e+3 , "a\\u0062":-0 , ' + USAGE + ", \"x\" : \"\\ud800 \u2028\" }\t", (7, 3, 0, 0)),
+    "details are parts of the sums": (used('"prompt_tokens":9,"completion_tokens":8,"total_tokens":17,"prompt_tokens_details":{"cached_tokens":4},'
+                                           '"completion_tokens_details":{"reasoning_tokens":5}'), (9, 8, 4, 5)),
+    "reasoning beside the output": (used('"prompt_tokens":9,"completion_tokens":8,"total_tokens":22,"completion_tokens_details":{"reasoning_tokens":5}'),
+                                    (9, 13, 0, 5)),
+    "cache hits by their other name": (used('"prompt_tokens":9,"completion_tokens":8,"prompt_cache_hit_tokens":6,"prompt_cache_miss_tokens":3'), (9, 8, 6, 0)),
     "no usage": ('{"choices":[{"message":{"content":"hello"}}]}', None),
     "usage null": ('{"choices":[{"message":{"content":"hello"}}],"usage":null}', None),
     "no JSON": ("hello, \"world\"\r\n" * 100, None),
@@ -329,7 +340,7 @@ class Answers(unittest.TestCase):
         self.assertTrue(answer.whole)
         self.assertEqual({n for n, _ in answer.headers}, {"x-request-id", "x-aigw-model", "x-aigw-provider", "content-type",
                                                           "x-aigw-upstream-request-id", "transfer-encoding"})
-        return answer.header("x-request-id"), (7, 3)
+        return answer.header("x-request-id"), (7, 3, 0, 0)
 
     def check_plain(self, stack, i, name):
         text, tokens = list(PLAIN.values())[i]
@@ -361,7 +372,7 @@ class Answers(unittest.TestCase):
                     self.assertEqual(r["outcome"], "ok")
                     self.assertEqual((r["usage_seen"], r["estimated"]), (tokens is not None, tokens is None))
                     if tokens:
-                        self.assertEqual((r["input_tokens"], r["output_tokens"]), tokens)
+                        self.assertEqual((r["input_tokens"], r["output_tokens"], r["cached_input_tokens"], r["reasoning_tokens"]), tokens)
                     else:
                         self.assertGreater(r["input_tokens"] + r["output_tokens"], 0)
 
