@@ -435,7 +435,9 @@ class Sockets(unittest.TestCase):
             self.assertTrue(conns[-1].closed())
             for conn in conns:
                 conn.sock.close()
-            self.assertEqual(sim.chat("sim-a").status, 200)
+            # Each try that is refused proves that the simulator has closed some more.
+            answer = next((a for a in (sim.chat("sim-a") for _ in range(500)) if a), None)
+            self.assertEqual(answer and answer.status, 200)
 
     def test_key(self):
         with Sim(SIM, "--require-key", "sk-right") as sim:
