@@ -9,6 +9,7 @@ The policy is text with $SIM (base URL of the simulator's plain port, with /v1),
 At the end every program has to stop by itself with code 0, without a sanitizer's report or a line of level=error in its log,
 unless the test said that it expects one. Nothing waits for a fixed time: programs tell by a line, an answer or their end.
 """
+import atexit
 import json
 import os
 import random
@@ -45,6 +46,13 @@ customers:
 identities:
   - {uid: $UID, project: playground}
 """
+
+
+def on_sigterm(*_):
+    raise KeyboardInterrupt  # unittest ends at once, and what is registered for the end runs
+
+
+signal.signal(signal.SIGTERM, on_sigterm)
 
 
 class Failure(AssertionError):
@@ -134,6 +142,7 @@ class Stack:
         self.sim_at, self.killed, self.programs, self.stopped = {}, set(), [], False
         self.port = free_port()
         self.unix, self.admin = self.path("agent.sock"), self.path("admin.sock")
+        atexit.register(self.stop, checks=False)  # if the test is ended
 
     def path(self, *names):
         return os.path.join(self.home, *names)
@@ -269,6 +278,7 @@ class Stack:
         if self.stopped:
             return
         self.stopped = True
+        atexit.unregister(self.stop)
         trouble = []
         for program in (self.agent, self.ctld, self.sim):
             try:
