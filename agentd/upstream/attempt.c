@@ -251,7 +251,10 @@ void attempt_on_error(struct attempt *a, int err)
 static void on_deadline(struct deadline *d)
 {
 	struct attempt *a = container_of(d, struct attempt, deadline);
+	struct resolver *r = &a->pool->resolver;
 
+	if (a->state == ATTEMPT_CONNECTING) /* an address that swallows everything costs one call, not each */
+		r->next = (r->next + a->tried) % MAX(r->n_addrs, 1u);
 	if (a->state == ATTEMPT_RESOLVING || a->state == ATTEMPT_CONNECTING)
 		fail(a, ATTEMPT_TIMEOUT_CONNECT);
 	else if (a->content_seen)

@@ -9,7 +9,7 @@ static void count(struct pool *p, enum stat_counter c, int64_t n)
 
 static void pool_maybe_free(struct pool *p)
 {
-	if (p->refs || p->n_conns || p->resolver.looking)
+	if (p->refs || p->n_conns || resolver_is_busy(&p->resolver))
 		return;
 	tls_client_free(p->tls);
 	free(p->base_url);

@@ -50,6 +50,7 @@ static void on_found(uv_getaddrinfo_t *req, int status, struct addrinfo *all)
 	struct list waiting;
 
 	r->looking = false;
+	r->telling = true; /* one of them may be the last to hold our owner */
 	if (status == 0 && all) {
 		keep(r, all);
 		r->fresh_until_us = loop_now(r->loop) + RESOLVE_FRESH_US;
@@ -69,6 +70,7 @@ static void on_found(uv_getaddrinfo_t *req, int status, struct addrinfo *all)
 		list_remove(&w->node);
 		w->done(w, r->n_addrs ? 0 : status ? status : -ENOENT);
 	}
+	r->telling = false;
 	if (r->idle)
 		r->idle(r);
 }

@@ -27,11 +27,17 @@ struct resolver {
 	unsigned n_addrs;
 	unsigned next;           /* the one that worked last */
 	usec fresh_until_us;
-	bool is_ip, looking;
+	bool is_ip, looking, telling;
 	uv_getaddrinfo_t req;
 	struct list waiters;
 	void (*idle)(struct resolver *r); /* set by the owner that waits for the look-up's end before it frees */
 };
+
+/* A look-up is on its way, or its waiters are being told: the memory may not go. */
+static inline bool resolver_is_busy(const struct resolver *r)
+{
+	return r->looking || r->telling;
+}
 
 int resolver_init(struct resolver *r, struct loop *l, struct slice host, uint16_t port);
 /* True: addresses are there. False: w->done comes later (or was queued behind a look-up on its way). */
