@@ -43,6 +43,7 @@ struct agent {
 	uint64_t keys_seq_done;         /* acknowledged: in every worker's view */
 	_Atomic int control;            /* enum uplink_state, for statfs */
 	bool draining, ended_all;
+	bool workers_gone;              /* what still comes back from the committer has nobody to go to */
 };
 
 /* --- something that every worker has to confirm -------------------------------------------------------------------- */
@@ -121,6 +122,10 @@ static void on_built(struct rules *rules, uint64_t revision, const char *why, vo
 {
 	struct agent *a = owner;
 
+	if (a->workers_gone) {
+		rules_unref(rules);
+		return;
+	}
 	if (rules) {
 		publish(a, rules, revision);
 		return;
@@ -155,6 +160,8 @@ static void on_keys_stored(uint64_t seq, int err, const char *why, void *owner)
 	struct agent *a = owner;
 	struct round *round;
 
+	if (a->workers_gone)
+		return;
 	if (err) {
 		log_event(LOG_ERROR, "keys", "keys.not_stored", "seq=%" PRIu64 " why=%s", seq, log_quote(slice_str(why)));
 		if (a->uplink)
@@ -699,6 +706,7 @@ void agent_free(struct agent *a)
 	statfs_stop(a->mount);
 	for (unsigned i = 0; i < a->n_workers; i++)
 		worker_stop(a->workers[i]);
+	a->workers_gone = true;
 	/* The uplink waits for its committer jobs, which answer through the mailbox. */
 	uplink_close(a->uplink, on_uplink_closed);
 	a->uplink = NULL;

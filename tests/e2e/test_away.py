@@ -3,6 +3,7 @@
 Usage: test_away.py BUILD_ROOT [unittest arguments]
 """
 import os
+import select
 import sys
 import threading
 import time
@@ -10,7 +11,7 @@ import unittest
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from harness import Stack, bearer, build_root, wait_for  # noqa: E402
+from harness import POLICY, Stack, bearer, build_root, wait_for  # noqa: E402
 
 BUILD = build_root()
 CHAT = {"model": "small", "messages": [{"role": "user", "content": "hello"}]}
@@ -82,6 +83,28 @@ class Away(unittest.TestCase):
         stack.wait_ready()
         stack.wait_agent()
         wait_for(lambda: stack.chat("small").status == 200, "the policy and the secret are there")
+
+    def test_an_agent_may_be_told_to_end_at_any_moment_of_its_start(self):
+        stack = self.stack()
+        stack.make_key("search")
+        for i in range(12):
+            stack.end(stack.agent)
+            # Something new waits for it, so that it has keys, a policy and a secret to take while it ends.
+            stack.api("PUT", "/api/v1/secrets/sim", {"value": f"sk-provider-{i}", "timeout_ms": 1})
+            stack.api("POST", "/api/v1/keys", {"name": f"k{i}", "project": "search"})
+            stack.api("POST", "/api/v1/policy", {"files": [{"name": "p", "text": stack.expand(POLICY + f"# {i}\n")}]})
+            at = os.path.getsize(stack.agent.log)
+            stack.launch_agent()
+            wait_for(lambda at=at: "event=agent.ready" in self.log(stack.agent, at), "the agent is ready")
+            select.select([], [], [], i * 0.002)
+        stack.end(stack.agent)
+        stack.start_agent()
+
+    @staticmethod
+    def log(program, at):
+        with open(program.log, encoding="utf-8") as f:
+            f.seek(at)
+            return f.read()
 
     @staticmethod
     def key_id(stack, name):
