@@ -296,6 +296,9 @@ class Stack:
         if os.environ.get("AIGW_KEEP"):
             print(f"kept: {self.home}", file=sys.stderr)
         else:
+            mount = self.agent_settings.get("stats", "off")
+            if mount != "off" and shutil.which("fusermount3"):  # one whose agent was killed is still there
+                subprocess.run(["fusermount3", "-u", "-z", "-q", mount], stderr=subprocess.DEVNULL, check=False)
             shutil.rmtree(self.home, ignore_errors=True)
         if trouble and checks:
             raise Failure("\n".join(trouble))
