@@ -108,6 +108,7 @@ static void on_stop(struct mail *mail, void *owner)
 		listener_close(&w->listeners[i]);
 	requests_end_all(&w->env);
 	conn_set_close_all(&w->conns);
+	body_cache_close(&w->env);
 	worker_rules_unref(w->env.rules);
 	w->env.rules = NULL;
 	uv_unref((uv_handle_t *)&w->durable); /* the committer may still ring */

@@ -64,7 +64,7 @@ static void block_give(struct request_env *env, char *p, size_t size)
 	struct body_cache *cache = &env->bodies;
 	int c = class_of(size);
 
-	if (c < 0 || cache->n[c] == BODY_KEEP) {
+	if (c < 0 || cache->closed || cache->n[c] == BODY_KEEP) {
 		block_free(p, size);
 		return;
 	}
@@ -92,6 +92,12 @@ static void on_trim(struct deadline *d)
 void body_cache_init(struct body_cache *cache)
 {
 	deadline_init(&cache->trim, on_trim);
+}
+
+void body_cache_close(struct request_env *env)
+{
+	env->bodies.closed = true;
+	deadline_stop(env->loop, &env->bodies.trim);
 }
 
 bool body_room(struct request *r, size_t cap)

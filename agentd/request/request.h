@@ -52,6 +52,7 @@ struct body_cache {
 	uint8_t n[BODY_CLASSES];
 	uint8_t least[BODY_CLASSES];         /* fewest since the last trim: so many were not needed */
 	struct deadline trim;
+	bool closed;                         /* keeps nothing more */
 };
 
 struct refusal_memo {
@@ -164,6 +165,7 @@ void request_client_gone(struct request *r);
 void request_refuse_raw(struct request_env *env, struct stream *client, enum fail f, const char *why);
 void request_env_init(struct request_env *env, struct loop *l, struct gateway *gw, unsigned worker);
 void request_env_fini(struct request_env *env);
+void body_cache_close(struct request_env *env);                    /* the worker stops: no deadline holds its loop */
 enum fail request_fail_of_h1(enum h1_error e);
 
 /* The worker's durable watermark moved. */

@@ -84,6 +84,16 @@ class Away(unittest.TestCase):
         stack.wait_agent()
         wait_for(lambda: stack.chat("small").status == 200, "the policy and the secret are there")
 
+    def test_an_idle_agent_ends_at_once(self):
+        stack, took = self.stack(), []
+        for _ in range(3):
+            self.some(stack, None)
+            began = time.monotonic()
+            stack.end(stack.agent)
+            took.append(time.monotonic() - began)
+            stack.start_agent()
+        self.assertLess(min(took), 0.9, took)  # no timer holds it
+
     def test_an_agent_may_be_told_to_end_at_any_moment_of_its_start(self):
         stack = self.stack()
         stack.make_key("search")
