@@ -23,10 +23,45 @@ void meter_estimate(struct request *r)
 	}
 }
 
+/* The data of an event that stands on several lines, joined as the standard says (WHATWG HTML 9.2.6). Rare: it may take memory. */
+static int join_data(struct slice raw, struct buf *out)
+{
+	while (raw.n) {
+		size_t n = 0;
+		struct slice line;
+
+		while (n < raw.n && raw.p[n] != '\n' && raw.p[n] != '\r')
+			n++;
+		line = slice_of(raw.p, n);
+		raw = slice_skip(raw, n + 1);
+		if (!slice_starts(line, SLICE("data:")))
+			continue;
+		line = slice_skip(line, line.n > 5 && line.p[5] == ' ' ? 6 : 5);
+		if (out->n)
+			(void)buf_char(out, '\n');
+		(void)buf_slice(out, line);
+	}
+	return out->err;
+}
+
+static bool peek_event(struct slice raw, struct openai_usage *ret, bool *ret_hide)
+{
+	struct sse_event e;
+	struct buf joined;
+	bool found;
+
+	sse_parse(raw, &e);
+	if (e.data_lines <= 1)
+		return openai_peek(e.data, ret, ret_hide);
+	buf_init(&joined, EVENT_MAX_BYTES);
+	found = join_data(raw, &joined) == 0 && openai_peek(buf_view(&joined), ret, ret_hide);
+	buf_fini(&joined);
+	return found;
+}
+
 /* One whole event. The running numbers stand in the slot: a crash books them. */
 void meter_event(struct request *r, struct slice raw, bool has_usage, bool *ret_hide)
 {
-	struct sse_event e;
 	struct openai_usage u;
 	struct slot *s;
 
@@ -37,8 +72,7 @@ void meter_event(struct request *r, struct slice raw, bool has_usage, bool *ret_
 		r->event_min = raw.n;
 	if (!has_usage)
 		return;
-	sse_parse(raw, &e);
-	if (!openai_peek(e.data, &u, ret_hide)) {
+	if (!peek_event(raw, &u, ret_hide)) {
 		*ret_hide = false;
 		return;
 	}

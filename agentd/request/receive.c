@@ -137,6 +137,9 @@ static enum fail read_fields(struct request *r, const struct h1_head *h, struct 
 				(int)MIN(f->name.n, (size_t)64), f->name.p);
 			return FAIL_unsupported_header;
 		}
+		if (f->name.n == 6 && slice_eq_nocase(f->name, SLICE("expect")) &&
+			!slice_eq_nocase(f->value, SLICE("100-continue")))
+			return FAIL_expectation_failed;
 		if (!r->is_api || !is_forwarded(f->name))
 			continue;
 		if (f->name.n == 12 && (f->name.p[0] | 0x20) == 'c' && !is_json(f->value)) {
@@ -144,8 +147,10 @@ static enum fail read_fields(struct request *r, const struct h1_head *h, struct 
 				(int)MIN(f->value.n, (size_t)64), f->value.p);
 			return FAIL_unsupported_media_type;
 		}
-		if (h1_write_field(out, f->name, f->value) || out->n > FORWARD_MAX_BYTES)
+		if (h1_write_field(out, f->name, f->value) || out->n > FORWARD_MAX_BYTES) {
+			(void)err_set(why, 0, "The headers that go on to the provider are larger than %d bytes together.", FORWARD_MAX_BYTES);
 			return FAIL_header_too_large;
+		}
 	}
 	if (out->n) {
 		r->forward = out->n <= sizeof(r->forward_here) ? r->forward_here : malloc(out->n);

@@ -148,7 +148,7 @@ static void reply_one_model(struct request *r, const struct policy *p)
 	}
 	model = policy_model(p, slice_of(name, MIN(n, (size_t)POLICY_MODEL_NAME_MAX)));
 	if (n > POLICY_MODEL_NAME_MAX || model < 0 || !policy_project_may(p, r->project, (uint32_t)model)) {
-		request_fail(r, FAIL_model_not_found, "This caller may use no model of that name. List them with GET /v1/models.");
+		route_not_found(r, slice_of(name, MIN(n, (size_t)POLICY_MODEL_NAME_MAX)));
 		return;
 	}
 	model_json(&r->held, p, slice_of(name, n));

@@ -185,6 +185,7 @@ void body_cache_fini(struct body_cache *c);
 
 enum fail identify_caller(struct request *r, const struct h1_head *h, struct errbuf *why);   /* identify.c */
 enum fail receive_head(struct request *r, const struct h1_head *h, struct errbuf *why);      /* receive.c */
+void route_not_found(struct request *r, struct slice asked); /* 404 with near names */
 void route_step(struct request *r);                                                          /* route.c */
 void admit_step(struct request *r);                                                          /* admit.c */
 bool admit_refused(struct request *r);                                                       /* takes a slot for a short record */

@@ -3,7 +3,7 @@
 
 #include <aigw/json_scan.h>
 
-static void not_found(struct request *r, struct slice asked)
+void route_not_found(struct request *r, struct slice asked)
 {
 	struct slice near[3];
 	unsigned n = policy_near_models(r->rules->rules->policy, r->project, asked, near);
@@ -66,7 +66,7 @@ void route_step(struct request *r)
 	asked = asked_model(r);
 	model = asked.n ? policy_model(p, asked) : -1;
 	if (model < 0) {
-		not_found(r, asked);
+		route_not_found(r, asked);
 		return;
 	}
 	r->model = (uint32_t)model;

@@ -144,6 +144,7 @@ STREAMED = {
     "usage with a choice": sse(chunk(), chunk(usage={"prompt_tokens": 7, "completion_tokens": 3}), "data: [DONE]"),
     "usage null, then usage": sse('data: {"choices":[],"usage":null,"prompt_filter_results":[]}', chunk(usage=None), USAGE_EVENT, "data: [DONE]"),
     "two usage chunks": sse(USAGE_EVENT.replace("7", "1"), chunk(), USAGE_EVENT, "data: [DONE]"),
+    "usage over two data lines": sse(chunk(), 'data: {"choices":[],\ndata: "usage":{"prompt_tokens":7,"completion_tokens":3}}', "data: [DONE]"),
     "the word usage in the text": sse(chunk(note='"usage":{}'), USAGE_EVENT, "data: [DONE]"),
     "no end mark": sse(chunk(), USAGE_EVENT),
     "no blank line at the end": sse(chunk(), USAGE_EVENT) + "data: [DONE]\n",
