@@ -63,7 +63,7 @@ class Away(unittest.TestCase):
             began = time.monotonic()
             stack.start_agent(ready=False)
             ids += self.some(stack, key)  # the very first after its start, without a word to the controller
-            print(f"  {stop.__name__}, start, 5 calls: {(time.monotonic() - began) * 1000:.0f} ms", flush=True)
+            print(f"\n  {stop.__name__}, start, 5 calls: {(time.monotonic() - began) * 1000:.0f} ms", flush=True)
             self.assertEqual(stack.call("/readyz", way="tcp").status, 200)
             a = stack.chat("small", key=gone)
             self.assertEqual((a.status, a.json()["error"]["code"]), (401, "invalid_api_key"))
@@ -152,7 +152,7 @@ class Away(unittest.TestCase):
         for a in refusals:
             self.assertEqual((a.status, a.json()["error"]["code"]), (503, "spool_full"))
         used = os.stat(stack.path("agent/spool.mdb")).st_size / SPOOL_BYTES
-        print(f"  {len(served)} calls fill {used:.0%} of {SPOOL_BYTES >> 10} KiB", flush=True)
+        print(f"\n  {len(served)} calls fill {used:.0%} of {SPOOL_BYTES >> 10} KiB", flush=True)
         self.assertTrue(0.75 <= used <= 0.9, used)
         # What costs nothing is still answered, and a new start makes no room.
         self.assertEqual(stack.call("/v1/models", key=key).status, 200)
