@@ -1,6 +1,6 @@
 /* HTTP/1.1 heads and body framing (RFC 9112): llhttp in strict mode, wrapped, plus every check that
  * the packaged llhttp (8.1.0) lacks, so that no message is understood in two ways. The only user of
- * llhttp.
+ * llhttp. Of a head it reads what frames the message; every byte of the rest is checked here.
  *
  * Use: collect bytes until h1_head_end() finds the empty line, then h1_begin() over exactly the
  * head; then h1_body() over what follows until it says done. Bytes after the message are never
@@ -75,8 +75,6 @@ struct h1 {
 	};
 	bool done;
 	bool in_head;
-	bool skip_body; /* response to HEAD */
-	bool plain;     /* the head is printable ASCII */
 	uint8_t role;
 	uint8_t mode;
 	int8_t error;
@@ -109,6 +107,35 @@ enum h1_error h1_eof(struct h1 *h);
 bool h1_is_token(struct slice s);
 bool h1_is_value(struct slice s, bool obs_text);
 
+/* Is the name of a field that was read that literal (in lower case)? Of the bytes of tokens the
+ * folding changes letters, '^' and '_' only, the latter two into bytes that no such literal holds.
+ */
+#define h1_name_is(name, lower) h1_name_eq(name, "" lower, sizeof(lower) - 1)
+static inline __attribute__((always_inline)) bool h1_name_eq(
+	struct slice name, const char *lower, size_t n)
+{
+	const uint64_t fold = 0x2020202020202020;
+	uint64_t a = 0, b = 0, differ = 0;
+	size_t at = 0;
+
+	if (name.n != n)
+		return false;
+	for (; at + 8 <= n; at += 8) {
+		memcpy(&a, name.p + at, 8);
+		memcpy(&b, lower + at, 8);
+		differ |= (a | fold) ^ b;
+	}
+	if (at < n && n >= 8) { /* some bytes a second time */
+		memcpy(&a, name.p + n - 8, 8);
+		memcpy(&b, lower + n - 8, 8);
+		differ |= (a | fold) ^ b;
+	} else {
+		for (; at < n; at++)
+			differ |= (uint64_t)((name.p[at] | 0x20) ^ lower[at]);
+	}
+	return !differ;
+}
+
 /* First field of that name (case-insensitive), or NULL. */
 const struct h1_field *h1_find(const struct h1_head *head, struct slice name);
 /* Number of fields of that name. */
@@ -122,5 +149,8 @@ const char *h1_reason(unsigned status);    /* "OK", "Not Found" */
  * written) names that are no token and values with bytes that could end the line: control bytes but
  * the tab, DEL. */
 int h1_write_field(struct buf *b, struct slice name, struct slice value);
+/* The same for a value that h1_begin() has read and that nobody has changed since: it was checked
+ * there. `name`: from->name, or a literal. */
+int h1_write_parsed_field(struct buf *b, struct slice name, const struct h1_field *from);
 
 #endif

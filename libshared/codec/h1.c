@@ -1,6 +1,9 @@
-/* Heads and bodies. Every head is looked at twice: in h1_head.c, line by line and byte by byte, and
- * by llhttp here. Only what both accept, and understand in the same way, passes. Bodies with a
- * length are counted here; chunks are llhttp's, with extensions and framing trailers refused. */
+/* Heads and bodies. Every byte of a head is looked at in h1_head.c. What says where the message
+ * ends (the first line, Content-Length or Transfer-Encoding, the empty line) is read by llhttp as
+ * well, and only what both understand in the same way passes. Of the other fields llhttp would say
+ * no more than that their names are tokens and their values are text in one line, which is known by
+ * then. Bodies with a length are counted here; chunks are llhttp's, with extensions and framing
+ * trailers refused. */
 #include "h1_head.h"
 #include "scan.h"
 
@@ -29,18 +32,12 @@ static int on_url(llhttp_t *parser, const char *at, size_t n)
 	return 0;
 }
 
+/* Fields that llhttp tells of stand in trailers. */
 static int on_header_field(llhttp_t *parser, const char *at, size_t n)
 {
 	struct h1 *h = h1_of(parser);
-	struct h1_head *head = h->head;
 	size_t room = sizeof(h->name) - h->name_n;
 
-	if (h->in_head) {
-		if (head->n_fields == H1_MAX_FIELDS)
-			return h1_refuse(h, H1_BAD_HEAD_SIZE);
-		head->fields[head->n_fields++] = (struct h1_field){ slice_of(at, n), SLICE_EMPTY };
-		return 0;
-	}
 	if (n > (size_t)(H1_TRAILER_MAX_BYTES - h->trailer_n))
 		return h1_refuse(h, H1_BAD_CHUNK);
 	h->trailer_n = (uint16_t)(h->trailer_n + n);
@@ -71,8 +68,6 @@ static int on_header_field_complete(llhttp_t *parser)
 	struct h1 *h = h1_of(parser);
 	struct slice name = slice_of(h->name, h->name_n);
 
-	if (h->in_head)
-		return 0;
 	if (!h1_is_token(name) || h1_is_framing_twin(name))
 		return h1_refuse(h, H1_BAD_CHUNK);
 	for (size_t i = 0; i < ARRAY_LEN(framing); i++) {
@@ -86,21 +81,11 @@ static int on_header_field_complete(llhttp_t *parser)
 static int on_header_value(llhttp_t *parser, const char *at, size_t n)
 {
 	struct h1 *h = h1_of(parser);
-	struct h1_field *f;
 
-	if (!h->in_head) {
-		if (n > (size_t)(H1_TRAILER_MAX_BYTES - h->trailer_n) ||
-			!h1_is_value(slice_of(at, n), h->role == H1_RESPONSE))
-			return h1_refuse(h, H1_BAD_CHUNK);
-		h->trailer_n = (uint16_t)(h->trailer_n + n);
-		return 0;
-	}
-	if (h->head->n_fields == 0)
-		return h1_refuse(h, H1_BAD_FIELD);
-	f = &h->head->fields[h->head->n_fields - 1];
-	if (f->value.p)
-		return h1_refuse(h, H1_BAD_FIELD);
-	f->value = slice_trim(slice_of(at, n));
+	if (n > (size_t)(H1_TRAILER_MAX_BYTES - h->trailer_n) ||
+		!h1_is_value(slice_of(at, n), h->role == H1_RESPONSE))
+		return h1_refuse(h, H1_BAD_CHUNK);
+	h->trailer_n = (uint16_t)(h->trailer_n + n);
 	return 0;
 }
 
@@ -109,10 +94,7 @@ static int on_headers_complete(llhttp_t *parser)
 {
 	struct h1 *h = h1_of(parser);
 	struct h1_head *head = h->head;
-	enum h1_error r = h1_head_fields((enum h1_role)h->role, h->skip_body, h->plain, head);
 
-	if (r)
-		return h1_refuse(h, r);
 	/* Both must have read the same framing. */
 	if (head->chunked != !!(parser->flags & F_CHUNKED) ||
 		head->has_length != !!(parser->flags & F_CONTENT_LENGTH) ||
@@ -159,12 +141,16 @@ static int on_message_complete(llhttp_t *parser)
 	return HPE_PAUSED;
 }
 
-static const llhttp_settings_t h1_settings = {
+static const llhttp_settings_t head_settings = {
 	.on_url = on_url,
+	.on_headers_complete = on_headers_complete,
+	.on_message_complete = on_message_complete,
+};
+
+static const llhttp_settings_t chunk_settings = {
 	.on_header_field = on_header_field,
 	.on_header_value = on_header_value,
 	.on_header_field_complete = on_header_field_complete,
-	.on_headers_complete = on_headers_complete,
 	.on_body = on_body,
 	.on_chunk_extension_name = on_extension,
 	.on_chunk_extension_value = on_extension,
@@ -176,25 +162,56 @@ static const llhttp_settings_t h1_settings = {
 /* --- the public side
  * ------------------------------------------------------------------------------ */
 
+#ifdef __SSE2__
+/* From *at on, 64 bytes at a time, as long as there are so many in front of `n`: the end of the
+ * head, 0, or H1_BAD_SYNTAX. */
+static ssize_t head_end_blocks(const char *p, size_t n, size_t *at)
+{
+	for (; n - *at >= 64; *at += 64) {
+		uint64_t cr, lf = scan_byte_mask64(p + *at, '\n'), bare, last, i;
+
+		if (!lf)
+			continue;
+		cr = scan_byte_mask64(p + *at, '\r');
+		bare = lf & ~(cr << 1 | (*at >= 1 && p[*at - 1] == '\r'));
+		last = lf & (lf << 2 | (uint64_t)(*at >= 1 && p[*at - 1] == '\n') << 1 |
+				   (*at >= 2 && p[*at - 2] == '\n'));
+		if (!(bare | last))
+			continue;
+		i = (uint64_t)__builtin_ctzll(bare | last);
+		return bare >> i & 1 ? (ssize_t)H1_BAD_SYNTAX : (ssize_t)(*at + i + 1);
+	}
+	return 0;
+}
+#endif
+
 ssize_t h1_head_end(const char *p, size_t n, size_t *scanned)
 {
+	size_t most = MIN(n, (size_t)H1_MAX_HEAD_BYTES), at = *scanned;
+
 	if (n == 0)
 		return 0;
 	/* A method or "HTTP/". Refuses TLS, empty lines and noise before anything is collected. */
 	if (p[0] < 'A' || p[0] > 'Z')
 		return H1_BAD_SYNTAX;
-	while (*scanned < n) {
-		size_t at = (size_t)(scan_lf(p + *scanned, p + n) - p);
+	*scanned = MAX(at, most);
+#ifdef __SSE2__
+	if (at < most) {
+		ssize_t end = head_end_blocks(p, most, &at);
 
-		*scanned = MIN(at + 1, n);
-		if (*scanned > H1_MAX_HEAD_BYTES)
-			return H1_BAD_HEAD_SIZE;
-		if (at == n)
+		if (end)
+			return end;
+	}
+#endif
+	while (at < most) {
+		at = (size_t)(scan_lf(p + at, p + most) - p);
+		if (at == most)
 			break;
-		if (at == 0 || p[at - 1] != '\r')
+		if (p[at - 1] != '\r')
 			return H1_BAD_SYNTAX;
-		if (at >= 2 && p[at - 2] == '\n')
+		if (p[at - 2] == '\n')
 			return (ssize_t)at + 1;
+		at++;
 	}
 	return n >= H1_MAX_HEAD_BYTES ? (ssize_t)H1_BAD_HEAD_SIZE : 0;
 }
@@ -213,27 +230,34 @@ static enum h1_error error_of(const struct h1 *h, llhttp_errno_t e, enum h1_erro
 	}
 }
 
+/* What frames the message, through llhttp. */
+static llhttp_errno_t run_head(struct h1 *h, const struct h1_frame *f, const char *end)
+{
+	llhttp_errno_t e = llhttp_execute(&h->parser, f->first.p, f->first.n);
+
+	if (e == HPE_OK && f->framing.n)
+		e = llhttp_execute(&h->parser, f->framing.p, f->framing.n);
+	return e == HPE_OK ? llhttp_execute(&h->parser, end - 2, 2) : e;
+}
+
 enum h1_error h1_begin(struct h1 *h, enum h1_role role, bool head_request, const char *p, size_t n,
 	struct h1_head *head)
 {
+	struct h1_frame frame;
 	llhttp_errno_t e;
-	enum h1_error r;
+	enum h1_error r = H1_BAD_HEAD_SIZE;
 
-	memset(h, 0, sizeof(*h));
+	memset(&h->parser + 1, 0, sizeof(*h) - sizeof(h->parser));
 	memset(head, 0, offsetof(struct h1_head, fields));
-	if (n > H1_MAX_HEAD_BYTES)
-		return h->error = H1_BAD_HEAD_SIZE;
-	r = h1_head_lines(role, p, n, head, &h->plain);
-	if (r) {
-		h->error = (int8_t)r;
-		return r;
-	}
-	llhttp_init(&h->parser, role == H1_REQUEST ? HTTP_REQUEST : HTTP_RESPONSE, &h1_settings);
+	if (n <= H1_MAX_HEAD_BYTES)
+		r = h1_head_read(role, head_request, p, n, head, &frame);
+	if (r)
+		return h->error = (int8_t)r;
+	llhttp_init(&h->parser, role == H1_REQUEST ? HTTP_REQUEST : HTTP_RESPONSE, &head_settings);
 	h->role = (uint8_t)role;
-	h->skip_body = head_request;
 	h->head = head;
 	h->in_head = true;
-	e = llhttp_execute(&h->parser, p, n);
+	e = run_head(h, &frame, p + n);
 	h->head = NULL;
 	/* At its end llhttp either waits for a body or has paused behind the message. */
 	if (e != (h->mode == H1_NO_BODY && h->done ? HPE_PAUSED : HPE_OK) || h->in_head) {
@@ -241,6 +265,7 @@ enum h1_error h1_begin(struct h1 *h, enum h1_role role, bool head_request, const
 		h->error = (int8_t)r;
 		return r;
 	}
+	h->parser.settings = (void *)(uintptr_t)&chunk_settings;
 	if (h->mode == H1_LENGTH)
 		h->left = head->length;
 	return H1_OK;

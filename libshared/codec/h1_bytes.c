@@ -46,8 +46,8 @@ static bool are_value_bytes(const char *p, size_t n, bool obs_text)
 }
 
 #ifdef __SSE2__
-/* Letters, digits, '-' and '_' only? The other bytes of a token are rare. */
-static inline bool is_plain_name(__m128i v)
+/* A bit for each byte that is no letter, digit, '-' or '_'; the other bytes of a token are rare. */
+static inline unsigned unusual_mask(__m128i v)
 {
 	__m128i letter = _mm_sub_epi8(_mm_or_si128(v, _mm_set1_epi8(0x20)), _mm_set1_epi8('a'));
 	__m128i digit = _mm_sub_epi8(v, _mm_set1_epi8('0'));
@@ -58,9 +58,32 @@ static inline bool is_plain_name(__m128i v)
 	yes = _mm_or_si128(
 		_mm_cmpeq_epi8(v, _mm_set1_epi8('-')), _mm_cmpeq_epi8(v, _mm_set1_epi8('_')));
 	yes = _mm_or_si128(yes, _mm_or_si128(letter, digit));
-	return _mm_movemask_epi8(yes) == 0xffff;
+	return (unsigned)_mm_movemask_epi8(yes) ^ 0xffff;
+}
+
+static inline bool is_plain_name(__m128i v)
+{
+	return !unusual_mask(v);
 }
 #endif
+
+const char *h1_scan_token(const char *p, const char *end)
+{
+#ifdef __SSE2__
+	while (end - p >= 16) {
+		unsigned mask = unusual_mask(scan_load(p));
+
+		p += mask ? __builtin_ctz(mask) : 16;
+		if (mask && LIKELY(!is_token_byte((unsigned char)*p)))
+			return p;
+		p += mask != 0;
+	}
+#endif
+	while (is_token_byte((unsigned char)*p))
+		p++;
+	(void)end;
+	return p;
+}
 
 bool h1_is_token(struct slice s)
 {

@@ -1,5 +1,6 @@
 /* A head's own look, without llhttp: every byte, every line, and what the fields say together (RFC
- * 9112). */
+ * 9112). One pass; since a head ends with an empty line, or else is refused first, no search for a
+ * line's end can leave it. */
 #include <aigw/text.h>
 
 #include "h1_head.h"
@@ -8,6 +9,27 @@
 #define STATUS_SWITCHING_PROTOCOLS 101
 #define STATUS_NO_CONTENT          204
 #define STATUS_NOT_MODIFIED        304
+
+/* What the fields say together, as they come. */
+struct said {
+	const struct h1_field *host;
+	unsigned hosts;
+	bool closes, keeps;
+};
+
+static bool is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
+/* Letters, digits and the unreserved marks. */
+static bool is_name_byte(char c)
+{
+	char letter = (char)(c | 0x20);
+
+	return (letter >= 'a' && letter <= 'z') || is_digit(c) || c == '.' || c == '-' ||
+	       c == '_' || c == '~';
+}
 
 /* uri-host [ ":" port ], without the reserved characters that no host name needs. */
 static bool is_host(struct slice s)
@@ -22,8 +44,8 @@ static bool is_host(struct slice s)
 		for (i = 1; i < n; i++) {
 			char c = (char)(s.p[i] | 0x20);
 
-			if (!(s.p[i] >= '0' && s.p[i] <= '9') && !(c >= 'a' && c <= 'f') &&
-				s.p[i] != ':' && s.p[i] != '.')
+			if (!is_digit(s.p[i]) && !(c >= 'a' && c <= 'f') && s.p[i] != ':' &&
+				s.p[i] != '.')
 				return false;
 		}
 		if (n < 3)
@@ -31,7 +53,7 @@ static bool is_host(struct slice s)
 		i = n + 1;
 	} else {
 		while (i < s.n && s.p[i] != ':') {
-			if (!text_is_base62(slice_of(s.p + i, 1)) && !memchr(".-_~", s.p[i], 4))
+			if (!is_name_byte(s.p[i]))
 				return false;
 			i++;
 		}
@@ -58,119 +80,122 @@ static bool list_has(struct slice list, struct slice needle)
 	return false;
 }
 
-/* --- the first line, and the shape of the others
- * -------------------------------------------------- */
+/* --- the first line
+ * ------------------------------------------------------------------------------- */
+
+/* The CR at the end of the line that p stands in; NULL: a CR or LF stands alone. *plain becomes
+ * false if the line holds more than printable ASCII and tabs. */
+static inline const char *line_end(const char *p, const char *end, bool *plain)
+{
+	for (;; p++) {
+		p = scan_unprintable(p, end);
+		if (*p == '\r')
+			return p[1] == '\n' ? p : NULL;
+		if (*p == '\n')
+			return NULL;
+		*plain = *plain && *p == '\t';
+	}
+}
+
+/* First byte of p..end that ends a target, divides it, or must not be in one. */
+static inline const char *scan_target(const char *p, const char *end)
+{
+#ifdef __SSE2__
+	for (; end - p >= 16; p += 16) {
+		__m128i v = scan_load(p), hit = _mm_cmplt_epi8(v, _mm_set1_epi8('!'));
+		unsigned mask;
+
+		hit = _mm_or_si128(hit, _mm_cmpeq_epi8(v, _mm_set1_epi8(0x7f)));
+		hit = _mm_or_si128(hit, _mm_cmpeq_epi8(v, _mm_set1_epi8('#')));
+		hit = _mm_or_si128(hit, _mm_cmpeq_epi8(v, _mm_set1_epi8('?')));
+		mask = (unsigned)_mm_movemask_epi8(hit);
+		if (mask)
+			return p + __builtin_ctz(mask);
+	}
+#endif
+	while (p < end && *p > ' ' && *p != 0x7f && *p != '#' && *p != '?')
+		p++;
+	return p;
+}
 
 /* "HTTP/1.0" or "HTTP/1.1". */
-static enum h1_error parse_version(struct slice s, struct h1_head *head)
+static enum h1_error parse_version(const char *p, size_t n, struct h1_head *head)
 {
-	if (s.n != 8 || memcmp(s.p, "HTTP/1.", 7) != 0 || (s.p[7] != '0' && s.p[7] != '1'))
+	if (n != 8 || memcmp(p, "HTTP/1.", 7) != 0 || (p[7] != '0' && p[7] != '1'))
 		return H1_BAD_VERSION;
-	head->minor = (uint8_t)(s.p[7] - '0');
+	head->minor = (uint8_t)(p[7] - '0');
 	return H1_OK;
 }
 
-static enum h1_error parse_target(struct h1_head *head)
+/* The target from p on, up to the space or the line's end. *clean: it holds nothing that no target
+ * holds. */
+static const char *parse_target(const char *p, const char *line, const char *end,
+	struct h1_head *head, bool *clean)
 {
-	struct slice t = head->target;
-	const char *query;
+	const char *begin = p, *query = NULL;
 
-	for (size_t i = 0; i < t.n; i++) {
-		unsigned char c = (unsigned char)t.p[i];
-
-		if (c <= ' ' || c >= 0x7f || c == '#')
-			return H1_BAD_TARGET;
+	*clean = true;
+	for (;; p++) {
+		p = scan_target(p, end); /* not past the CR */
+		if (p == line || *p == ' ')
+			break;
+		if (*p != '?')
+			*clean = false;
+		else if (!query)
+			query = p;
 	}
-	if (slice_eq(head->method, SLICE("CONNECT")))
-		return H1_BAD_UPGRADE;
-	if (t.n == 0 || t.p[0] != '/') {
-		if (!slice_eq(t, SLICE("*")) || !slice_eq(head->method, SLICE("OPTIONS")))
-			return H1_BAD_TARGET;
-	}
-	query = memchr(t.p, '?', t.n);
-	head->path = query ? slice_of(t.p, (size_t)(query - t.p)) : t;
-	head->query = query ? slice_skip(t, head->path.n + 1) : SLICE_EMPTY;
-	return H1_OK;
+	head->target = slice_of(begin, (size_t)(p - begin));
+	head->path = slice_of(begin, (size_t)((query ? query : p) - begin));
+	if (query)
+		head->query = slice_of(query + 1, (size_t)(p - query - 1));
+	return p;
 }
 
 /* method SP request-target SP HTTP-version, with single spaces. */
-static enum h1_error parse_request_line(struct slice line, struct h1_head *head)
+static enum h1_error parse_request_line(
+	const char *p, const char *line, const char *end, struct h1_head *head)
 {
-	const char *space = memchr(line.p, ' ', line.n);
-	struct slice rest;
+	const char *at = h1_scan_token(p, end);
 	enum h1_error r;
+	bool clean;
 
-	if (!space)
+	if (at == p || *at != ' ')
 		return H1_BAD_SYNTAX;
-	head->method = slice_of(line.p, (size_t)(space - line.p));
-	if (!h1_is_token(head->method))
-		return H1_BAD_SYNTAX;
-	rest = slice_skip(line, head->method.n + 1);
-	space = rest.n ? memchr(rest.p, ' ', rest.n) : NULL;
-	if (!space) /* HTTP/0.9 */
+	head->method = slice_of(p, (size_t)(at - p));
+	at = parse_target(at + 1, line, end, head, &clean);
+	if (at == line) /* HTTP/0.9 */
 		return H1_BAD_VERSION;
-	head->target = slice_of(rest.p, (size_t)(space - rest.p));
-	rest = slice_skip(rest, head->target.n + 1);
-	if (head->target.n == 0 || (rest.n && rest.p[0] == ' '))
+	if (head->target.n == 0 || at[1] == ' ')
 		return H1_BAD_SYNTAX;
-	r = parse_version(rest, head);
-	return r ? r : parse_target(head);
-}
-
-/* HTTP-version SP status-code [ SP reason ]. */
-static enum h1_error parse_status_line(struct slice line, struct h1_head *head)
-{
-	enum h1_error r = parse_version(slice_of(line.p, MIN(line.n, (size_t)8)), head);
-	uint64_t status;
-
+	r = parse_version(at + 1, (size_t)(line - at - 1), head);
 	if (r)
 		return r;
-	if (line.n < 12 || line.p[8] != ' ' || text_parse_u64(slice_of(line.p + 9, 3), &status) < 0)
-		return H1_BAD_SYNTAX;
-	if (status < 100 || (line.n > 12 && line.p[12] != ' ') ||
-		!h1_is_value(slice_skip(line, 12), true))
-		return H1_BAD_SYNTAX;
-	head->status = (uint16_t)status;
+	if (!clean)
+		return H1_BAD_TARGET;
+	if (slice_eq(head->method, SLICE("CONNECT")))
+		return H1_BAD_UPGRADE;
+	if (head->target.p[0] != '/' &&
+		(!slice_eq(head->target, SLICE("*")) || !slice_eq(head->method, SLICE("OPTIONS"))))
+		return H1_BAD_TARGET;
 	return H1_OK;
 }
 
-/* Lines end with CRLF, none goes on in the next one, and the only empty one is the last.
- * *ret_plain: all else is printable ASCII or a tab, so nobody needs to look at the values' bytes
- * again. */
-static enum h1_error check_lines(const char *p, size_t n, struct slice *ret_first, bool *ret_plain)
+/* HTTP-version SP status-code [ SP reason ]. */
+static enum h1_error parse_status_line(
+	const char *p, const char *line, bool plain, struct h1_head *head)
 {
-	const char *end = p + n, *begin = p, *at = p;
-
-	*ret_first = SLICE_EMPTY;
-	*ret_plain = true;
-	for (;;) {
-		at = scan_unprintable(at, end);
-		if (at == end || *at == '\n')
-			return H1_BAD_SYNTAX;
-		if (*at != '\r' || end - at < 2 || at[1] != '\n') {
-			*ret_plain = *ret_plain && *at == '\t';
-			at++;
-			continue;
-		}
-		if (begin == p)
-			*ret_first = slice_of(p, (size_t)(at - p));
-		else if (*begin == ' ' || *begin == '\t')
-			return H1_BAD_FIELD;
-		if (at == begin)
-			return begin > p && at + 2 == end ? H1_OK : H1_BAD_SYNTAX;
-		begin = at += 2;
-	}
-}
-
-enum h1_error h1_head_lines(
-	enum h1_role role, const char *p, size_t n, struct h1_head *head, bool *ret_plain)
-{
-	struct slice line;
-	enum h1_error r = check_lines(p, n, &line, ret_plain);
+	size_t n = (size_t)(line - p);
+	enum h1_error r = parse_version(p, MIN(n, (size_t)8), head);
 
 	if (r)
 		return r;
-	return role == H1_REQUEST ? parse_request_line(line, head) : parse_status_line(line, head);
+	if (n < 12 || p[8] != ' ' || p[9] < '1' || p[9] > '9' || !is_digit(p[10]) ||
+		!is_digit(p[11]) || (n > 12 && p[12] != ' '))
+		return H1_BAD_SYNTAX;
+	if (!plain && !h1_is_value(slice_of(p + 12, n - 12), true))
+		return H1_BAD_SYNTAX;
+	head->status = (uint16_t)((p[9] - '0') * 100 + (p[10] - '0') * 10 + (p[11] - '0'));
+	return H1_OK;
 }
 
 /* --- fields -------------------------------------------------------------------------------------
@@ -190,41 +215,48 @@ bool h1_is_framing_twin(struct slice name)
 	       slice_eq_nocase(name, SLICE("transfer-encoding"));
 }
 
-/* One field's own form, and what it says about the connection. */
-static enum h1_error check_field(enum h1_role role, bool plain, struct h1_head *head,
-	const struct h1_field *f, bool *closes, bool *keeps)
+/* What one field says about the message and the connection. */
+static enum h1_error take_field(
+	enum h1_role role, const struct h1_field *f, struct h1_head *head, struct said *said)
 {
-	if (!h1_is_token(f->name) || h1_is_framing_twin(f->name) ||
-		(!plain && !h1_is_value(f->value, role == H1_RESPONSE)))
-		return H1_BAD_FIELD;
 	switch (f->name.n) {
+	case 4:
+		if (h1_name_is(f->name, "host")) {
+			said->host = f;
+			said->hosts++;
+		}
+		break;
 	case 6:
-		if (role == H1_REQUEST && slice_eq_nocase(f->name, SLICE("expect")) &&
+		if (role == H1_REQUEST && h1_name_is(f->name, "expect") &&
 			slice_eq_nocase(f->value, SLICE("100-continue")))
 			head->expect_continue = head->minor > 0;
 		break;
 	case 7:
-		if (role == H1_REQUEST && slice_eq_nocase(f->name, SLICE("upgrade")))
+		if (role == H1_REQUEST && h1_name_is(f->name, "upgrade"))
 			return H1_BAD_UPGRADE;
 		break;
 	case 10:
-		if (slice_eq_nocase(f->name, SLICE("connection"))) {
-			*closes |= list_has(f->value, SLICE("close"));
-			*keeps |= list_has(f->value, SLICE("keep-alive"));
+		if (h1_name_is(f->name, "connection")) {
+			said->closes |= list_has(f->value, SLICE("close"));
+			said->keeps |= list_has(f->value, SLICE("keep-alive"));
 		}
 		break;
 	case 14:
-		if (slice_eq_nocase(f->name, SLICE("content-length"))) {
+		if (h1_name_is(f->name, "content-length")) {
 			if (head->has_length || text_parse_u64(f->value, &head->length) < 0)
 				return H1_BAD_FRAMING;
 			head->has_length = true;
+		} else if (h1_is_framing_twin(f->name)) {
+			return H1_BAD_FIELD;
 		}
 		break;
 	case 17:
-		if (slice_eq_nocase(f->name, SLICE("transfer-encoding"))) {
+		if (h1_name_is(f->name, "transfer-encoding")) {
 			if (head->chunked || !slice_eq_nocase(f->value, SLICE("chunked")))
 				return H1_BAD_FRAMING;
 			head->chunked = true;
+		} else if (h1_is_framing_twin(f->name)) {
+			return H1_BAD_FIELD;
 		}
 		break;
 	default: break;
@@ -232,13 +264,59 @@ static enum h1_error check_field(enum h1_role role, bool plain, struct h1_head *
 	return H1_OK;
 }
 
-static enum h1_error check_host(const struct h1_head *head)
+/* The field whose line begins at p; *ret: where the next line does. */
+static inline enum h1_error read_field(
+	enum h1_role role, const char *p, const char *end, struct h1_field *f, const char **ret)
 {
-	const struct h1_field *host = h1_find(head, SLICE("host"));
+	const char *colon = h1_scan_token(p, end), *value, *line;
+	bool plain = true;
 
-	if (!host)
+	if (colon == p || *colon != ':') /* also: goes on with the line before */
+		return H1_BAD_FIELD;
+	line = line_end(colon + 1, end, &plain);
+	if (!line)
+		return H1_BAD_SYNTAX;
+	*ret = line + 2;
+	value = colon + 1;
+	while (*value == ' ' || *value == '\t')
+		value++;
+	while (line > value && (line[-1] == ' ' || line[-1] == '\t'))
+		line--;
+	f->name = slice_of(p, (size_t)(colon - p));
+	f->value = slice_of(value, (size_t)(line - value));
+	return plain || h1_is_value(f->value, role == H1_RESPONSE) ? H1_OK : H1_BAD_FIELD;
+}
+
+static enum h1_error read_fields(enum h1_role role, const char *p, const char *end,
+	struct h1_head *head, struct said *said, struct slice *ret_framing)
+{
+	while (*p != '\r') {
+		struct h1_field *f = &head->fields[head->n_fields];
+		bool framed = head->has_length || head->chunked;
+		const char *next;
+		enum h1_error r;
+
+		if (head->n_fields == H1_MAX_FIELDS)
+			return H1_BAD_HEAD_SIZE;
+		r = read_field(role, p, end, f, &next);
+		if (r == H1_OK)
+			r = take_field(role, f, head, said);
+		if (r)
+			return r;
+		if (!framed && (head->has_length || head->chunked))
+			*ret_framing = slice_of(p, (size_t)(next - p));
+		head->n_fields++;
+		p = next;
+	}
+	/* The only empty line is the last. */
+	return p + 2 == end ? H1_OK : H1_BAD_SYNTAX;
+}
+
+static enum h1_error check_host(const struct h1_head *head, const struct said *said)
+{
+	if (!said->hosts)
 		return head->minor == 0 ? H1_OK : H1_BAD_HOST;
-	return h1_count(head, SLICE("host")) == 1 && is_host(host->value) ? H1_OK : H1_BAD_HOST;
+	return said->hosts == 1 && is_host(said->host->value) ? H1_OK : H1_BAD_HOST;
 }
 
 /* RFC 9112 6.3: how long the body is. */
@@ -257,21 +335,33 @@ static void frame_response(struct h1_head *head, bool head_request)
 	head->has_body = head->chunked || head->until_close || head->length > 0;
 }
 
-enum h1_error h1_head_fields(enum h1_role role, bool head_request, bool plain, struct h1_head *head)
+enum h1_error h1_head_read(enum h1_role role, bool head_request, const char *p, size_t n,
+	struct h1_head *head, struct h1_frame *ret)
 {
-	bool closes = false, keeps = false;
-	enum h1_error r = H1_OK;
+	struct said said = { .host = NULL };
+	const char *end = p + n, *line;
+	bool plain = true;
+	enum h1_error r;
 
-	for (unsigned i = 0; i < head->n_fields && r == H1_OK; i++)
-		r = check_field(role, plain, head, &head->fields[i], &closes, &keeps);
+	if (n < 4 || memcmp(end - 4, "\r\n\r\n", 4) != 0)
+		return H1_BAD_SYNTAX;
+	line = line_end(p, end, &plain);
+	if (!line)
+		return H1_BAD_SYNTAX;
+	ret->first = slice_of(p, (size_t)(line + 2 - p));
+	ret->framing = SLICE_EMPTY;
+	r = role == H1_REQUEST ? parse_request_line(p, line, end, head)
+			       : parse_status_line(p, line, plain, head);
+	if (r == H1_OK)
+		r = read_fields(role, line + 2, end, head, &said, &ret->framing);
 	if (r)
 		return r;
 	if (head->chunked && (head->has_length || head->minor == 0))
 		return H1_BAD_FRAMING;
-	head->keep_alive = !closes && (head->minor > 0 || keeps);
+	head->keep_alive = !said.closes && (head->minor > 0 || said.keeps);
 	if (role == H1_REQUEST) {
 		head->has_body = head->chunked || head->length > 0;
-		return check_host(head);
+		return check_host(head, &said);
 	}
 	if (head->status == STATUS_SWITCHING_PROTOCOLS)
 		return H1_BAD_UPGRADE;

@@ -3,9 +3,14 @@
 
 const struct h1_field *h1_find(const struct h1_head *head, struct slice name)
 {
+	char first = name.n ? (char)(name.p[0] | 0x20) : 0;
+
 	for (unsigned i = 0; i < head->n_fields; i++) {
-		if (slice_eq_nocase(head->fields[i].name, name))
-			return &head->fields[i];
+		const struct h1_field *f = &head->fields[i];
+
+		if (f->name.n == name.n && (f->name.p[0] | 0x20) == first &&
+			bytes_eq_nocase(f->name.p, name.p, name.n))
+			return f;
 	}
 	return NULL;
 }
@@ -107,14 +112,12 @@ const char *h1_reason(unsigned status)
 	return "";
 }
 
-int h1_write_field(struct buf *b, struct slice name, struct slice value)
+/* Of what is known to be fit for it. */
+static int put_field(struct buf *b, struct slice name, struct slice value)
 {
 	char *at;
-	int r;
+	int r = buf_reserve(b, name.n + value.n + 4);
 
-	if (!h1_is_token(name) || !h1_is_value(value, true))
-		return -EINVAL;
-	r = buf_reserve(b, name.n + value.n + 4);
 	if (r < 0)
 		return r;
 	/* There is room for all of it. */
@@ -129,4 +132,16 @@ int h1_write_field(struct buf *b, struct slice name, struct slice value)
 	memcpy(at, "\r\n", 2);
 	b->n += name.n + value.n + 4;
 	return 0;
+}
+
+int h1_write_field(struct buf *b, struct slice name, struct slice value)
+{
+	if (!h1_is_token(name) || !h1_is_value(value, true))
+		return -EINVAL;
+	return put_field(b, name, value);
+}
+
+int h1_write_parsed_field(struct buf *b, struct slice name, const struct h1_field *from)
+{
+	return put_field(b, name, from->value);
 }

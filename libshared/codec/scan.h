@@ -34,6 +34,18 @@ static inline uint64_t scan_string_mask64(const char *p)
 	       (uint64_t)scan_string_mask(scan_load(p + 48)) << 48;
 }
 
+/* A bit for each of 64 bytes that is c. */
+static inline uint64_t scan_byte_mask64(const char *p, char c)
+{
+	const __m128i v = _mm_set1_epi8(c);
+	uint64_t mask = 0;
+
+	for (unsigned i = 0; i < 64; i += 16)
+		mask |= (uint64_t)(unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(scan_load(p + i), v))
+			<< i;
+	return mask;
+}
+
 static inline unsigned scan_eol_mask(__m128i v)
 {
 	return (unsigned)_mm_movemask_epi8(_mm_or_si128(

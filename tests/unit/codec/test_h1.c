@@ -597,6 +597,45 @@ static void test_write_field(void **state)
 	buf_fini(&b);
 }
 
+static void test_write_parsed_field(void **state)
+{
+	static struct h1_head head;
+	struct buf b;
+	struct h1 h;
+
+	(void)state;
+	assert_int_equal(begin(&h, H1_RESPONSE, false,
+				 ANSWER "A: \t b c \r\nX-None:\r\nx: \344\r\n\r\n", &head),
+		H1_OK);
+	buf_init(&b, 100);
+	assert_int_equal(h1_write_parsed_field(&b, head.fields[0].name, &head.fields[0]), 0);
+	assert_int_equal(h1_write_parsed_field(&b, head.fields[1].name, &head.fields[1]), 0);
+	assert_int_equal(h1_write_parsed_field(&b, SLICE("x-other"), &head.fields[2]), 0);
+	assert_slice(buf_view(&b), "A: b c\r\nX-None: \r\nx-other: \344\r\n");
+	buf_fini(&b);
+	buf_init(&b, 7);
+	assert_int_equal(
+		h1_write_parsed_field(&b, head.fields[0].name, &head.fields[0]), -ENOBUFS);
+	assert_int_equal(b.n, 0);
+	buf_fini(&b);
+}
+
+static void test_name_is(void **state)
+{
+	(void)state;
+	assert_true(h1_name_is(SLICE("TE"), "te"));
+	assert_true(h1_name_is(SLICE("hOsT"), "host"));
+	assert_true(h1_name_is(SLICE("X-AIGW-1"), "x-aigw-1"));
+	assert_true(h1_name_is(SLICE("Content-Length"), "content-length"));
+	assert_true(h1_name_is(SLICE("TRANSFER-ENCODING"), "transfer-encoding"));
+	assert_false(h1_name_is(SLICE("Content-Lengti"), "content-length"));
+	assert_false(h1_name_is(SLICE("Content_Length"), "content-length"));
+	assert_false(h1_name_is(SLICE("Content-Length2"), "content-length"));
+	assert_false(h1_name_is(SLICE("Most"), "host"));
+	assert_false(h1_name_is(SLICE("t"), "te"));
+	assert_false(h1_name_is(SLICE_EMPTY, "te"));
+}
+
 static void test_status_of_errors(void **state)
 {
 	(void)state;
@@ -621,6 +660,8 @@ int main(void)
 		cmocka_unit_test(test_head_end_goes_on_where_it_was),
 		cmocka_unit_test(test_head_end_refuses_at_once),
 		cmocka_unit_test(test_write_field),
+		cmocka_unit_test(test_write_parsed_field),
+		cmocka_unit_test(test_name_is),
 		cmocka_unit_test(test_status_of_errors),
 	};
 
