@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import unittest
 
@@ -12,7 +13,11 @@ import check_layers
 import check_ratchet
 import check_tables
 import check_words
+import tidy
 from lintlib import ROOT, Source, Tree
+
+sys.path.insert(0, os.path.join(ROOT, "tests"))
+import tally # noqa: E402  (beside this folder)
 
 PARTS = ("agentd", "ctl", "include", "libshared", "tests")
 
@@ -237,6 +242,46 @@ class Docs(Planted):
     found = self.planted(check_docs.check, "include/aigw/tbl/agent_config.h",
                          'CONFIG(STR, fresh_setting, "", 0, 0, "", false, "Sentence.")\n')
     self.assertFound(found, "agentd/aigw-agentd.yaml.5", "./dev fmt")
+
+
+class Tidy(unittest.TestCase):
+  def test_known_findings_may_only_get_fewer(self):
+    known = {"a.c:bugprone-x": 2, "b.c:bugprone-x": 1}
+    self.assertEqual(list(tidy.judge("a.c", {"bugprone-x": 2}, known)), [])
+    self.assertEqual(list(tidy.judge("a.c", {"bugprone-x": 3}, known)), ["a.c:bugprone-x: 3 findings, 2 are known"])
+    self.assertEqual(list(tidy.judge("a.c", {"bugprone-x": 1}, known)), ["tests/lint/tidy: a.c:bugprone-x: now 1, lower it"])
+    self.assertEqual(list(tidy.judge("b.c", {}, known)), ["tests/lint/tidy: b.c:bugprone-x: strike it"])
+    self.assertEqual(list(tidy.judge("c.c", {"cert-y": 1}, known)), ["c.c:cert-y: 1 findings, 0 are known"])
+
+  def test_findings_are_read_from_its_output(self):
+    text = ("../x/a.c:12:3: error: Null pointer [clang-analyzer-core.NullDereference,-warnings-as-errors]\n"
+            "../x/a.c:10:3: note: here\n../x/b.h:1:1: warning: two names [bugprone-x]\n")
+    self.assertEqual([c for _, c in tidy.FINDING.findall(text)], ["clang-analyzer-core.NullDereference", "bugprone-x"])
+
+
+class Tally(unittest.TestCase):
+  CASES = (
+    # result, output, [passed, failed, skipped]
+    ("OK", "", [1, 0, 0]),
+    ("FAIL", "", [0, 1, 0]),
+    ("TIMEOUT", "", [0, 1, 0]),
+    ("SKIP", "no /dev/fuse", [0, 0, 1]),
+    ("OK", "[==========] Running 2 test(s).\n[ RUN      ] a\n[       OK ] a\n[ RUN      ] b\n[  SKIPPED ] b\n"
+     "[==========] 2 test(s) run.\n[  PASSED  ] 1 test(s).\n", [1, 0, 1]),
+    ("FAIL", "[==========] Running 2 test(s).\n[       OK ] a\n[  FAILED  ] b\n[==========] 2 test(s) run.\n"
+     "[  PASSED  ] 1 test(s).\n[  FAILED  ] tests: 1 test(s), listed below:\n[  FAILED  ] b\n", [1, 1, 0]),
+    ("FAIL", "[==========] Running 3 test(s).\n[       OK ] a\n", [1, 1, 0]),
+    ("OK", "....\nRan 4 tests in 0.1s\n\nOK (skipped=1)\n", [3, 0, 1]),
+    ("FAIL", "Ran 4 tests in 0.1s\n\nFAILED (failures=1, errors=1, skipped=1)\n", [1, 2, 1]),
+    ("OK", "TAP version 13\n1..3\nok 1 - a\nok 2 - b # SKIP no such thing\nnot ok 3 - c # Todo later\n", [1, 0, 2]),
+    ("FAIL", "1..2\nok 1\nnot ok 2 - b\n", [1, 1, 0]),
+    ("FAIL", "Ran 2 tests in 0.1s\n\nOK\n==1==ERROR: LeakSanitizer\n", [2, 1, 0]),
+  )
+
+  def test_each_kind_of_program(self):
+    for result, output, want in self.CASES:
+      with self.subTest(output=output):
+        self.assertEqual(tally.count({"result": result, "stdout": "", "stderr": output}), want)
 
 
 class Reader(unittest.TestCase):
