@@ -1,6 +1,7 @@
-/* A walk over the text with a bit per open container instead of recursion. The top level is walked
- * apart from what lies below it, since only its members are reported. The functions take the place
- * where they begin and return the one behind, or NULL: what is wrong stands at s->wrong. */
+/* A walk over the text with a stack of the open containers' ends instead of recursion. The top level
+ * is walked apart from what lies below it, since only its members are reported. The functions take
+ * the place where they begin and return the one behind, or NULL: what is wrong stands at s->wrong.
+ */
 #include <aigw/json_scan.h>
 
 #include "scan.h"
@@ -9,9 +10,7 @@ struct scan {
 	const char *begin;
 	const char *end;
 	const char *wrong;
-	uint64_t is_object[JSCAN_DEPTH_MAX / 64]; /* bit by depth: object, not array */
-	unsigned depth;                           /* open containers */
-	bool escaped;                             /* the last string held a backslash */
+	bool escaped; /* the last string held a backslash */
 };
 
 static const char *fail(struct scan *s, const char *p)
@@ -30,7 +29,7 @@ static inline const char *skip_space(const struct scan *s, const char *p)
 
 static inline bool is_digit(char c)
 {
-	return c >= '0' && c <= '9';
+	return (unsigned char)(c - '0') < 10;
 }
 
 static bool is_hex(char c)
@@ -60,24 +59,34 @@ static const char *skip_escape(struct scan *s, const char *p)
 	return p;
 }
 
-/* As scan_string_special(), but not byte by byte if there are sixteen bytes in front of the end. */
-static const char *string_special(const struct scan *s, const char *p)
+/* A bit for each of up to sixteen bytes that ends a string, escapes, or must not be in one. */
+static inline unsigned string_mask(const struct scan *s, const char *p)
 {
 #ifdef __SSE2__
-	while (s->end - p >= 16) {
-		unsigned mask = scan_string_mask(scan_load(p));
+	if (LIKELY(s->end - p >= 16))
+		return scan_string_mask(scan_load(p));
+	if (LIKELY(s->end - s->begin >= 16))
+		return scan_string_mask(scan_load(s->end - 16)) >> (16 - (s->end - p));
+#endif
+	unsigned mask = 0;
+
+	for (unsigned i = 0; i < 16 && p + i < s->end; i++)
+		mask |= (unsigned)(p[i] == '"' || p[i] == '\\' || (unsigned char)p[i] < 0x20)
+			<< i;
+	return mask;
+}
+
+/* The first such byte, or the end. */
+static const char *string_special(const struct scan *s, const char *p)
+{
+	while (p < s->end) {
+		unsigned mask = string_mask(s, p);
 
 		if (mask)
 			return p + __builtin_ctz(mask);
-		p += 16;
+		p += MIN((ptrdiff_t)16, s->end - p);
 	}
-	if (s->end - s->begin >= 16) {
-		unsigned mask = scan_string_mask(scan_load(s->end - 16)) >> (16 - (s->end - p));
-
-		return mask ? p + __builtin_ctz(mask) : s->end;
-	}
-#endif
-	return scan_string_special(p, s->end);
+	return p;
 }
 
 #ifdef __SSE2__
@@ -115,18 +124,12 @@ static const char *skip_blocks(struct scan *s, const char *p, bool *ret_closed)
 }
 #endif
 
-/* Inside a string that is longer, holds escapes, or stands at the text's end. */
+/* Inside a string that is longer, or holds escapes. */
 static const char *skip_long_string(struct scan *s, const char *p)
 {
 #ifdef __SSE2__
 	bool closed = false;
 
-	if (LIKELY(s->end - p >= 16)) {
-		unsigned mask = scan_string_mask(scan_load(p));
-
-		if (mask && p[__builtin_ctz(mask)] == '"')
-			return p + __builtin_ctz(mask) + 1;
-	}
 	p = skip_blocks(s, p, &closed);
 	if (!p || closed)
 		return p;
@@ -145,24 +148,21 @@ static const char *skip_long_string(struct scan *s, const char *p)
 	}
 }
 
-/* At the opening quote. Most keys and many values are shorter than sixteen bytes. */
+/* At the opening quote. Keys and many values are shorter than 32 bytes. */
 static inline const char *skip_string(struct scan *s, const char *p)
 {
-	p++;
-	s->escaped = false;
-#ifdef __SSE2__
-	if (LIKELY(s->end - p >= 16)) {
-		unsigned mask = scan_string_mask(scan_load(p));
+	unsigned mask = string_mask(s, ++p);
 
-		if (LIKELY(mask)) {
-			p += __builtin_ctz(mask);
-			if (LIKELY(*p == '"'))
-				return p + 1;
-		} else {
-			p += 16;
-		}
+	s->escaped = false;
+	if (!mask && s->end - p > 16) {
+		p += 16;
+		mask = string_mask(s, p);
 	}
-#endif
+	if (LIKELY(mask)) {
+		p += __builtin_ctz(mask);
+		if (LIKELY(*p == '"'))
+			return p + 1;
+	}
 	return skip_long_string(s, p);
 }
 
@@ -197,15 +197,17 @@ static const char *skip_fraction(struct scan *s, const char *p)
 
 static inline const char *skip_number(struct scan *s, const char *p)
 {
-	if (*p == '-')
-		p++;
-	if (p < s->end && *p == '0')
-		p++;
-	else
-		p = need_digits(s, p);
-	if (LIKELY(!p || p == s->end || (*p != '.' && (*p | 0x20) != 'e')))
+	const char *whole = p += *p == '-';
+
+	p = skip_digits(s, p);
+	/* No digit, or more behind a leading zero, which then ends the number. */
+	if (UNLIKELY(p == whole))
+		return fail(s, p);
+	if (UNLIKELY(*whole == '0'))
+		p = whole + 1;
+	if (LIKELY(p < s->end && *p == ','))
 		return p;
-	return skip_fraction(s, p);
+	return p == s->end || (*p != '.' && (*p | 0x20) != 'e') ? p : skip_fraction(s, p);
 }
 
 static inline const char *skip_literal(struct scan *s, const char *p, struct slice word)
@@ -224,7 +226,7 @@ static inline const char *skip_scalar(struct scan *s, const char *p)
 {
 	if (*p == '"')
 		return skip_string(s, p);
-	if (*p <= '9')
+	if (LIKELY(*p <= '9'))
 		return skip_number(s, p);
 	switch (*p) {
 	case 't': return skip_literal(s, p, SLICE("true"));
@@ -237,105 +239,100 @@ static inline const char *skip_scalar(struct scan *s, const char *p)
 /* Key, colon, and the space before the value. *ret_end: the key's closing quote. */
 static inline const char *skip_key(struct scan *s, const char *p, const char **ret_end)
 {
-#ifdef __SSE2__
-	/* The usual one at once: at most sixteen bytes, and the value right behind the colon. */
-	if (LIKELY(s->end - p >= 32)) {
-		unsigned mask = scan_string_mask(scan_load(p + 1)) | 0x10000;
-		const char *quote = p + 1 + __builtin_ctz(mask);
-
-		if (*p == '"' && *quote == '"' && quote[1] == ':' &&
-			(unsigned char)quote[2] > ' ') {
-			s->escaped = false;
-			*ret_end = quote;
-			return quote + 2;
-		}
-	}
-#endif
 	if (UNLIKELY(p == s->end || *p != '"'))
 		return fail(s, p);
 	p = skip_string(s, p);
 	if (UNLIKELY(!p))
 		return NULL;
 	*ret_end = p - 1;
+	/* The usual ones at once: no space around the colon. */
+	if (LIKELY(s->end - p >= 2 && *p == ':' && (unsigned char)p[1] > ' '))
+		return p + 1;
 	p = skip_space(s, p);
 	if (UNLIKELY(p == s->end || *p != ':'))
 		return fail(s, p);
 	return skip_space(s, p + 1);
 }
 
-/* Goes into a container: the place of its first key or value, or of its end. */
-static inline const char *open_container(struct scan *s, const char *p, bool object)
+/* Mostly the next key's quote. */
+static inline const char *behind_comma(const struct scan *s, const char *p)
 {
-	uint64_t bit = (uint64_t)1 << s->depth % 64;
-	uint64_t *word;
-
-	if (UNLIKELY(s->depth == JSCAN_DEPTH_MAX))
-		return fail(s, p);
-	word = &s->is_object[s->depth / 64];
-	*word = object ? *word | bit : *word & ~bit;
-	s->depth++;
-	return skip_space(s, p + 1);
+	p++;
+	return LIKELY(p < s->end && *p == '"') ? p : skip_space(s, p);
 }
 
-static inline bool in_object(const struct scan *s)
+static inline bool is_opener(char c)
 {
-	return s->is_object[(s->depth - 1) / 64] >> (s->depth - 1) % 64 & 1;
+	return (c | 0x20) == '{'; /* or '[' */
 }
+
+static inline char closer_of(char opener)
+{
+	return (char)(opener ^ 6); /* of both kinds */
+}
+_Static_assert(('{' ^ 6) == '}' && ('[' ^ 6) == ']' && ('[' | 0x20) == '{', "brackets in ASCII");
 
 /* At the bracket or brace of a container that is a value. */
 static const char *skip_container(struct scan *s, const char *p)
 {
-	unsigned base = s->depth;
-	const char *key_end = NULL;
-	bool object = false, opened;
+	char closers[JSCAN_DEPTH_MAX], close = 0;
+	const char *key_end;
+	unsigned depth = 0;
 
 	for (;;) {
-		if (UNLIKELY(p == s->end))
-			return fail(s, p);
-		opened = *p == '{' || *p == '[';
-		if (opened) {
-			object = *p == '{';
-			p = open_container(s, p, object);
-		} else {
-			p = skip_scalar(s, p);
-			if (LIKELY(p != NULL))
-				p = skip_space(s, p);
-		}
-		if (UNLIKELY(!p))
-			return NULL;
-		/* Here an empty container ends, and whatever ends with this value. */
-		while (p < s->end && *p == (object ? '}' : ']')) {
-			p++;
-			opened = false;
-			if (--s->depth == base)
-				return p;
-			object = in_object(s);
-			p = skip_space(s, p);
-		}
-		if (!opened) {
-			if (UNLIKELY(p == s->end || *p != ','))
-				return fail(s, p);
-			p = skip_space(s, p + 1);
-		}
-		if (object) {
+		if (close == '}') {
 			p = skip_key(s, p, &key_end);
 			if (UNLIKELY(!p))
 				return NULL;
 		}
+		if (UNLIKELY(p == s->end))
+			return fail(s, p);
+		if (is_opener(*p)) {
+			/* The top level is one deep itself. */
+			if (UNLIKELY(depth == JSCAN_DEPTH_MAX - 1))
+				return fail(s, p);
+			closers[depth++] = close = closer_of(*p);
+			p = skip_space(s, p + 1);
+			if (p == s->end || *p != close)
+				continue;
+		} else {
+			p = skip_scalar(s, p);
+			if (UNLIKELY(!p))
+				return NULL;
+			if (LIKELY(p < s->end && *p == ',')) {
+				p = behind_comma(s, p);
+				continue;
+			}
+			p = skip_space(s, p);
+		}
+		/* Here an empty container ends, and whatever ends with this value. */
+		while (p < s->end && *p == close) {
+			p++;
+			if (--depth == 0)
+				return p;
+			close = closers[depth - 1];
+			p = skip_space(s, p);
+		}
+		if (UNLIKELY(p == s->end || *p != ','))
+			return fail(s, p);
+		p = behind_comma(s, p);
 	}
 }
 
-static enum jscan_kind kind_of(char first)
+/* What does not begin a value is a number that skip_scalar() refuses. */
+static inline enum jscan_kind kind_of(char first)
 {
-	switch (first) {
-	case '{': return JSCAN_OBJECT;
-	case '[': return JSCAN_ARRAY;
-	case '"': return JSCAN_STRING;
-	case 't': return JSCAN_TRUE;
-	case 'f': return JSCAN_FALSE;
-	case 'n': return JSCAN_NULL;
-	default: return JSCAN_NUMBER;
-	}
+	static const uint8_t kinds[256] = {
+		['{'] = JSCAN_OBJECT + 1,
+		['['] = JSCAN_ARRAY + 1,
+		['"'] = JSCAN_STRING + 1,
+		['t'] = JSCAN_TRUE + 1,
+		['f'] = JSCAN_FALSE + 1,
+		['n'] = JSCAN_NULL + 1,
+	};
+	uint8_t kind = kinds[(unsigned char)first];
+
+	return kind ? (enum jscan_kind)(kind - 1) : JSCAN_NUMBER;
 }
 
 /* One member or element. The place behind, and in *ret what fn returned; or NULL. */
@@ -374,10 +371,8 @@ static int walk_top(struct scan *s, bool object, jscan_member_fn *fn, void *arg)
 	s->wrong = p;
 	if (p == s->end || *p != (object ? '{' : '['))
 		return -EINVAL;
-	p = open_container(s, p, object);
-	if (p < s->end && *p == close) {
-		p++;
-	} else {
+	p = skip_space(s, p + 1);
+	if (p == s->end || *p != close) {
 		for (;;) {
 			p = walk_one(s, p, object, fn, arg, &r);
 			if (!p)
@@ -388,12 +383,12 @@ static int walk_top(struct scan *s, bool object, jscan_member_fn *fn, void *arg)
 				return r;
 			if (p == s->end || (*p != ',' && *p != close))
 				return -EINVAL;
-			if (*p++ == close)
+			if (*p == close)
 				break;
-			p = skip_space(s, p);
+			p = behind_comma(s, p);
 		}
 	}
-	p = skip_space(s, p);
+	p = skip_space(s, p + 1);
 	s->wrong = p;
 	return p == s->end ? 0 : -EINVAL;
 }

@@ -91,18 +91,33 @@ bool jscan_escaped_key_is(const struct jscan_member *m, struct slice name)
 	return name.n == 0;
 }
 
+/* Digits only, and so few that they fit. */
+static inline bool small_int(struct slice text, int64_t *ret)
+{
+	int64_t v = 0;
+
+	if (text.n - 1 >= 18)
+		return false;
+	for (size_t i = 0; i < text.n; i++) {
+		unsigned digit = (unsigned char)text.p[i] - (unsigned)'0';
+
+		if (digit > 9)
+			return false;
+		v = v * 10 + (int64_t)digit;
+	}
+	*ret = v;
+	return true;
+}
+
 int jscan_int(const struct jscan_member *m, int64_t *ret)
 {
 	struct slice text = m->value;
 	const char *dot;
-	uint64_t plain;
 
 	if (m->kind != JSCAN_NUMBER)
 		return -EINVAL;
-	if (LIKELY(text_parse_u64(text, &plain) == 0 && plain <= INT64_MAX)) {
-		*ret = (int64_t)plain;
+	if (LIKELY(small_int(text, ret)))
 		return 0;
-	}
 	dot = memchr(text.p, '.', text.n);
 	if (dot) {
 		for (const char *p = dot + 1; p < text.p + text.n; p++) {
