@@ -9,9 +9,10 @@
 
 struct agent;
 
-/* Opens stores, recovers, starts all threads; listeners open last. On failure the sentence says what to do. */
+/* Opens stores, recovers, starts all threads; listeners open when what a call needs is there. config_path is borrowed for the agent's life;
+ * may_miss: it is the default path. On failure the sentence says what to do, and the program has to end: what was begun goes with it. */
 int agent_new(const char *config_path, bool may_miss, struct agent **ret, struct errbuf *e);
-int agent_run(struct agent *a);   /* until SIGTERM or SIGINT has drained it; exit status */
-void agent_free(struct agent *a);
+void agent_run(struct agent *a);  /* until SIGTERM or SIGINT has drained it */
+void agent_free(struct agent *a); /* stops all threads; what is settled is in the spool */
 
 #endif

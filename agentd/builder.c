@@ -25,6 +25,8 @@ struct task {
 
 static void task_free(struct task *t)
 {
+	if (!t)
+		return;
 	if (t->kind == TASK_SECRET && t->bytes.p)
 		secret_wipe(t->bytes.p, t->bytes.n);
 	buf_fini(&t->bytes);
@@ -176,10 +178,8 @@ static struct task *task_new(struct builder *b, enum task_kind kind, uint64_t nu
 {
 	struct task *t = calloc(1, sizeof(*t));
 
-	if (!t) {
-		log_event(LOG_ERROR, "agent", "agent.out_of_memory", "task=%d", (int)kind);
+	if (!t)
 		return NULL;
-	}
 	t->job.run = on_job;
 	t->b = b;
 	t->kind = kind;
@@ -188,14 +188,18 @@ static struct task *task_new(struct builder *b, enum task_kind kind, uint64_t nu
 	return t;
 }
 
+static const char no_memory[] = "out of memory";
+
 void builder_policy(struct builder *b, uint64_t revision, struct slice packed)
 {
 	struct task *t = task_new(b, TASK_POLICY, revision);
 
-	if (t && buf_slice(&t->bytes, packed) == 0)
+	if (t && buf_slice(&t->bytes, packed) == 0) {
 		committer_do(b->committer, &t->job);
-	else if (t)
-		task_free(t);
+		return;
+	}
+	task_free(t);
+	b->built(NULL, revision, no_memory, b->owner);
 }
 
 void builder_secret(struct builder *b, struct slice name, uint64_t version, struct slice bytes)
@@ -205,17 +209,20 @@ void builder_secret(struct builder *b, struct slice name, uint64_t version, stru
 	if (t && name.n < sizeof(t->name) && buf_slice(&t->bytes, bytes) == 0) {
 		memcpy(t->name, name.p, name.n);
 		committer_do(b->committer, &t->job);
-	} else if (t) {
-		task_free(t);
+		return;
 	}
+	task_free(t);
+	b->secret_stored(name, version, -ENOMEM, no_memory, b->owner);
 }
 
 void builder_reload(struct builder *b, const char *secrets_dir)
 {
 	struct task *t = task_new(b, TASK_RELOAD, 0);
 
-	if (!t)
+	if (!t) {
+		b->built(NULL, 0, no_memory, b->owner);
 		return;
+	}
 	(void)snprintf(t->name, sizeof(t->name), "%s", secrets_dir);
 	committer_do(b->committer, &t->job);
 }
@@ -230,8 +237,8 @@ void builder_keys(struct builder *b, bool snapshot, struct slice realm, uint64_t
 	if (t)
 		t->records = calloc(MAX(n, 1u), sizeof(*t->records));
 	if (!t || !t->records || buf_reserve(&t->bytes, total + 1)) {
-		if (t)
-			task_free(t);
+		task_free(t);
+		b->keys_stored(seq, -ENOMEM, no_memory, b->owner);
 		return;
 	}
 	for (uint32_t i = 0; i < n; i++) {

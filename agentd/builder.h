@@ -32,7 +32,7 @@ struct builder {
 int builder_start(struct builder *b, struct rules **ret_rules, struct errbuf *e);
 void builder_fini(struct builder *b);
 
-/* Control loop: each copies what it is given. */
+/* Control loop: each copies what it is given. Answered once, later or, when there is no memory for it, from inside the call. */
 void builder_policy(struct builder *b, uint64_t revision, struct slice packed);
 void builder_keys(struct builder *b, bool snapshot, struct slice realm, uint64_t seq, const struct slice *records, uint32_t n);
 void builder_secret(struct builder *b, struct slice name, uint64_t version, struct slice bytes);

@@ -40,15 +40,14 @@ static int run(const char *path, bool may_miss)
 {
 	struct agent *a = NULL;
 	struct errbuf why = { "" };
-	int status;
 
 	if (agent_new(path, may_miss, &a, &why)) {
 		log_event(LOG_ERROR, "agent", "agent.start_failed", "why=%s", log_quote(slice_str(why.text)));
 		return 1;
 	}
-	status = agent_run(a);
+	agent_run(a);
 	agent_free(a);
-	return status;
+	return 0;
 }
 
 int main(int argc, char **argv)

@@ -12,20 +12,20 @@ struct worker {
 	struct gateway *gw;
 	struct conn_set conns;
 	struct listener listeners[WORKER_LISTENERS];
-	bool draining, stopping, told_empty;
+	bool draining, told_empty;
 	struct request_env env; /* last: large */
 };
 
 struct worker_mail {
 	struct mail mail;
 	struct rules *rules;
-	void (*done)(void *arg);
+	void (*done)(void *arg, int err);
 	void *arg;
 };
 
 /* --- mail ---------------------------------------------------------------------------------------------------- */
 
-static void post(struct worker *w, void (*handle)(struct mail *, void *), struct rules *rules, void (*done)(void *), void *arg)
+static void post(struct worker *w, void (*handle)(struct mail *, void *), struct rules *rules, void (*done)(void *, int), void *arg)
 {
 	struct worker_mail *m = calloc(1, sizeof(*m));
 
@@ -37,12 +37,12 @@ static void post(struct worker *w, void (*handle)(struct mail *, void *), struct
 	mailbox_post(&w->mailbox, &m->mail);
 }
 
-static void finish_mail(struct mail *mail)
+static void finish_mail(struct mail *mail, int err)
 {
 	struct worker_mail *m = container_of(mail, struct worker_mail, mail);
 
 	if (m->done)
-		m->done(m->arg);
+		m->done(m->arg, err);
 	rules_unref(m->rules);
 	free(m);
 }
@@ -52,14 +52,15 @@ static void on_rules(struct mail *mail, void *owner)
 	struct worker_mail *m = container_of(mail, struct worker_mail, mail);
 	struct worker *w = owner;
 	struct worker_rules *fresh;
+	int err = worker_rules_new(m->rules, w->env.rules, &w->loop, w->env.stats, &fresh);
 
-	if (worker_rules_new(m->rules, w->env.rules, &w->loop, w->env.stats, &fresh) == 0) {
+	if (!err) {
 		worker_rules_unref(w->env.rules);
 		w->env.rules = fresh;
 	} else {
 		log_event(LOG_ERROR, "policy", "policy.out_of_memory", "worker=%u", w->cfg.index);
 	}
-	finish_mail(mail);
+	finish_mail(mail, err);
 }
 
 static void on_keys(struct mail *mail, void *owner)
@@ -67,7 +68,7 @@ static void on_keys(struct mail *mail, void *owner)
 	/* Verdicts carry their sequence and look-ups read the store, so there is nothing to change: that this mail is handled proves that every
 	 * request identified before has been. */
 	(void)owner;
-	finish_mail(mail);
+	finish_mail(mail, 0);
 }
 
 static void tell_if_empty(struct worker *w)
@@ -87,7 +88,7 @@ static void on_drain(struct mail *mail, void *owner)
 		listener_close(&w->listeners[i]);
 	conn_set_drain(&w->conns);
 	tell_if_empty(w);
-	finish_mail(mail);
+	finish_mail(mail, 0);
 }
 
 static void on_end_all(struct mail *mail, void *owner)
@@ -95,7 +96,7 @@ static void on_end_all(struct mail *mail, void *owner)
 	struct worker *w = owner;
 
 	requests_end_all(&w->env);
-	finish_mail(mail);
+	finish_mail(mail, 0);
 }
 
 /* Connections go, then requests (their records are settled), then pools; the loop ends by itself when nothing is left. */
@@ -103,7 +104,6 @@ static void on_stop(struct mail *mail, void *owner)
 {
 	struct worker *w = owner;
 
-	w->stopping = true;
 	for (size_t i = 0; i < WORKER_LISTENERS; i++)
 		listener_close(&w->listeners[i]);
 	requests_end_all(&w->env);
@@ -112,16 +112,16 @@ static void on_stop(struct mail *mail, void *owner)
 	worker_rules_unref(w->env.rules);
 	w->env.rules = NULL;
 	uv_unref((uv_handle_t *)&w->durable); /* the committer may still ring */
-	finish_mail(mail);
+	finish_mail(mail, 0);
 	mailbox_close(&w->mailbox);
 }
 
-void worker_post_rules(struct worker *w, struct rules *rules, void (*done)(void *arg), void *arg)
+void worker_post_rules(struct worker *w, struct rules *rules, void (*done)(void *arg, int err), void *arg)
 {
 	post(w, on_rules, rules_ref(rules), done, arg);
 }
 
-void worker_post_keys(struct worker *w, void (*done)(void *arg), void *arg)
+void worker_post_keys(struct worker *w, void (*done)(void *arg, int err), void *arg)
 {
 	post(w, on_keys, NULL, done, arg);
 }

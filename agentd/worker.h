@@ -23,9 +23,10 @@ struct worker;
 
 int worker_start(const struct worker_config *c, struct rules *rules, struct worker **ret, struct errbuf *e);
 
-/* Any thread. `done` is called on the worker's thread when the worker has switched; it must only post. */
-void worker_post_rules(struct worker *w, struct rules *rules, void (*done)(void *arg), void *arg); /* takes a reference */
-void worker_post_keys(struct worker *w, void (*done)(void *arg), void *arg); /* key verdicts of older sequences are not used from here on */
+/* Any thread. `done` is called on the worker's thread when the worker has switched, or with -ENOMEM when it stays with what it has; it must only
+ * post. */
+void worker_post_rules(struct worker *w, struct rules *rules, void (*done)(void *arg, int err), void *arg); /* takes a reference */
+void worker_post_keys(struct worker *w, void (*done)(void *arg, int err), void *arg); /* key verdicts of older sequences are not used from here on */
 void worker_post_drain(struct worker *w);
 void worker_post_end_all(struct worker *w); /* the drain's time is over */
 void worker_wake_durable(struct worker *w); /* committer: the watermark moved */

@@ -1,0 +1,193 @@
+/* Start of the agent's parts, in the order in which one needs the other; listeners open when all that a call needs is there. */
+#include "agent_private.h"
+
+#include <aigw/clock.h>
+#include <aigw/log.h>
+#include <aigw/peer.h>
+
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define AGENT_FDS_RESERVED 128
+
+static int make_dir(const char *path, mode_t mode, struct errbuf *e)
+{
+	if (mkdir(path, mode) == 0 || errno == EEXIST)
+		return 0;
+	return err_set(e, -errno, "can't make the folder %s: %s", path, strerror(errno));
+}
+
+static unsigned raise_descriptors(void)
+{
+	struct rlimit lim;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim))
+		return 1024;
+	lim.rlim_cur = lim.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &lim);
+	(void)getrlimit(RLIMIT_NOFILE, &lim);
+	return (unsigned)MIN(lim.rlim_cur, (rlim_t)1 << 20);
+}
+
+static int open_stores(struct agent *a, struct errbuf *e)
+{
+	unsigned booked = 0;
+	int err = make_dir(a->cfg.state_dir, 0700, e);
+
+	if (!err)
+		err = make_dir(a->cfg.runtime_dir, 0700, e);
+	if (!err)
+		err = inflight_open(a->cfg.runtime_dir, (uint32_t)a->cfg.inflight_slots, &a->gw.inflight, e);
+	if (!err)
+		err = spool_open(a->cfg.state_dir, a->cfg.spool_size, &a->gw.spool, e);
+	if (!err)
+		err = account_recover(a->gw.inflight, a->gw.spool, &booked, e);
+	if (!err && booked)
+		log_event(LOG_WARNING, "account", "account.recovered", "records=%u", booked);
+	if (!err)
+		err = keyset_open(a->cfg.state_dir, &a->gw.keyset, e);
+	return err;
+}
+
+static void on_wake(unsigned worker, void *owner)
+{
+	worker_wake_durable(((struct agent *)owner)->workers[worker]);
+}
+
+static int start_committer(struct agent *a, struct errbuf *e)
+{
+	const struct committer_config c = {
+		.inflight = a->gw.inflight,
+		.spool = a->gw.spool,
+		.n_workers = a->n_workers,
+		.strict = a->cfg.durability == DURABILITY_STRICT,
+		.wake = on_wake,
+		.committed = agent_on_committed,
+		.owner = a,
+	};
+	int err = committer_start(&c, &a->gw.committer, e);
+
+	a->builder.committer = a->gw.committer;
+	return err;
+}
+
+static int open_sockets(struct agent *a, struct errbuf *e)
+{
+	int err = 0;
+
+	if (strcmp(a->cfg.listen, "off") != 0)
+		err = listen_tcp(a->cfg.listen, &a->tcp_fd, e);
+	if (!err && strcmp(a->cfg.socket, "off") != 0)
+		err = unix_listen(a->cfg.socket, 0666, LISTEN_BACKLOG, &a->unix_fd, e);
+	if (!err && a->tcp_fd < 0 && a->unix_fd < 0)
+		err = err_set(e, -EINVAL, "listen and socket are both off: nothing could be served");
+	return err;
+}
+
+static int start_workers(struct agent *a, unsigned descriptors, struct errbuf *e)
+{
+	struct worker_config c = {
+		.gw = &a->gw,
+		.tcp_fd = a->tcp_fd,
+		.unix_fd = a->unix_fd,
+		/* Each client may need a descriptor upstream as well. */
+		.max_conns = (descriptors > 2 * AGENT_FDS_RESERVED ? descriptors - AGENT_FDS_RESERVED : AGENT_FDS_RESERVED) / 2 / a->n_workers,
+		.empty = agent_on_worker_empty,
+		.owner = a,
+	};
+	int err = 0;
+
+	for (unsigned i = 0; !err && i < a->n_workers; i++) {
+		c.index = i;
+		err = worker_start(&c, a->rules, &a->workers[i], e);
+	}
+	return err;
+}
+
+static void on_info(struct statfs_info *ret, void *owner)
+{
+	static const char *const names[] = { [UPLINK_OFF] = "standalone", [UPLINK_RETRYING] = "retrying", [UPLINK_CONNECTED] = "connected" };
+	struct agent *a = owner;
+
+	memset(ret, 0, sizeof(*ret));
+	(void)snprintf(ret->agent_id, sizeof(ret->agent_id), "%s", a->agent_id);
+	ret->start_wall_us = a->start_wall_us;
+	ret->start_mono_us = a->start_mono_us;
+	ret->control = names[atomic_load_explicit(&a->control, memory_order_relaxed)];
+	spool_read_gauges(a->gw.spool, &ret->spool);
+	ret->committer = committer_state(a->gw.committer);
+	ret->strict = atomic_load_explicit(&a->gw.strict, memory_order_relaxed);
+	ret->draining = atomic_load_explicit(&a->gw.draining, memory_order_relaxed);
+}
+
+static struct policy *on_policy_get(void *owner)
+{
+	return agent_shown_policy(owner);
+}
+
+static void start_mount(struct agent *a)
+{
+	const struct statfs_config c = {
+		.mountpoint = a->cfg.stats,
+		.stats = a->gw.stats,
+		.inflight = a->gw.inflight,
+		.policy_get = on_policy_get,
+		.info_get = on_info,
+		.owner = a,
+	};
+	struct errbuf why;
+
+	if (!strcmp(a->cfg.stats, "off"))
+		return;
+	if (statfs_start(&c, &a->mount, &why))
+		log_event(LOG_WARNING, "statfs", "statfs.not_mounted", "path=%s why=%s", a->cfg.stats, log_quote(slice_str(why.text)));
+}
+
+static int start_loop(struct agent *a, struct errbuf *e)
+{
+	static const int numbers[] = { SIGTERM, SIGINT, SIGHUP };
+	int err = loop_init(&a->loop, a);
+
+	if (!err)
+		err = mailbox_init(&a->mailbox, &a->loop);
+	for (size_t i = 0; !err && i < ARRAY_LEN(numbers); i++) {
+		err = uv_signal_init(&a->loop.uv, &a->signals[i]);
+		a->signals[i].data = a;
+		if (!err)
+			err = uv_signal_start(&a->signals[i], agent_on_signal, numbers[i]);
+	}
+	deadline_init(&a->drain, agent_on_drain_end);
+	return err ? err_set(e, err, "the event loop can't start: %s", uv_strerror(err)) : 0;
+}
+
+int agent_start(struct agent *a, struct errbuf *e)
+{
+	unsigned descriptors = raise_descriptors();
+	int err;
+
+	a->n_workers = a->cfg.workers ? (unsigned)a->cfg.workers : MIN(uv_available_parallelism(), 64u);
+	a->workers = calloc(a->n_workers, sizeof(struct worker *));
+	if (!a->workers)
+		return err_set(e, -ENOMEM, "out of memory");
+	agent_take_settings(a);
+	err = open_stores(a, e);
+	if (!err && stats_new(a->n_workers, &a->gw.stats))
+		err = err_set(e, -ENOMEM, "out of memory");
+	if (!err)
+		err = start_loop(a, e);
+	if (!err)
+		err = agent_start_rules(a, e);
+	if (!err)
+		err = start_committer(a, e);
+	if (!err)
+		err = open_sockets(a, e);
+	if (!err)
+		err = start_workers(a, descriptors, e);
+	if (!err)
+		err = agent_start_link(a, e);
+	if (!err)
+		start_mount(a);
+	return err;
+}
