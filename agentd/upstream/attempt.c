@@ -191,11 +191,7 @@ static const struct http_call_events call_events = { .head = on_head, .body = on
 static void after_feed(struct attempt *a, enum http_call_state st)
 {
 	a->in_feed = false;
-	if (a->state == ATTEMPT_DONE) {
-		finish(a);
-		return;
-	}
-	if (a->state == ATTEMPT_FAILED) { /* aborted by the owner */
+	if (attempt_is_over(a)) { /* answered, or aborted by the owner */
 		finish(a);
 		return;
 	}
@@ -280,7 +276,6 @@ void attempt_init(struct attempt *a, struct pool *p, const struct attempt_events
 
 void attempt_start(struct attempt *a)
 {
-	a->began_us = loop_now(a->pool->loop);
 	a->conn = pool_take(a->pool, a);
 	if (a->conn)
 		send_bytes(a);
@@ -290,7 +285,7 @@ void attempt_start(struct attempt *a)
 
 void attempt_abort(struct attempt *a)
 {
-	if (a->state == ATTEMPT_DONE || a->state == ATTEMPT_FAILED)
+	if (attempt_is_over(a))
 		return;
 	let_go(a, false);
 	a->state = ATTEMPT_FAILED;

@@ -55,16 +55,15 @@ struct attempt {
 	char *head_copy;                /* the first piece, while it is being written from memory */
 	uint8_t state;
 	uint8_t tried;                  /* addresses tried */
-	bool fresh_only;                /* the replacement of a stale connection */
 	bool answer_seen;               /* at least one answer byte */
 	bool content_seen;              /* at least one byte of content: `idle` counts from here on */
-	bool replaced;
-	bool in_feed;
-	usec began_us;                  /* monotonic, for sums */
+	bool replaced;                  /* a stale connection, by a fresh one: once */
+	bool in_feed;                   /* http_call_feed is on the stack: finish() waits for its return */
 };
 
-/* Starts; events follow from the loop only, except that nothing is delivered before return. 0 or negative (out of memory). */
+/* Takes a reference to the pool, given back at the end. `ev` and the memory of `a` are the caller's and stay until it is over. */
 void attempt_init(struct attempt *a, struct pool *p, const struct attempt_events *ev, void *owner, struct attempt_timeouts t);
+/* `bytes` and `failed` may come before it returns (an idle connection is at hand; no address answers), the other events from the loop only. */
 void attempt_start(struct attempt *a);
 /* Ends it without further events; the connection is closed unless the answer had ended. Idempotent. */
 void attempt_abort(struct attempt *a);

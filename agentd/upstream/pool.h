@@ -17,8 +17,6 @@
 struct attempt;
 struct pool;
 
-enum conn_want { CONN_POOLED, CONN_FRESH };
-
 struct upstream_conn {
 	struct stream *s;          /* &plain.s or a TLS stream */
 	struct pool *pool;

@@ -23,9 +23,8 @@ struct http_server_config {
 	usec idle_us;     /* keep-alive and head deadline */
 	/* A request is whole. Answer at once or later with http_answer(), exactly once. */
 	void (*request)(struct http_exchange *x, void *owner);
-	/* The client went away before the answer; don't use x after. May be NULL. */
+	/* The client went away before the answer; don't use x after. NULL: the handler answers all the same. */
 	void (*gone)(struct http_exchange *x, void *owner);
-	/* Composes the body of errors that the server itself answers (400, 413, …); NULL: plain JSON {"error":{...}}. */
 };
 
 /* Listens on a unix socket at path (an old socket file that nobody answers on is replaced; one in use is -EADDRINUSE), mode set. */

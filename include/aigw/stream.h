@@ -1,9 +1,8 @@
 /* Bytes both ways over a unix socket, TCP or TLS, behind one interface of five events. Nobody above net/ sees uv_ or SSL_.
  *
- * A stream is embedded in its owner (struct stream_plain or struct stream_tls; stream_any for either). Life: init, then
+ * A plain stream is embedded in its owner (struct stream_plain), a TLS one is an object of its own. Life: init or new, then
  * stream_connect() or stream_accept(), then events; stream_close() at any time, and memory may go in `closed`.
- * After stream_close() no event but `closed` comes. No event is ever delivered from inside the call that caused it, except
- * `data` while stream_resume() runs... never: events come from the loop only.
+ * After stream_close() no event but `closed` comes. Events come from the loop only, never from inside a call of ours.
  * All on the loop's thread. Errors are negative errno/UV codes, TLS failures -EPROTO with stream_error_text(). */
 #ifndef AIGW_STREAM_H
 #define AIGW_STREAM_H
@@ -64,8 +63,6 @@ void stream_close(struct stream *s);      /* now; queued bytes are lost; `closed
 void stream_reset(struct stream *s);      /* close with RST where the transport has it */
 
 /* --- TLS client over TCP ----------------------------------------------------------------------- */
-struct stream_tls;
-size_t stream_tls_size(void);
 struct stream *stream_tls_new(struct loop *l, struct tls_client *t, const char *server_name, bool name_is_ip,
 	const struct stream_events *ev, void *owner);  /* heap; freed by stream_tls_free in `closed` */
 void *stream_tls_owner(const struct stream *s);

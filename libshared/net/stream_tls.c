@@ -468,11 +468,6 @@ static int tls_setup(struct stream_tls *t, struct tls_client *c)
 	return 0;
 }
 
-size_t stream_tls_size(void)
-{
-	return sizeof(struct stream_tls);
-}
-
 struct stream *stream_tls_new(struct loop *l, struct tls_client *c, const char *server_name, bool name_is_ip,
 	const struct stream_events *ev, void *owner)
 {
