@@ -17,7 +17,6 @@ struct conn {
 	uint32_t kept_n, kept_cap;
 	uint32_t scanned;
 	uint8_t state;
-	bool close_after;         /* when the queue is empty */
 };
 
 static struct conn *conn_of(struct stream *s)
@@ -39,7 +38,7 @@ static void close_conn(struct conn *c)
 
 static bool keep(struct conn *c, const char *p, size_t n)
 {
-	if (c->kept_n + n > CONN_PIPELINED_MAX)
+	if (c->kept_n + n > CONN_KEPT_MAX + LOOP_SCRATCH_BYTES)
 		return false;
 	if (c->kept_n + n > c->kept_cap) {
 		size_t cap = MAX(c->kept_n + n, (size_t)c->kept_cap * 2);
@@ -66,6 +65,17 @@ static void kept_drop(struct conn *c, size_t n)
 	}
 }
 
+/* Reads on if there is room for one more read, and if the client takes what it has been sent: else the flood waits in the kernel. */
+static void read_on(struct conn *c)
+{
+	struct stream *s = &c->stream.s;
+
+	if (c->kept_n > CONN_KEPT_MAX || (c->state == CONN_IDLE && s->queued_writes))
+		stream_read_stop(s);
+	else
+		stream_read_start(s);
+}
+
 /* --- ends --------------------------------------------------------------------------------------------------- */
 
 /* The answer is out or queued; the client may still be sending. Closing now could cost it the answer (RST). */
@@ -76,7 +86,7 @@ static void linger(struct conn *c)
 	c->kept = NULL;
 	c->kept_n = c->kept_cap = 0;
 	stream_shutdown(&c->stream.s);
-	deadline_set(loop_of(c), &c->deadline, CONN_LINGER_US);
+	deadline_set(loop_of(c), &c->deadline, c->stream.s.queued_writes ? CONN_IDLE_US : CONN_LINGER_US);
 	stream_read_start(&c->stream.s);
 }
 
@@ -85,6 +95,14 @@ static void refuse(struct conn *c, enum fail f, const char *why)
 	request_refuse_raw(c->set->env, &c->stream.s, f, why);
 	if (!c->stream.s.closing)
 		linger(c);
+}
+
+/* Idle: what was pipelined comes next. */
+static void go_on(struct conn *c)
+{
+	read_on(c);
+	if (c->kept_n)
+		deferred_queue(loop_of(c), &c->next);
 }
 
 static void on_finished(struct request *r, bool keep_alive)
@@ -105,9 +123,7 @@ static void on_finished(struct request *r, bool keep_alive)
 	c->state = CONN_IDLE;
 	c->scanned = 0;
 	deadline_set(loop_of(c), &c->deadline, CONN_IDLE_US);
-	stream_read_start(&c->stream.s);
-	if (c->kept_n)
-		deferred_queue(loop_of(c), &c->next);
+	go_on(c);
 }
 
 /* --- requests ------------------------------------------------------------------------------------------------ */
@@ -182,6 +198,8 @@ static ssize_t work(struct conn *c, char *p, size_t n)
 				return (ssize_t)at; /* more has to come */
 			continue;
 		}
+		if (c->stream.s.queued_writes)
+			return (ssize_t)at; /* the client has to take its answer first */
 		m = h1_head_end(p + at, n - at, &scanned);
 		if (m == 0) {
 			c->scanned = (uint32_t)scanned;
@@ -213,8 +231,11 @@ static void on_next(struct deferred *d)
 {
 	struct conn *c = container_of(d, struct conn, next);
 
-	if (!c->stream.s.closing && c->state == CONN_IDLE && c->kept_n)
-		work_kept(c);
+	if (c->stream.s.closing || c->state != CONN_IDLE || !c->kept_n)
+		return;
+	work_kept(c);
+	if (!c->stream.s.closing && c->state != CONN_LINGERING)
+		read_on(c);
 }
 
 static void on_data(struct stream *s, char *p, size_t n)
@@ -225,23 +246,22 @@ static void on_data(struct stream *s, char *p, size_t n)
 	if (c->state == CONN_LINGERING)
 		return;
 	if (c->kept_n || c->state == CONN_ANSWERING) {
-		if (!keep(c, p, n)) {
-			/* While an answer runs the flood waits in the kernel; before it, it is a head without an end. */
-			if (c->state == CONN_ANSWERING)
-				stream_read_stop(s);
-			else
-				refuse(c, FAIL_header_too_large, fail_row(FAIL_header_too_large)->text);
-			return;
-		}
-		if (c->state != CONN_ANSWERING)
+		used = 0;
+		if (!keep(c, p, n))
+			close_conn(c);
+		else if (c->state != CONN_ANSWERING)
 			work_kept(c);
-		return;
+	} else {
+		used = work(c, p, n);
+		if (used >= 0 && (size_t)used < n && !keep(c, p + used, n - (size_t)used))
+			close_conn(c);
 	}
-	used = work(c, p, n);
-	if (used >= 0 && (size_t)used < n && !keep(c, p + used, n - (size_t)used))
-		close_conn(c);
-	if (used >= 0 && c->kept_n && c->state == CONN_IDLE)
-		deferred_queue(loop_of(c), &c->next);
+	if (used < 0 || s->closing || c->state == CONN_LINGERING)
+		return;
+	if (c->state == CONN_IDLE)
+		go_on(c);
+	else
+		read_on(c);
 }
 
 static size_t on_into(struct stream *s, char **ret)
@@ -273,6 +293,10 @@ static void on_drained(struct stream *s)
 
 	if (c->request)
 		request_client_drained(c->request);
+	else if (c->state == CONN_LINGERING)
+		deadline_set(loop_of(c), &c->deadline, CONN_LINGER_US);
+	else if (c->state == CONN_IDLE)
+		go_on(c);
 }
 
 static void on_closed(struct stream *s)
@@ -329,13 +353,13 @@ void conn_set_init(struct conn_set *s, struct request_env *env, unsigned max_con
 	list_init(&s->conns);
 }
 
-void conn_accept(struct conn_set *s, uv_stream_t *listener, bool is_unix)
+int conn_accept(struct conn_set *s, uv_stream_t *listener, bool is_unix)
 {
 	struct conn *c = calloc(1, sizeof(*c));
 
 	if (!c || stream_plain_init(&c->stream, s->env->loop, is_unix, &conn_events)) {
 		free(c);
-		return;
+		return -ENOMEM;
 	}
 	c->set = s;
 	list_push_back(&s->conns, &c->node);
@@ -343,20 +367,17 @@ void conn_accept(struct conn_set *s, uv_stream_t *listener, bool is_unix)
 	deadline_init(&c->deadline, on_deadline);
 	deferred_init(&c->next, on_next);
 	c->caller.is_unix = is_unix;
-	if (stream_accept(&c->stream, listener)) {
+	if (stream_accept(&c->stream, listener) || (is_unix && peer_cred_of(stream_fd(&c->stream.s), &c->caller.cred))) {
 		close_conn(c);
-		return;
-	}
-	if (is_unix && peer_cred_of(stream_fd(&c->stream.s), &c->caller.cred)) {
-		close_conn(c);
-		return;
+		return 0;
 	}
 	if (s->closing || s->n_conns > s->max_conns) {
 		refuse(c, FAIL_gateway_overloaded, "Too many connections. Try again shortly.");
-		return;
+		return 0;
 	}
 	deadline_set(s->env->loop, &c->deadline, CONN_IDLE_US);
 	stream_read_start(&c->stream.s);
+	return 0;
 }
 
 void conn_set_drain(struct conn_set *s)
@@ -367,7 +388,11 @@ void conn_set_drain(struct conn_set *s)
 	list_each(it, tmp, &s->conns) {
 		struct conn *c = list_entry(it, struct conn, node);
 
-		if (c->state == CONN_IDLE && !c->kept_n)
+		if (c->state != CONN_IDLE || c->kept_n)
+			continue;
+		if (c->stream.s.queued_writes)
+			linger(c);
+		else
 			close_conn(c);
 	}
 }

@@ -1,5 +1,5 @@
 /* One client connection: HTTP/1.1 in the server role, one request at a time, keep-alive, pipelining, deadlines. It turns bytes into a head and
- * body bytes for request/, and owns nothing of the answer. A slab object of its worker: memory only while a client is there.
+ * body bytes for request/, and owns nothing of the answer. Its memory is there only while the client is.
  *
  *   idle -> head -> body -> answering -> idle ...        any -> lingering -> closed
  *
@@ -15,7 +15,7 @@
 #define CONN_HEAD_US (10 * USEC_PER_S)      /* from a head's first byte to its last */
 #define CONN_BODY_IDLE_US (30 * USEC_PER_S) /* between two reads of a body */
 #define CONN_LINGER_US (2 * USEC_PER_S)     /* reading what a refused client still sends, so that it gets the answer */
-#define CONN_PIPELINED_MAX ((size_t)H1_MAX_HEAD_BYTES + 65536)
+#define CONN_KEPT_MAX H1_MAX_HEAD_BYTES     /* a head that is not whole, or what is pipelined: with more, reading stops */
 
 struct conn_set {                /* one worker's connections */
 	struct request_env *env;
@@ -26,7 +26,7 @@ struct conn_set {                /* one worker's connections */
 };
 
 void conn_set_init(struct conn_set *s, struct request_env *env, unsigned max_conns);
-void conn_accept(struct conn_set *s, uv_stream_t *listener, bool is_unix);
+int conn_accept(struct conn_set *s, uv_stream_t *listener, bool is_unix); /* -ENOMEM: it still waits in the listener, which is deaf until then */
 void conn_set_drain(struct conn_set *s);     /* closes idle ones; others close after their answer */
 void conn_set_close_all(struct conn_set *s); /* now */
 

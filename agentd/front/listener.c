@@ -55,13 +55,23 @@ int listen_tcp(const char *address, int *ret_fd, struct errbuf *e)
 	return 0;
 }
 
+static void accept_one(struct listener *l)
+{
+	/* libuv does not watch the socket while a connection waits to be taken. */
+	if (conn_accept(l->set, &l->stream, l->is_unix))
+		deadline_set(l->set->env->loop, &l->retry, LISTEN_RETRY_US);
+}
+
+static void on_retry(struct deadline *d)
+{
+	accept_one(container_of(d, struct listener, retry));
+}
+
 static void on_connection(uv_stream_t *s, int status)
 {
-	struct listener *l = s->data;
-
 	/* Another worker may have been faster (EAGAIN), or descriptors have run out: the next turn tries again. */
 	if (status == 0)
-		conn_accept(l->set, s, l->is_unix);
+		accept_one(s->data);
 }
 
 int listener_start(struct listener *l, struct loop *loop, int fd, bool is_unix, struct conn_set *set)
@@ -72,6 +82,7 @@ int listener_start(struct listener *l, struct loop *loop, int fd, bool is_unix, 
 		return -errno;
 	l->set = set;
 	l->is_unix = is_unix;
+	deadline_init(&l->retry, on_retry);
 	err = is_unix ? uv_pipe_init(&loop->uv, &l->pipe, 0) : uv_tcp_init(&loop->uv, &l->tcp);
 	if (err) {
 		close(own);
@@ -90,5 +101,6 @@ void listener_close(struct listener *l)
 	if (!l->open)
 		return;
 	l->open = false;
+	deadline_stop(l->set->env->loop, &l->retry);
 	uv_close(&l->handle, NULL);
 }

@@ -6,6 +6,7 @@
 #include "front/conn.h"
 
 #define LISTEN_BACKLOG 4096
+#define LISTEN_RETRY_US (100 * USEC_PER_MS) /* after there was no memory for a connection */
 
 /* "127.0.0.1:2449", "[::1]:2449": loopback only, anything else is refused with a sentence. Port 0: chosen by the kernel. */
 int listen_tcp(const char *address, int *ret_fd, struct errbuf *e);
@@ -13,6 +14,7 @@ int listen_tcp(const char *address, int *ret_fd, struct errbuf *e);
 struct listener {
 	struct conn_set *set;
 	bool is_unix, open;
+	struct deadline retry;
 	union {
 		uv_handle_t handle;
 		uv_stream_t stream;
