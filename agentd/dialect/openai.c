@@ -12,6 +12,7 @@ struct scan {
 	struct openai_facts *f;
 	struct slice body;
 	const char *duplicate;
+	uint8_t twins; /* members met in other letters */
 };
 
 static bool once(struct scan *s, uint8_t bit, const char *name)
@@ -22,6 +23,44 @@ static bool once(struct scan *s, uint8_t bit, const char *name)
 	}
 	s->f->seen |= bit;
 	return true;
+}
+
+/* Some servers (Go's encoding/json) take "Model" for "model", and the long s for an s; the last one counts. To them a member written so
+ * beside the plain one is a second one, and it would be theirs that is served and ours that is priced. */
+static bool is_twin(const struct jscan_member *m, struct slice name)
+{
+	char bytes[64], plain[sizeof(bytes)];
+	struct buf b = { .p = bytes, .cap = sizeof(bytes), .max = sizeof(bytes) };
+	size_t n = 0;
+
+	if (m->key.n < name.n || jscan_string(slice_of(m->key.p - 1, m->key.n + 2), &b))
+		return false;
+	for (size_t i = 0; i < b.n; i++) {
+		bool long_s = i + 1 < b.n && memcmp(b.p + i, "\xc5\xbf", 2) == 0;
+
+		plain[n++] = long_s ? 's' : b.p[i];
+		i += long_s;
+	}
+	return slice_eq_nocase(slice_of(plain, n), name);
+}
+
+static void note_twin(struct scan *s, const struct jscan_member *m)
+{
+	if (is_twin(m, SLICE("model")))
+		s->twins |= SEEN_MODEL;
+	else if (is_twin(m, SLICE("stream")))
+		s->twins |= SEEN_STREAM;
+	else if (is_twin(m, SLICE("stream_options")))
+		s->twins |= SEEN_OPTIONS;
+}
+
+static const char *twin_of(uint8_t both)
+{
+	if (both & SEEN_MODEL)
+		return "model";
+	if (both & SEEN_STREAM)
+		return "stream";
+	return both & SEEN_OPTIONS ? "stream_options" : NULL;
 }
 
 static int on_option(void *arg, const struct jscan_member *m)
@@ -35,6 +74,12 @@ static int on_option(void *arg, const struct jscan_member *m)
 	return 0;
 }
 
+/* The lengths that "stream" and "stream_options" have with them. */
+static bool has_long_s(struct slice key)
+{
+	return (key.n == 7 || key.n == 15 || key.n == 16) && memchr(key.p, '\xc5', key.n);
+}
+
 static int on_member(void *arg, const struct jscan_member *m)
 {
 	struct scan *s = arg;
@@ -43,7 +88,7 @@ static int on_member(void *arg, const struct jscan_member *m)
 
 	/* A key without escapes is told apart by its length first. */
 	if (!m->key_escaped && m->key.n != 5 && m->key.n != 6 && m->key.n != 14 && m->key.n != 4 && m->key.n != 10 &&
-		m->key.n != 21 && m->key.n != 17 && m->key.n != 1)
+		m->key.n != 21 && m->key.n != 17 && m->key.n != 1 && !has_long_s(m->key))
 		return 0;
 	if (jscan_key_is(m, SLICE("model"))) {
 		if (!once(s, SEEN_MODEL, "model"))
@@ -74,6 +119,8 @@ static int on_member(void *arg, const struct jscan_member *m)
 	} else if (jscan_key_is(m, SLICE("n"))) {
 		if (jscan_int(m, &v) == 0 && v > 1)
 			f->n = v;
+	} else {
+		note_twin(s, m);
 	}
 	return 0;
 }
@@ -88,6 +135,8 @@ enum fail openai_scan(struct slice body, struct openai_facts *ret, size_t *ret_o
 	ret->n = 1;
 	*ret_offset = 0;
 	err = jscan_object(body, on_member, &s, ret_offset);
+	if (!err)
+		s.duplicate = twin_of(s.twins & ret->seen);
 	*ret_name = s.duplicate;
 	if (s.duplicate)
 		return FAIL_duplicate_member;
@@ -164,18 +213,31 @@ unsigned openai_edit(struct slice body, const struct openai_facts *f, struct sli
 
 /* --- answers ------------------------------------------------------------------------------------------- */
 
+/* More than any call takes. Usage that claims more is none, and the call is estimated: such numbers make sums and costs overflow. */
+#define TOKENS_MAX INT64_C(1000000000000)
+
 struct usage_scan {
 	struct openai_usage u;
 	int64_t total, cache_hit;
 };
 
+/* False: no number of tokens. *ret_stop: one that no call can have. */
+static bool tokens_of(const struct jscan_member *m, int64_t *ret, int *ret_stop)
+{
+	bool is_count = jscan_int(m, ret) == 0 && *ret >= 0;
+
+	*ret_stop = is_count && *ret > TOKENS_MAX;
+	return is_count && !*ret_stop;
+}
+
 static int on_input_detail(void *arg, const struct jscan_member *m)
 {
 	struct usage_scan *s = arg;
 	int64_t v;
+	int stop;
 
-	if (jscan_int(m, &v) || v < 0)
-		return 0;
+	if (!tokens_of(m, &v, &stop))
+		return stop;
 	if (jscan_key_is(m, SLICE("cached_tokens")))
 		s->u.cached_input = v;
 	else if (jscan_key_is(m, SLICE("cache_write_tokens")))
@@ -189,9 +251,10 @@ static int on_output_detail(void *arg, const struct jscan_member *m)
 {
 	struct usage_scan *s = arg;
 	int64_t v;
+	int stop;
 
-	if (jscan_int(m, &v) || v < 0)
-		return 0;
+	if (!tokens_of(m, &v, &stop))
+		return stop;
 	if (jscan_key_is(m, SLICE("reasoning_tokens")))
 		s->u.reasoning = v;
 	else if (jscan_key_is(m, SLICE("audio_tokens")))
@@ -203,17 +266,17 @@ static int on_usage(void *arg, const struct jscan_member *m)
 {
 	struct usage_scan *s = arg;
 	int64_t v;
+	int stop;
 
 	if (m->kind == JSCAN_OBJECT) {
 		if (jscan_key_is(m, SLICE("prompt_tokens_details")) || jscan_key_is(m, SLICE("input_tokens_details")))
-			(void)jscan_object(m->value, on_input_detail, s, NULL);
-		else if (jscan_key_is(m, SLICE("completion_tokens_details")) ||
-			jscan_key_is(m, SLICE("output_tokens_details")))
-			(void)jscan_object(m->value, on_output_detail, s, NULL);
+			return jscan_object(m->value, on_input_detail, s, NULL);
+		if (jscan_key_is(m, SLICE("completion_tokens_details")) || jscan_key_is(m, SLICE("output_tokens_details")))
+			return jscan_object(m->value, on_output_detail, s, NULL);
 		return 0;
 	}
-	if (jscan_int(m, &v) || v < 0)
-		return 0;
+	if (!tokens_of(m, &v, &stop))
+		return stop;
 	if (jscan_key_is(m, SLICE("prompt_tokens")) || jscan_key_is(m, SLICE("input_tokens")))
 		s->u.input = v;
 	else if (jscan_key_is(m, SLICE("completion_tokens")) || jscan_key_is(m, SLICE("output_tokens")))

@@ -96,6 +96,20 @@ static const struct scan_case scans[] = {
 	{ .body = "{\"stream_options\":null,\"stream_options\":{}}",
 		.fail = FAIL_duplicate_member,
 		.duplicate = "stream_options" },
+	/* To some servers these are the same member, and their last one counts. */
+	{ .body = "{\"model\":\"m\",\"Model\":\"n\"}",
+		.fail = FAIL_duplicate_member,
+		.duplicate = "model" },
+	{ .body = "{\"\\u004dODEL\":\"n\",\"model\":\"m\"}",
+		.fail = FAIL_duplicate_member,
+		.duplicate = "model" },
+	{ .body = "{\"model\":\"m\",\"stream\":false,\"\xc5\xbftream\":true}",
+		.fail = FAIL_duplicate_member,
+		.duplicate = "stream" },
+	{ .body = "{\"model\":\"m\",\"stream_options\":null,\"\\u017ftream_option\xc5\xbf\":{}}",
+		.fail = FAIL_duplicate_member,
+		.duplicate = "stream_options" },
+	{ .body = "{\"model\":\"m\",\"Stream\":true,\"models\":1,\"\xc5\xbftrea\":2}", .model = "\"m\"" },
 	{ .body = "{\"model\":\"m\",\"temperature\":1,\"temperature\":2,\"user\":\"a\",\"user\":"
 		  "\"b\"}",
 		.model = "\"m\"",
@@ -351,7 +365,14 @@ static void check_usage(const struct openai_usage *u, const struct openai_usage 
 static void test_usage(void **state)
 {
 	static const char *const none[] = { "", "null", "[]", "5", "\"x\"", "{\"prompt_tokens\":1",
-		"{\"prompt_tokens\":1}}" };
+		"{\"prompt_tokens\":1}}",
+		/* Numbers that no call has: sums of them would overflow. */
+		"{\"prompt_tokens\":1000000000001}",
+		"{\"prompt_tokens\":1,\"total_tokens\":9223372036854775807}",
+		"{\"prompt_tokens\":9223372036854775807,\"completion_tokens\":9223372036854775807,\"completion_tokens_"
+		"details\":{\"reasoning_tokens\":1}}",
+		"{\"completion_tokens_details\":{\"reasoning_tokens\":9223372036854775807}}",
+		"{\"prompt_tokens_details\":{\"cached_tokens\":9223372036854775807}}" };
 	struct openai_usage u;
 
 	(void)state;
