@@ -97,6 +97,16 @@ static void refuse(struct conn *c, enum fail f, const char *why)
 		linger(c);
 }
 
+static void refuse_message(struct conn *c, enum h1_error e)
+{
+	enum fail f = request_fail_of_h1(e);
+	char why[256];
+
+	/* The other rows' own texts are as exact as can be. */
+	(void)snprintf(why, sizeof(why), "The HTTP request is malformed: %s.", h1_error_text(e));
+	refuse(c, f, f == FAIL_bad_request ? why : fail_row(f)->text);
+}
+
 /* Idle: what was pipelined comes next. */
 static void go_on(struct conn *c)
 {
@@ -139,7 +149,7 @@ static ssize_t take_body(struct conn *c, char *p, size_t n)
 		e = h1_body(&c->h1, p, n, &used, &content);
 	if (e != H1_OK) {
 		c->request = NULL;
-		refuse(c, request_fail_of_h1(e), h1_error_text(e));
+		refuse_message(c, e);
 		request_client_gone(r);
 		return -1;
 	}
@@ -164,7 +174,7 @@ static bool begin_request(struct conn *c, char *p, size_t head_n, bool more_is_h
 
 	c->scanned = 0;
 	if (e != H1_OK) {
-		refuse(c, request_fail_of_h1(e), h1_error_text(e));
+		refuse_message(c, e);
 		return false;
 	}
 	c->state = CONN_BODY;
@@ -209,7 +219,7 @@ static ssize_t work(struct conn *c, char *p, size_t n)
 			return (ssize_t)at;
 		}
 		if (m < 0) {
-			refuse(c, request_fail_of_h1((enum h1_error)m), h1_error_text((enum h1_error)m));
+			refuse_message(c, (enum h1_error)m);
 			return -1;
 		}
 		if (!begin_request(c, p + at, (size_t)m, at + (size_t)m < n))
