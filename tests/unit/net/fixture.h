@@ -17,16 +17,17 @@ void time_skip(usec us);
 /* One turn of the loop that does not wait. */
 void turn(struct loop *l);
 
-/* A turn that waits for an event, but not long: what a turn does after its callbacks (deferred
- * work) may have been it. */
+/* A turn, a short wait for an event, a turn. */
 void turn_waiting(struct loop *l);
 
 /* Turns of the loop until the condition holds. What hangs is ended by SIGALRM. */
 #define RUN_UNTIL(l, cond)                                                                         \
 	do {                                                                                       \
-		while (!(cond))                                                                    \
-			turn_waiting(l);                                                           \
-	} while (0)
+		turn(l); /* what a turn does after its callbacks (deferred work) may be it */      \
+		if (cond)                                                                          \
+			break;                                                                     \
+		turn_waiting(l);                                                                   \
+	} while (!(cond))
 
 /* A folder of this process; path() names a file in it (a static buffer of four). Both are gone
  * after fixture_end(). */
