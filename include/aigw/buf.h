@@ -15,6 +15,17 @@ struct buf {
 };
 
 void buf_init(struct buf *b, size_t max_bytes);
+/* Over n > 0 bytes of somebody else, which are never freed nor moved: what does not fit is -ENOBUFS
+ * (buf_printf and buf_cstr need a byte for their NUL). It may be forgotten without buf_fini. */
+static inline struct buf buf_over(void *bytes, size_t n)
+{
+	return (struct buf){ .p = (char *)bytes, .cap = n, .max = n };
+}
+/* Memory of one's own may grow to one byte more than max, so that only of others' cap is max. */
+static inline bool buf_is_borrowed(const struct buf *b)
+{
+	return b->p && b->cap == b->max;
+}
 void buf_fini(struct buf *b);  /* frees; the buf is empty and usable again */
 void buf_reset(struct buf *b); /* n = 0, err = 0; keeps the memory */
 

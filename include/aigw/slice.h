@@ -34,6 +34,33 @@ static inline bool slice_eq(struct slice a, struct slice b)
 	return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
 }
 
+/* memcpy for names and the like, in line: two words that may overlap reach up to sixteen bytes. */
+static inline void bytes_copy(void *to, const void *from, size_t n)
+{
+	char *t = to;
+	const char *f = from;
+	uint64_t a, b;
+	uint32_t c, d;
+
+	if (n > 16) {
+		memcpy(t, f, n);
+	} else if (n >= 8) {
+		memcpy(&a, f, 8);
+		memcpy(&b, f + n - 8, 8);
+		memcpy(t, &a, 8);
+		memcpy(t + n - 8, &b, 8);
+	} else if (n >= 4) {
+		memcpy(&c, f, 4);
+		memcpy(&d, f + n - 4, 4);
+		memcpy(t, &c, 4);
+		memcpy(t + n - 4, &d, 4);
+	} else if (n) {
+		t[0] = f[0];
+		t[n / 2] = f[n / 2];
+		t[n - 1] = f[n - 1];
+	}
+}
+
 bool bytes_eq_nocase(const char *a, const char *b, size_t n);
 
 /* ASCII case-insensitive: header names, schemes. */

@@ -9,7 +9,8 @@ void buf_init(struct buf *b, size_t max_bytes)
 
 void buf_fini(struct buf *b)
 {
-	free(b->p);
+	if (!buf_is_borrowed(b))
+		free(b->p);
 	*b = (struct buf){ .max = b->max };
 }
 
@@ -23,14 +24,17 @@ void buf_reset(struct buf *b)
 static int buf_grow(struct buf *b, size_t want)
 {
 	size_t cap = MAX(b->cap, (size_t)BUF_FIRST_BYTES);
-	size_t most = b->max < SIZE_MAX ? b->max + 1 : SIZE_MAX;
+	size_t most = b->max < SIZE_MAX ? b->max + 1 : SIZE_MAX; /* never max: see buf_is_borrowed */
 	char *p;
 
 	if (want <= b->cap)
 		return 0;
+	if (buf_is_borrowed(b))
+		return b->err = -ENOBUFS;
 	while (cap < want)
 		cap = cap > SIZE_MAX / 2 ? want : cap * 2;
-	cap = MIN(cap, most);
+	if (cap >= b->max)
+		cap = most;
 	p = realloc(b->p, cap);
 	if (!p)
 		return b->err = -ENOMEM;

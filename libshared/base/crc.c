@@ -54,13 +54,18 @@ static uint32_t crc_table(const uint32_t table[16], uint32_t crc, const unsigned
 __attribute__((target("sse4.2"))) static uint32_t crc32c_sse42(
 	uint32_t crc, const unsigned char *p, size_t n)
 {
-	uint64_t wide = crc;
+	uint64_t wide = crc, word[4];
 
+	for (; n >= 32; p += 32, n -= 32) {
+		memcpy(word, p, 32);
+		wide = __builtin_ia32_crc32di(wide, word[0]);
+		wide = __builtin_ia32_crc32di(wide, word[1]);
+		wide = __builtin_ia32_crc32di(wide, word[2]);
+		wide = __builtin_ia32_crc32di(wide, word[3]);
+	}
 	for (; n >= 8; p += 8, n -= 8) {
-		uint64_t word;
-
-		memcpy(&word, p, 8);
-		wide = __builtin_ia32_crc32di(wide, word);
+		memcpy(word, p, 8);
+		wide = __builtin_ia32_crc32di(wide, word[0]);
 	}
 	crc = (uint32_t)wide;
 	if (n >= 4) {

@@ -180,6 +180,55 @@ static void test_slices(void **state)
 	assert_int_equal(slice_str(NULL).n, 0);
 }
 
+/* Memory of somebody else is filled to its last byte, and neither moved nor freed. */
+static void test_borrowed(void **state)
+{
+	char bytes[8];
+	struct buf b = buf_over(bytes, sizeof(bytes));
+
+	(void)state;
+	assert_true(buf_is_borrowed(&b));
+	assert_int_equal(buf_str(&b, "12345678"), 0);
+	assert_memory_equal(bytes, "12345678", 8);
+	assert_int_equal(buf_char(&b, '9'), -ENOBUFS);
+	assert_int_equal(b.n, 8);
+	b = buf_over(bytes, sizeof(bytes));
+	(void)buf_str(&b, "12345678");
+	assert_string_equal(buf_cstr(&b), ""); /* no room for its end */
+	assert_int_equal(b.err, -ENOBUFS);
+	buf_reset(&b);
+	assert_int_equal(buf_printf(&b, "%d", 1234567), 0);
+	assert_string_equal(buf_cstr(&b), "1234567");
+	buf_reset(&b);
+	assert_int_equal(buf_printf(&b, "%d", 12345678), -ENOBUFS);
+	assert_int_equal(b.n, 0);
+	assert_ptr_equal(b.p, bytes);
+	buf_fini(&b);
+	assert_null(b.p);
+}
+
+/* One's own is never taken for that, however large it has become. */
+static void test_own_is_not_borrowed(void **state)
+{
+	static const size_t most[] = { 0, 1, 255, 256, 257, 512, 1000 };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(most); i++) {
+		struct buf b;
+
+		buf_init(&b, most[i]);
+		assert_false(buf_is_borrowed(&b));
+		while (b.n < b.max) {
+			assert_int_equal(buf_char(&b, 'x'), 0);
+			assert_false(buf_is_borrowed(&b));
+		}
+		assert_int_equal(strlen(buf_cstr(&b)), most[i]);
+		assert_int_equal(buf_char(&b, 'x'), -ENOBUFS);
+		assert_false(buf_is_borrowed(&b));
+		buf_fini(&b);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -191,6 +240,8 @@ int main(void)
 		cmocka_unit_test(test_printf),
 		cmocka_unit_test(test_drop),
 		cmocka_unit_test(test_slices),
+		cmocka_unit_test(test_borrowed),
+		cmocka_unit_test(test_own_is_not_borrowed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

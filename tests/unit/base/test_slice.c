@@ -81,11 +81,30 @@ static void test_find(void **state)
 	assert_null(slice_find(SLICE_EMPTY, SLICE("x")));
 }
 
+static void test_copy(void **state)
+{
+	(void)state;
+	for (size_t n = 0; n <= 40; n++) {
+		char *from = malloc(n + 1), *to = malloc(n + 1); /* +1: malloc(0) may give NULL */
+
+		for (size_t i = 0; i < n; i++)
+			from[i] = (char)('A' + i);
+		to[n] = '!';
+		bytes_copy(to, from, n);
+		assert_memory_equal(to, from, n);
+		assert_int_equal(to[n], '!');
+		free(from);
+		free(to);
+	}
+	bytes_copy(NULL, NULL, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_eq_nocase),
 		cmocka_unit_test(test_find),
+		cmocka_unit_test(test_copy),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
