@@ -122,12 +122,11 @@ static int put_field(struct buf *b, struct slice name, struct slice value)
 		return r;
 	/* There is room for all of it. */
 	at = b->p + b->n;
-	memcpy(at, name.p, name.n);
+	bytes_copy(at, name.p, name.n);
 	at += name.n;
 	memcpy(at, ": ", 2);
 	at += 2;
-	if (value.n)
-		memcpy(at, value.p, value.n);
+	bytes_copy(at, value.p, value.n);
 	at += value.n;
 	memcpy(at, "\r\n", 2);
 	b->n += name.n + value.n + 4;

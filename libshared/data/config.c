@@ -8,7 +8,7 @@
 #define CONFIG_FILE_MAX (1u << 20)
 #define CONFIG_TREE_MAX (64u << 20)
 
-/* Designed (interfaces.md 2.1), not built yet: refused by name instead of as a slip of the pen. */
+/* Settings of later versions: refused by name instead of as a slip of the pen. */
 static const char *const config_later[] = { "control_socket", "proxy" };
 
 struct config_reader {

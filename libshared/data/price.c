@@ -14,7 +14,16 @@ static price_wide price_divide(price_wide v)
 
 static price_wide price_component(const struct price *p, enum price_component c, int64_t tokens)
 {
-	return p->has[c] ? price_divide((price_wide)tokens * p->nano[c]) : 0;
+	int64_t v;
+
+	if (!p->has[c] || tokens == 0)
+		return 0;
+	/* Nearly all fit 64 bits, half a divisor added, and a constant divides those without a
+	 * division. */
+	if (LIKELY(!__builtin_mul_overflow(tokens, p->nano[c], &v) && v >= 0 &&
+		    v <= INT64_MAX - TOKENS_PER_PRICE))
+		return (v + TOKENS_PER_PRICE / 2) / TOKENS_PER_PRICE;
+	return price_divide((price_wide)tokens * p->nano[c]);
 }
 
 /* The cost of a part at its own price, taken out of *left. A part without one stays in the total

@@ -1,5 +1,7 @@
 /* A record: version byte, msgpack map {tag: value}, CRC-32C of all before it (big-endian). The
  * operation id is bin, every other text str; zero and empty values are left out. */
+#include <endian.h>
+
 #include <aigw/crc.h>
 
 #include "mp.h"
@@ -64,22 +66,34 @@ static uint8_t *put_be(uint8_t *at, uint64_t v, unsigned n)
 	return at + n;
 }
 
-/* As short as msgpack allows. */
-static uint8_t *put_int(uint8_t *at, int64_t v)
+static uint8_t *put_negative(uint8_t *at, int64_t v)
 {
-	if (v < 0) {
-		if (v >= -32)
-			return put_be(at, (uint64_t)v, 1);
-		*at++ = v >= INT8_MIN ? 0xd0 : v >= INT16_MIN ? 0xd1 : v >= INT32_MIN ? 0xd2 : 0xd3;
-		return put_be(at, (uint64_t)v, 1u << (at[-1] - 0xd0));
-	}
-	if (v < 128)
+	if (v >= -32)
 		return put_be(at, (uint64_t)v, 1);
-	*at++ = v <= UINT8_MAX ? 0xcc : v <= UINT16_MAX ? 0xcd : v <= UINT32_MAX ? 0xce : 0xcf;
-	return put_be(at, (uint64_t)v, 1u << (at[-1] - 0xcc));
+	*at++ = v >= INT8_MIN ? 0xd0 : v >= INT16_MIN ? 0xd1 : v >= INT32_MIN ? 0xd2 : 0xd3;
+	return put_be(at, (uint64_t)v, 1u << (at[-1] - 0xd0));
 }
 
-static uint8_t *put_text(uint8_t *at, uint8_t tag, struct slice s)
+/* As short as msgpack allows. Up to eight bytes behind what is returned are written, too. */
+static inline uint8_t *put_int(uint8_t *at, int64_t v)
+{
+	unsigned log2; /* of the number's bytes */
+	uint64_t be;
+
+	if (LIKELY((uint64_t)v < 128)) {
+		*at = (uint8_t)v;
+		return at + 1;
+	}
+	if (UNLIKELY(v < 0))
+		return put_negative(at, v);
+	log2 = (v > UINT8_MAX) + (v > UINT16_MAX) + (v > UINT32_MAX);
+	be = htobe64((uint64_t)v << (64 - (8u << log2)));
+	*at = (uint8_t)(0xcc + log2);
+	memcpy(at + 1, &be, sizeof(be));
+	return at + 1 + (1u << log2);
+}
+
+static inline uint8_t *put_text(uint8_t *at, uint8_t tag, struct slice s)
 {
 	if (tag == USAGE_TAG_OP_ID || s.n >= 32) {
 		*at++ = tag == USAGE_TAG_OP_ID ? 0xc4 : 0xd9;
@@ -87,7 +101,7 @@ static uint8_t *put_text(uint8_t *at, uint8_t tag, struct slice s)
 	} else {
 		*at++ = (uint8_t)(0xa0 | s.n);
 	}
-	memcpy(at, s.p, s.n);
+	bytes_copy(at, s.p, s.n);
 	return at + s.n;
 }
 
@@ -119,7 +133,7 @@ static uint8_t *put_fields(uint8_t *at, const struct usage_record *r, size_t *re
 
 int usage_encode(const struct usage_record *r, struct buf *b)
 {
-	uint8_t bytes[USAGE_FULL_BYTES], *begin = bytes, *end;
+	uint8_t bytes[USAGE_FULL_BYTES + sizeof(uint64_t)], *begin = bytes, *end;
 	size_t n;
 
 	end = put_fields(bytes + 1 + USAGE_MAP_BYTES, r, &n);

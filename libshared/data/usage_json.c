@@ -135,7 +135,7 @@ static void usage_json_key(struct buf *b, const char *name, size_t n)
 	(void)buf_str(b, "\":");
 }
 
-/* Cost and charge of a call without a price are none, never 0 (money.md 3). */
+/* Cost and charge of a call without a price are none, never 0. */
 static bool usage_is_unpriced(const struct usage_record *r, const struct usage_row *row)
 {
 	return !r->priced && *usage_int(r, row) == 0 &&

@@ -60,6 +60,12 @@ static const struct {
 	/* 64 bits would not do: 10^15 tokens * 10^12 is 10^27 before the division. */
 	{ "128 bits", { SET(input, INT64_C(9000000000)) }, { .input = INT64_C(1000000000000000) },
 		INT64_C(9000000000000000000) },
+	{ "64 bits, just", { SET(input, INT64_MAX - 1000000) }, { .input = 1 },
+		INT64_C(9223372036854) },
+	{ "64 bits, just not", { SET(input, INT64_MAX - 999999) }, { .input = 1 },
+		INT64_C(9223372036854) },
+	{ "64 bits, but not with a half", { SET(input, INT64_MAX) }, { .input = 1 },
+		INT64_C(9223372036855) },
 	{ "up to the last nano", { SET(per_request, INT64_MAX) }, { 0 }, INT64_MAX },
 };
 
