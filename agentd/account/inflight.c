@@ -370,7 +370,7 @@ void slot_set_text(struct slot *s, enum slot_text field, struct slice value)
 	if (n == 0)
 		return;
 	slot_write_begin(s);
-	memcpy(s->text + at, value.p, n);
+	bytes_copy(s->text + at, value.p, n);
 	s->text_used = (uint16_t)(at + n);
 	s->text_len[field] = 0;
 	s->text_at[field][0] = (uint8_t)(at & 0xff);
@@ -392,12 +392,16 @@ struct slice slot_text(const struct slot *s, enum slot_text field)
 	return slice_of(s->text + at, n);
 }
 
+_Static_assert(offsetof(struct slot, text_at) == offsetof(struct slot, text_len) + SLOT_TEXT_COUNT,
+	"one run of bytes");
+
 static uint32_t slot_crc(const struct slot *s)
 {
 	uint32_t crc = crc32c(0, &s->v, sizeof(s->v));
 
-	crc = crc32c(crc, s->text_len, sizeof(s->text_len));
-	crc = crc32c(crc, s->text_at, sizeof(s->text_at));
+	/* Lengths and places stand one behind the other. */
+	crc = crc32c(crc, (const char *)s + offsetof(struct slot, text_len),
+		sizeof(s->text_len) + sizeof(s->text_at));
 	return crc32c(crc, s->text, MIN((size_t)s->text_used, SLOT_TEXT_BYTES));
 }
 

@@ -14,6 +14,7 @@
 
 #include "account/held_file.h"
 
+#include <endian.h>
 #include <fcntl.h>
 #include <lmdb.h>
 #include <stdatomic.h>
@@ -59,8 +60,8 @@ struct spool {
 
 static void put_u64(uint8_t *p, uint64_t v)
 {
-	for (int i = 7; i >= 0; i--, v >>= 8)
-		p[i] = (uint8_t)v;
+	v = htobe64(v);
+	memcpy(p, &v, sizeof(v));
 }
 
 static uint64_t get_u64(const uint8_t *p)
@@ -413,22 +414,28 @@ static int write_drop(struct spool *s, MDB_txn *t, struct ends *next)
 static int write_records(
 	struct spool *s, MDB_txn *t, const struct slice *records, unsigned n, struct ends *next)
 {
+	MDB_cursor *c; /* stays at the end: no search for each record */
+	int rc = mdb_cursor_open(t, s->dbi, &c);
+
+	if (rc != 0)
+		return rc;
 	next->group++;
 	for (unsigned i = 0; i < n; i++) {
 		uint8_t room[8];
 		MDB_val key = key_of(++next->last, room), v = { VALUE_HEAD + records[i].n, NULL };
 		uint8_t *p;
-		int rc = mdb_put(t, s->dbi, &key, &v, MDB_APPEND | MDB_RESERVE);
 
+		rc = mdb_cursor_put(c, &key, &v, MDB_APPEND | MDB_RESERVE);
 		if (rc != 0)
-			return rc;
+			break;
 		usage_chain_next(next->chain, records[i]);
 		p = v.mv_data;
 		put_u64(p, next->group);
 		memcpy(p + 8, next->chain, CHAIN_BYTES);
 		memcpy(p + VALUE_HEAD, records[i].p, records[i].n);
 	}
-	return 0;
+	mdb_cursor_close(c);
+	return rc;
 }
 
 /* Whether the group leaves the reserve alone, at the worst fill of a leaf (half). */
