@@ -1,5 +1,5 @@
 /* The in-flight file: one 1 KiB slot for every call from its admission to the commit of its record, in a MAP_SHARED file in the
- * runtime directory (tmpfs): plain stores that a SIGKILL can't take (money.md 2). The slot is the record's home until then.
+ * runtime directory (tmpfs): plain stores that a SIGKILL can't take. The slot is the record's home until then.
  *
  * Slots are handed out last-freed first. A slot is written by one worker (from take to settle), then read by the committer,
  * which frees it; readers of other threads (statfs) use slot_peek(). File and spool are held by an exclusive lock. */

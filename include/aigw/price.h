@@ -1,4 +1,4 @@
-/* What tokens cost: exact integer arithmetic (money.md 1). Pure; any thread. */
+/* What tokens cost: exact integer arithmetic. Pure; any thread. */
 #ifndef AIGW_PRICE_H
 #define AIGW_PRICE_H
 

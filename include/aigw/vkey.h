@@ -1,4 +1,4 @@
-/* Virtual keys: `sk-aigw-<12 public>-<40 secret><6 checksum>`, base62 (interfaces.md, "Virtual keys"). Id: "key_" and the 12 public
+/* Virtual keys: `sk-aigw-<12 public>-<40 secret><6 checksum>`, base62. Id: "key_" and the 12 public
  * characters. Stored is only SHA-256("aigw-vk1" ‖ id ‖ secret). Needs libcrypto. Any thread. */
 #ifndef AIGW_VKEY_H
 #define AIGW_VKEY_H

@@ -1,6 +1,6 @@
 /* Counters and gauges of the agent (stats files, later metrics). No include guard: define COUNTER before including.
  * COUNTER(name, unit, doc): a gauge is one that also goes down. Order is the order of the lines in stat: new rows at the end. */
-COUNTER(requests,         "count", "Requests whose head was read on an API path.")
+COUNTER(requests,         "count", "Requests, malformed ones too, but not those for /healthz and /readyz.")
 COUNTER(ok,               "count", "Calls answered whole.")
 COUNTER(client_errors,    "count", "Requests refused for what the client sent.")
 COUNTER(upstream_errors,  "count", "Calls that failed at the provider.")
@@ -13,7 +13,7 @@ COUNTER(inflight,         "gauge", "Calls now on their way.")
 COUNTER(tokens_in,        "tokens", "Prompt tokens.")
 COUNTER(tokens_cached_in, "tokens", "Prompt tokens read from providers' caches.")
 COUNTER(tokens_out,       "tokens", "Output tokens.")
-COUNTER(cost_nano,        "10^-9", "Cost; printed as cost_usd with nine decimals.")
+COUNTER(cost_nano,        "10^-9", "Cost; printed as cost_usd, or the policy's currency, with nine decimals.")
 COUNTER(unpriced,         "count", "Calls without a price.")
 COUNTER(estimated,        "count", "Calls whose tokens were estimated.")
 COUNTER(bytes_in,         "bytes", "Body bytes from clients.")

@@ -1,4 +1,4 @@
-/* The usage record (money.md 4): one row per field, in the order of the columns of CSV. Tags are never reused.
+/* The usage record: one row per field, in the order of the columns of CSV. Tags are never reused.
  * No include guard: define the macros before including.
  *   USAGE_INT(tag, name, unit, doc)       int64; 0 is not stored
  *   USAGE_STR(tag, name, max, doc)        UTF-8 text, at most max bytes; empty is not stored */
