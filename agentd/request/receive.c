@@ -1,4 +1,4 @@
-/* The head: which endpoint, which headers may go upstream, who is asking; then the body, in one block of its own outside any arena. */
+/* The head: which endpoint, which headers may go upstream, who is asking; then the body, in one block of its own. */
 #include "request/request.h"
 
 
@@ -219,6 +219,7 @@ static void body_refuse(struct request *r, enum fail f, const char *text)
 	r->discard_body = r->want_close = true;
 	r->fail = (uint8_t)f;
 	r->head_text = strdup(text);
+	r->head_text_owned = true;
 	r->expect_more = false;
 	body_free(r);
 }

@@ -387,7 +387,6 @@ static void note_progress(struct request *r)
 /* An event beyond all measure: relayed as it is, without a look at it. */
 static void pass_oversized(struct request *r, const char *p, size_t n)
 {
-	r->oversized = true;
 	(void)write_content(r, buf_view(&r->held), slice_of(p, n), false);
 	buf_fini(&r->held);
 	r->scanned = 0;

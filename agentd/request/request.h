@@ -33,7 +33,7 @@ struct gateway {
 	_Atomic bool draining;
 };
 
-/* A request's body: one block outside any arena, counted against body_memory, released as soon as no attempt may need it. Blocks come in
+/* A request's body: one block, counted against body_memory, released as soon as no attempt may need it. Blocks come in
  * powers of two; those of BODY_MAPPED_BYTES and more are mapped, so that short-lived prompts leave no holes in the heap among
  * long-lived streams. Free ones are kept for the next requests, and what a second did not need is given back. */
 #define BODY_LEAST_BYTES 1024
@@ -103,7 +103,7 @@ struct caller {
 void caller_fini(struct caller *c);      /* wipes */
 
 enum request_step { STEP_RECEIVE, STEP_ROUTE, STEP_ADMIT, STEP_ATTEMPT, STEP_RELAY, STEP_SETTLE, STEP_END };
-enum relay_mode { RELAY_NONE, RELAY_PLAIN, RELAY_SSE, RELAY_DISCARD };
+enum relay_mode { RELAY_NONE, RELAY_PLAIN, RELAY_SSE };
 
 struct request {
 	struct list node;                    /* env->live or env->dead */
@@ -146,7 +146,7 @@ struct request {
 	char forward_here[FORWARD_INLINE_BYTES];
 	bool head_only : 1, keep_alive : 1, is_api : 1, has_key : 1, has_uid : 1, expect_more : 1, discard_body : 1,
 		head_sent : 1, down_chunked : 1, has_length : 1, hide_usage : 1, asks_upstream : 1, usage_seen : 1, paused : 1,
-		ended : 1, settled : 1, terminal_seen : 1, compressed : 1, oversized : 1, upstream_error : 1, client_gone : 1,
+		settled : 1, terminal_seen : 1, compressed : 1, upstream_error : 1, client_gone : 1,
 		counted : 1, head_text_owned : 1, want_close : 1, models_one : 1, done : 1, known : 1, reset : 1, no_body : 1,
 		eager : 1, is_probe : 1, asks_ready : 1;
 };

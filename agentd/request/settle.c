@@ -124,7 +124,6 @@ static void count(struct request *r, const struct slot *s)
 		count_in(r, STAT_PROVIDER, p->provider_stat[r->provider], s);
 	if (r->attempt && r->attempt->replaced) {
 		stats_add(b, STAT_GLOBAL, 0, STAT_retries, 1);
-		stats_add(b, STAT_GLOBAL, 0, STAT_stale_replaced, 1);
 		stats_add(b, STAT_PROVIDER, p->provider_stat[r->provider], STAT_retries, 1);
 	}
 	if (r->outcome == USAGE_OK && s)

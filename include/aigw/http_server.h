@@ -34,7 +34,6 @@ void http_server_close(struct http_server *s); /* stops, closes connections; mem
 
 struct slice http_method(const struct http_exchange *x);
 struct slice http_path(const struct http_exchange *x);  /* without query */
-struct slice http_query(const struct http_exchange *x);
 struct slice http_field(const struct http_exchange *x, struct slice name); /* empty: absent */
 struct slice http_body(const struct http_exchange *x);
 struct http_peer http_peer_of(const struct http_exchange *x);

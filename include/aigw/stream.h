@@ -29,7 +29,7 @@ struct stream {
 	const struct stream_events *ev;
 	struct loop *loop;
 	uint8_t kind;
-	bool is_unix : 1, open : 1, closing : 1, reading : 1, saw_eof : 1, connecting : 1;
+	bool is_unix : 1, open : 1, closing : 1, reading : 1, saw_eof : 1;
 	uint32_t queued_writes;  /* uv_write requests on their way */
 	size_t queued_bytes;     /* not yet taken by the kernel */
 };

@@ -406,11 +406,6 @@ struct slice http_path(const struct http_exchange *x)
 	return x->head.path;
 }
 
-struct slice http_query(const struct http_exchange *x)
-{
-	return x->head.query;
-}
-
 struct slice http_field(const struct http_exchange *x, struct slice name)
 {
 	const struct h1_field *f = h1_find(&x->head, name);

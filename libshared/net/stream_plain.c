@@ -45,7 +45,6 @@ static void on_connected(uv_connect_t *req, int status)
 	struct stream_plain *p = req->data;
 
 	free(req);
-	p->s.connecting = false;
 	if (p->s.closing)
 		return;
 	if (status == 0) {
@@ -64,15 +63,12 @@ int stream_connect(struct stream_plain *p, const struct sockaddr *addr)
 	if (!req)
 		return -ENOMEM;
 	req->data = p;
-	p->s.connecting = true;
 	if (addr->sa_family == AF_UNIX)
 		uv_pipe_connect(req, &p->pipe, ((const struct sockaddr_un *)addr)->sun_path, on_connected);
 	else
 		err = uv_tcp_connect(req, &p->tcp, addr, on_connected);
-	if (err) {
-		p->s.connecting = false;
+	if (err)
 		free(req);
-	}
 	return err;
 }
 

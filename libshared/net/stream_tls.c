@@ -248,7 +248,6 @@ static void on_plain_open(struct stream *s, int status)
 {
 	struct stream_tls *t = of_plain(s);
 
-	t->s.connecting = false;
 	if (status) {
 		t->s.ev->open(&t->s, status);
 		return;
@@ -502,7 +501,6 @@ struct stream *stream_tls_new(struct loop *l, struct tls_client *c, const char *
 
 int stream_tls_connect(struct stream *s, const struct sockaddr *addr)
 {
-	s->connecting = true;
 	return stream_connect(&tls_of(s)->plain, addr);
 }
 

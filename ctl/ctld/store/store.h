@@ -98,7 +98,6 @@ struct store_agent {
 };
 
 int store_agent_put(struct store_txn *t, const struct store_agent *a);
-int store_agent_get(struct store_txn *t, struct slice name, struct store_agent *ret);
 int store_agent_each(
 	struct store_txn *t, int (*fn)(const struct store_agent *a, void *arg), void *arg);
 

@@ -35,14 +35,6 @@ int store_agent_put(struct store_txn *t, const struct store_agent *a)
 	return r;
 }
 
-int store_agent_get(struct store_txn *t, struct slice name, struct store_agent *ret)
-{
-	struct slice row;
-	int r = row_get(t, TABLE_AGENTS, name, &row);
-
-	return r < 0 ? r : agent_unpack(name, row, ret);
-}
-
 struct agent_walk {
 	int (*agent)(const struct store_agent *a, void *arg);
 	int (*audit)(const struct store_audit *a, void *arg);
