@@ -493,6 +493,16 @@ class Agents(CtldTest):
         a.close()
         self.assertEqual(self.wait_state("web-01", "down")["pid"], None)
 
+    def test_status_may_say_anything(self):
+        a = self.agent()
+        for n in (0, 2**63 - 1, 2**63, 2**64 - 1):
+            a.note("agent.status", {"uptime_s": n, "requests": n, "inflight": n, "spool_records": n, "spool_oldest_us": n, "wall_us": n,
+                                    "durability": "\u00e9" * 100, "secrets": ["x y 99999999999999999999"], "warnings": ["\x1b]0;\x07"]})
+            a.call("no.such.method", {})
+            shown = self.ctld.get("agents/web-01")
+            self.assertEqual((shown["spool_lag_s"] >= 0, shown["clock_diff_ms"] > 0), (True, n > 0))
+            self.assertEqual(shown["durability"].strip("\u00e9"), "")
+
     def wait_state(self, name, state):
         for _ in range(200):
             shown = self.ctld.get("agents/" + name)

@@ -44,9 +44,19 @@ const char *agent_state(const struct agent *a, const struct feed *f)
 	return "up";
 }
 
-static void text_set(char *out, size_t cap, struct slice s)
+/* Bytes of s that fit into `cap` with their end, without half a character. */
+static size_t text_room(struct slice s, size_t cap)
 {
 	size_t n = MIN(s.n, cap - 1);
+
+	while (n < s.n && n > 0 && ((unsigned char)s.p[n] & 0xc0) == 0x80)
+		n--;
+	return n;
+}
+
+static void text_set(char *out, size_t cap, struct slice s)
+{
+	size_t n = text_room(s, cap);
 
 	if (n)
 		memcpy(out, s.p, n);
@@ -152,8 +162,9 @@ static void status_take(struct agent *a, const struct wire_agent_status *s)
 	a->requests = s->requests;
 	a->inflight = s->inflight;
 	a->spool_records = s->spool_records;
-	a->spool_oldest_us = s->spool_oldest_us;
-	a->clock_diff_us = (int64_t)s->wall_us - clock_wall_us();
+	/* Any number may stand there: what is reckoned with is kept where differences fit. */
+	a->spool_oldest_us = MIN(s->spool_oldest_us, (uint64_t)INT64_MAX);
+	a->clock_diff_us = (int64_t)MIN(s->wall_us, (uint64_t)INT64_MAX) - clock_wall_us();
 	text_set(a->durability, sizeof(a->durability), s->durability);
 	status_secrets(a, &s->secrets);
 	buf_reset(&a->warnings);
@@ -210,8 +221,8 @@ static int hello_store(struct store_txn *t, void *arg)
 	struct store_agent row = {
 		.name = slice_str(a->name),
 		.store_id = w->store_id,
-		.host = slice_of(w->host.p, MIN(w->host.n, sizeof(a->host) - 1)),
-		.version = slice_of(w->version.p, MIN(w->version.n, sizeof(a->version) - 1)),
+		.host = slice_of(w->host.p, text_room(w->host, sizeof(a->host))),
+		.version = slice_of(w->version.p, text_room(w->version, sizeof(a->version))),
 		.uid = run->session->peer.uid,
 		.first_seen_us = a->first_seen_us ? a->first_seen_us : clock_wall_us(),
 		.last_seen_us = clock_wall_us(),
