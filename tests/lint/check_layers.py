@@ -7,7 +7,7 @@ from lintlib import HERE, ROOT, Tree, main, matches
 
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]', re.M)
 # What libc and the kernel offer; all else is foreign and needs a row.
-LIBC = re.compile(r"(sys|linux|netinet|net|arpa|bits)/[\w/]+\.h|(assert|ctype|dirent|dlfcn|errno|execinfo|fcntl|fenv|fnmatch|"
+LIBC = re.compile(r"(sys|linux|netinet|net|arpa|bits)/[\w/]+\.h|(assert|byteswap|ctype|dirent|dlfcn|endian|errno|execinfo|fcntl|fenv|fnmatch|"
                   r"ftw|getopt|glob|grp|ifaddrs|immintrin|emmintrin|inttypes|langinfo|libgen|limits|locale|malloc|math|"
                   r"netdb|poll|pthread|pwd|sched|semaphore|setjmp|signal|spawn|stdalign|stdarg|stdatomic|stdbool|"
                   r"stddef|stdint|stdio|stdlib|stdnoreturn|string|strings|syslog|termios|threads|time|unistd|utime|"
