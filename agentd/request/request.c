@@ -190,7 +190,8 @@ struct request *request_begin(struct request_env *env, struct caller *caller, st
 		/* The body is read and thrown away, so that the connection can go on. */
 		r->discard_body = true;
 		r->fail = f;
-		r->head_text = strdup(why.text);
+		r->head_text = strdup(why.text); /* kept over the body, which may never end */
+		r->head_text_owned = true;
 		if (f == FAIL_request_too_large || f == FAIL_gateway_overloaded || f == FAIL_upgrade_required ||
 			env->head.expect_continue || env->head.length > ANSWER_WHOLE_BYTES || env->head.chunked) {
 			r->want_close = true; /* not worth reading */
@@ -214,6 +215,7 @@ void request_body_end(struct request *r)
 		char *why = r->head_text;
 
 		r->head_text = NULL;
+		r->head_text_owned = false;
 		request_fail(r, r->fail, "%s", why ? why : "");
 		free(why);
 		return;
