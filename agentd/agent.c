@@ -31,6 +31,18 @@ void agent_on_drain_end(struct deadline *d)
 	deadline_set(&a->loop, &a->drain, AGENT_STOP_GRACE_US);
 }
 
+/* Ours: the workers have closed, or are going to close, their own. Once all are, new connections are refused. */
+static void close_sockets(struct agent *a)
+{
+	if (a->tcp_fd >= 0)
+		close(a->tcp_fd);
+	if (a->unix_fd >= 0) {
+		close(a->unix_fd);
+		(void)unlink(a->cfg.socket);
+	}
+	a->tcp_fd = a->unix_fd = -1;
+}
+
 static void begin_drain(struct agent *a)
 {
 	if (a->draining) {
@@ -42,6 +54,7 @@ static void begin_drain(struct agent *a)
 	atomic_store_explicit(&a->gw.draining, true, memory_order_relaxed);
 	log_event(LOG_INFO, "agent", "agent.draining", "inflight=%u timeout_s=%" PRId64, inflight_used(a->gw.inflight),
 		(int64_t)(a->cfg.drain_timeout / USEC_PER_S));
+	close_sockets(a);
 	for (unsigned i = 0; i < a->n_workers; i++)
 		worker_post_drain(a->workers[i]);
 	deadline_set(&a->loop, &a->drain, a->cfg.drain_timeout);
@@ -162,7 +175,10 @@ void agent_run(struct agent *a)
 
 static void on_uplink_closed(void *owner)
 {
-	loop_stop(&((struct agent *)owner)->loop);
+	struct agent *a = owner;
+
+	a->uplink_closed = true;
+	loop_stop(&a->loop);
 }
 
 void agent_free(struct agent *a)
@@ -174,7 +190,8 @@ void agent_free(struct agent *a)
 	/* The uplink waits for its committer jobs, which answer through the mailbox. */
 	uplink_close(a->uplink, on_uplink_closed);
 	a->uplink = NULL;
-	(void)loop_run(&a->loop); /* until on_uplink_closed */
+	while (!a->uplink_closed) /* a worker's last word or a signal may stop the loop before */
+		(void)loop_run(&a->loop);
 	committer_stop(a->gw.committer);
 	for (unsigned i = 0; i < a->n_workers; i++)
 		worker_free(a->workers[i]);
@@ -182,12 +199,7 @@ void agent_free(struct agent *a)
 		uv_close((uv_handle_t *)&a->signals[i], NULL);
 	mailbox_close(&a->mailbox);
 	loop_fini(&a->loop);
-	if (a->tcp_fd >= 0)
-		close(a->tcp_fd);
-	if (a->unix_fd >= 0) {
-		close(a->unix_fd);
-		(void)unlink(a->cfg.socket);
-	}
+	close_sockets(a);
 	rules_unref(a->rules);
 	policy_unref(a->shown_policy);
 	builder_fini(&a->builder);

@@ -36,6 +36,7 @@ struct agent {
 	bool draining;
 	bool ended_all;                 /* the drain is over: requests were ended in-band */
 	bool workers_gone;              /* what still comes back from the committer has nobody to go to */
+	bool uplink_closed;
 };
 
 /* --- agent.c --- */
