@@ -272,37 +272,30 @@ static void tap_begin(struct request *r)
 		jscan_tap_init(r->tap, &usage_path, 1);
 }
 
-/* Too large for one write: head and content go out as they come; strict keeps the last byte back. */
+/* Too large for one write: head and content go out as they come; with strict durability the last byte so far waits. */
 static void plain_piece(struct request *r, struct slice piece, bool last)
 {
 	struct slice before = buf_view(&r->tail);
 	char kept;
-	int err = 0;
 
 	if (r->tap)
 		jscan_tap_feed(r->tap, piece.p, piece.n);
-	if (last) {
-		r->whole = piece;
+	if (last)
 		meter_tap(r);
-		if (r->tail.n) { /* strict: the byte held back stands before the last piece */
-			err = piece.n ? buf_slice(&r->tail, piece) : 0;
-			r->whole = SLICE_EMPTY;
-		}
-		if (err)
+	if (!is_strict(r) && !before.n) {
+		if (last)
+			r->whole = piece; /* in one write with the end */
+		else if (piece.n)
+			(void)write_content(r, piece, SLICE_EMPTY, false);
+	} else if (piece.n) {
+		kept = piece.p[piece.n - 1];
+		(void)write_content(r, before, slice_of(piece.p, piece.n - 1), false);
+		buf_reset(&r->tail);
+		if (buf_char(&r->tail, kept))
 			r->reset = true;
+	}
+	if (last)
 		answer_ended(r);
-		return;
-	}
-	if (!piece.n)
-		return;
-	if (!is_strict(r)) {
-		(void)write_content(r, piece, SLICE_EMPTY, false);
-		return;
-	}
-	kept = piece.p[piece.n - 1];
-	(void)write_content(r, before, slice_of(piece.p, piece.n - 1), false);
-	buf_reset(&r->tail);
-	(void)buf_char(&r->tail, kept);
 }
 
 static void plain_body(struct request *r, char *p, size_t n, bool last)
