@@ -126,7 +126,7 @@ static bool is_json(struct slice type)
 /* One pass: what is refused, what goes upstream (re-written, never copied as a block). */
 static enum fail read_fields(struct request *r, const struct h1_head *h, struct errbuf *why)
 {
-	struct buf scratch = { .p = r->env->answer_head, .cap = sizeof(r->env->answer_head), .max = sizeof(r->env->answer_head) };
+	struct buf scratch = buf_over(r->env->answer_head, sizeof(r->env->answer_head));
 	struct buf *out = &scratch;
 
 	for (unsigned i = 0; i < h->n_fields; i++) {

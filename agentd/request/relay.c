@@ -79,7 +79,7 @@ static struct slice end_of_head(struct request *r, enum framing how, uint64_t le
 static int write_content(struct request *r, struct slice a, struct slice b, bool last)
 {
 	char frame[160], size[24];
-	struct buf fb = { .p = frame, .cap = sizeof(frame), .max = sizeof(frame) };
+	struct buf fb = buf_over(frame, sizeof(frame));
 	struct slice v[7];
 	unsigned n = 0;
 	bool content = a.n + b.n > 0;
@@ -109,7 +109,7 @@ static int write_content(struct request *r, struct slice a, struct slice b, bool
 static int write_whole(struct request *r)
 {
 	char frame[160];
-	struct buf fb = { .p = frame, .cap = sizeof(frame), .max = sizeof(frame) };
+	struct buf fb = buf_over(frame, sizeof(frame));
 	struct slice v[3] = { slice_of(r->head_text, r->head_text_n), SLICE_EMPTY, r->whole };
 
 	v[1] = end_of_head(r, r->no_body ? FRAME_NONE : FRAME_LENGTH, r->whole.n, &fb);

@@ -12,7 +12,7 @@ static struct buf head_buf(struct request *r)
 
 void reply_begin(struct request *r, unsigned status)
 {
-	struct buf b = { .p = r->env->answer_head, .cap = sizeof(r->env->answer_head), .max = sizeof(r->env->answer_head) };
+	struct buf b = buf_over(r->env->answer_head, sizeof(r->env->answer_head));
 
 	if (r->head_text_owned)
 		free(r->head_text);

@@ -68,7 +68,7 @@ unsigned send_bytes_of(struct attempt *a, struct slice *out)
 	struct slice body = slice_of(r->body.bytes, r->body.n);
 	struct slice model_json = slice_eq(asked, m->target.model) ? SLICE_EMPTY :
 								     r->rules->rules->model_json[r->model];
-	struct buf b = { .p = r->env->loop->scratch_out, .cap = LOOP_SCRATCH_BYTES, .max = LOOP_SCRATCH_BYTES };
+	struct buf b = buf_over(r->env->loop->scratch_out, LOOP_SCRATCH_BYTES);
 	size_t body_n = 0;
 	unsigned n;
 
