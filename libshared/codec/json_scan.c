@@ -1,7 +1,7 @@
-/* A walk over the text with a stack of the open containers' ends instead of recursion. The top level
- * is walked apart from what lies below it, since only its members are reported. The functions take
- * the place where they begin and return the one behind, or NULL: what is wrong stands at s->wrong.
- */
+/* A walk over the text with a stack of the open containers' ends instead of recursion. The top
+ * level is walked apart from what lies below it, since only its members are reported. The functions
+ * take the place where they begin and return the one behind, or NULL: what is wrong stands at
+ * s->wrong. */
 #include <aigw/json_scan.h>
 
 #include "scan.h"
@@ -91,34 +91,32 @@ static const char *string_special(const struct scan *s, const char *p)
 
 #ifdef __SSE2__
 /* Inside a string: 64 bytes at a time, and all that means something among them. Stops behind the
- * closing quote (*ret_closed), or where fewer bytes are left. */
+ * closing quote (*ret_closed), or where no more bytes are left. */
 static const char *skip_blocks(struct scan *s, const char *p, bool *ret_closed)
 {
-	while (s->end - p >= 64) {
+	while (s->end - p > 64) { /* so that there is a byte behind each backslash */
 		uint64_t mask = scan_string_mask64(p);
-		const char *next = p + 64;
+		const char *from = p; /* the mask's lowest bit */
 
 		while (mask) {
-			unsigned i = (unsigned)__builtin_ctzll(mask);
-			const char *at = p + i;
+			unsigned i = (unsigned)__builtin_ctzll(mask), n = 2;
+			const char *at = from + i;
 
-			if (*at == '"') {
-				*ret_closed = true;
-				return at + 1;
+			if (UNLIKELY(*at != '\\')) {
+				s->escaped |= from != p;
+				*ret_closed = *at == '"';
+				return *ret_closed ? at + 1 : fail(s, at);
 			}
-			if (UNLIKELY(*at != '\\'))
-				return fail(s, at);
-			mask &= ~((uint64_t)3 << i); /* of \u no more is in the mask */
-			if (LIKELY(i < 63 && plain_escape[(unsigned char)at[1]])) {
-				s->escaped = true;
-				continue;
+			if (UNLIKELY(!plain_escape[(unsigned char)at[1]])) {
+				if (!skip_escape(s, at + 1))
+					return NULL;
+				n = 6;
 			}
-			at = skip_escape(s, at + 1);
-			if (UNLIKELY(!at))
-				return NULL;
-			next = MAX(next, at);
+			from = at + n;
+			mask = mask >> i >> n;
 		}
-		p = next;
+		s->escaped |= from != p;
+		p = MAX(p + 64, from);
 	}
 	return p;
 }
