@@ -326,3 +326,20 @@ void complete(struct world *w, unsigned i)
 	assert_string_equal(buf_cstr(&c->content), "ok");
 	call_free(c);
 }
+
+struct call *failed_as(struct world *w, struct call *c, enum attempt_failure why)
+{
+	RUN_UNTIL(&w->loop, call_over(c));
+	assert_int_equal(c->fails, 1);
+	assert_string_equal(attempt_failure_name(c->why), attempt_failure_name(why));
+	return c;
+}
+
+void check_idle(struct world *w, unsigned idle, unsigned conns)
+{
+	turns(w, 3);
+	assert_int_equal(w->pool->n_idle, idle);
+	assert_int_equal(w->pool->n_conns, conns);
+	assert_int_equal(counted(w, STAT_conns_idle), idle);
+	assert_int_equal(counted(w, STAT_conns_open), conns);
+}

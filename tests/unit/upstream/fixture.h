@@ -81,4 +81,11 @@ void answer(struct world *w, unsigned i, const char *text);
 void complete(struct world *w, unsigned i);
 void turns(struct world *w, int n);
 
+/* Runs until the call has failed, as this. */
+struct call *failed_as(struct world *w, struct call *c, enum attempt_failure why);
+/* So many connections there are, and so many of them idle; the counters say the same. */
+void check_idle(struct world *w, unsigned idle, unsigned conns);
+
+#define PLAIN "http://127.0.0.1"
+
 #endif
