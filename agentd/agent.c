@@ -6,9 +6,12 @@
 #include <signal.h>
 #include <unistd.h>
 
-#define AGENT_STOP_GRACE_US (2 * USEC_PER_S) /* after the drain's end, for the in-band errors to leave */
+#define AGENT_STOP_GRACE_US                                                                        \
+	(2 * USEC_PER_S) /* after the drain's end, for the in-band errors to leave */
 
-/* --- drain ------------------------------------------------------------------------------------------------------------------ */
+/* --- drain
+ * ------------------------------------------------------------------------------------------------------------------
+ */
 
 static void begin_stop(struct agent *a)
 {
@@ -25,13 +28,15 @@ void agent_on_drain_end(struct deadline *d)
 		return;
 	}
 	a->ended_all = true;
-	log_event(LOG_WARNING, "agent", "agent.drain_timeout", "inflight=%u", inflight_used(a->gw.inflight));
+	log_event(LOG_WARNING, "agent", "agent.drain_timeout", "inflight=%u",
+		inflight_used(a->gw.inflight));
 	for (unsigned i = 0; i < a->n_workers; i++)
 		worker_post_end_all(a->workers[i]);
 	deadline_set(&a->loop, &a->drain, AGENT_STOP_GRACE_US);
 }
 
-/* Ours: the workers have closed, or are going to close, their own. Once all are, new connections are refused. */
+/* Ours: the workers have closed, or are going to close, their own. Once all are, new connections
+ * are refused. */
 static void close_sockets(struct agent *a)
 {
 	if (a->tcp_fd >= 0)
@@ -52,8 +57,8 @@ static void begin_drain(struct agent *a)
 	}
 	a->draining = true;
 	atomic_store_explicit(&a->gw.draining, true, memory_order_relaxed);
-	log_event(LOG_INFO, "agent", "agent.draining", "inflight=%u timeout_s=%" PRId64, inflight_used(a->gw.inflight),
-		(int64_t)(a->cfg.drain_timeout / USEC_PER_S));
+	log_event(LOG_INFO, "agent", "agent.draining", "inflight=%u timeout_s=%" PRId64,
+		inflight_used(a->gw.inflight), (int64_t)(a->cfg.drain_timeout / USEC_PER_S));
 	close_sockets(a);
 	for (unsigned i = 0; i < a->n_workers; i++)
 		worker_post_drain(a->workers[i]);
@@ -85,7 +90,8 @@ void agent_take_settings(struct agent *a)
 {
 	atomic_store_explicit(&a->gw.max_body, a->cfg.max_body, memory_order_relaxed);
 	atomic_store_explicit(&a->gw.body_memory, a->cfg.body_memory, memory_order_relaxed);
-	atomic_store_explicit(&a->gw.strict, a->cfg.durability == DURABILITY_STRICT, memory_order_relaxed);
+	atomic_store_explicit(
+		&a->gw.strict, a->cfg.durability == DURABILITY_STRICT, memory_order_relaxed);
 	log_set_level((enum log_level)a->cfg.log);
 	if (a->gw.committer)
 		committer_set_strict(a->gw.committer, a->cfg.durability == DURABILITY_STRICT);
@@ -100,14 +106,16 @@ static void reload(struct agent *a)
 
 	arena_init(&memory, 4096, 1 << 20);
 	if (agent_config_load(a->config_path, a->config_may_miss, &memory, &fresh, &why)) {
-		log_event(LOG_ERROR, "agent", "agent.reload_failed", "why=%s", log_quote(slice_str(why.text)));
+		log_event(LOG_ERROR, "agent", "agent.reload_failed", "why=%s",
+			log_quote(slice_str(why.text)));
 		arena_fini(&memory);
 		return;
 	}
 	buf_init(&names, 4096);
 	config_restart_needed(agent_config_rows, agent_config_n_rows, &a->cfg, &fresh, &names);
 	if (names.n)
-		log_event(LOG_WARNING, "agent", "agent.restart_needed", "settings=%s", log_quote(buf_view(&names)));
+		log_event(LOG_WARNING, "agent", "agent.restart_needed", "settings=%s",
+			log_quote(buf_view(&names)));
 	buf_fini(&names);
 	a->cfg.durability = fresh.durability;
 	a->cfg.max_body = fresh.max_body;
@@ -115,9 +123,11 @@ static void reload(struct agent *a)
 	a->cfg.drain_timeout = fresh.drain_timeout;
 	a->cfg.log = fresh.log;
 	agent_take_settings(a);
-	builder_reload(&a->builder, strcmp(fresh.secrets_dir, "off") ? fresh.secrets_dir : ""); /* copied */
+	builder_reload(&a->builder,
+		strcmp(fresh.secrets_dir, "off") ? fresh.secrets_dir : ""); /* copied */
 	arena_fini(&memory);
-	log_event(LOG_INFO, "agent", "agent.reloaded", "config=%s", a->config_path ? a->config_path : "-");
+	log_event(LOG_INFO, "agent", "agent.reloaded", "config=%s",
+		a->config_path ? a->config_path : "-");
 }
 
 void agent_on_signal(uv_signal_t *s, int number)
@@ -130,13 +140,16 @@ void agent_on_signal(uv_signal_t *s, int number)
 		begin_drain(a);
 }
 
-/* --- life ------------------------------------------------------------------------------------------------------------------- */
+/* --- life
+ * -------------------------------------------------------------------------------------------------------------------
+ */
 
 static void name_agent(struct agent *a)
 {
 	if (gethostname(a->host, sizeof(a->host) - 1))
 		(void)snprintf(a->host, sizeof(a->host), "localhost");
-	(void)snprintf(a->agent_id, sizeof(a->agent_id), "%s", a->cfg.agent_id[0] ? a->cfg.agent_id : a->host);
+	(void)snprintf(a->agent_id, sizeof(a->agent_id), "%s",
+		a->cfg.agent_id[0] ? a->cfg.agent_id : a->host);
 }
 
 int agent_new(const char *config_path, bool may_miss, struct agent **ret, struct errbuf *e)
@@ -159,18 +172,22 @@ int agent_new(const char *config_path, bool may_miss, struct agent **ret, struct
 		err = agent_start(a, e);
 	}
 	if (err)
-		return err; /* the program ends: the stores' locks go with it, and nothing was served */
+		return err; /* the program ends: the stores' locks go with it, and nothing was
+			       served */
 	*ret = a;
 	return 0;
 }
 
 void agent_run(struct agent *a)
 {
-	log_event(LOG_INFO, "agent", "agent.ready", "agent=%s listen=%s socket=%s workers=%u revision=%" PRIu64 " durability=%s", a->agent_id,
-		a->cfg.listen, a->cfg.socket, a->n_workers, a->rules ? a->rules->policy->revision : 0,
+	log_event(LOG_INFO, "agent", "agent.ready",
+		"agent=%s listen=%s socket=%s workers=%u revision=%" PRIu64 " durability=%s",
+		a->agent_id, a->cfg.listen, a->cfg.socket, a->n_workers,
+		a->rules ? a->rules->policy->revision : 0,
 		a->cfg.durability == DURABILITY_STRICT ? "strict" : "relaxed");
 	(void)loop_run(&a->loop);
-	log_event(LOG_INFO, "agent", "agent.stopping", "inflight=%u", inflight_used(a->gw.inflight));
+	log_event(
+		LOG_INFO, "agent", "agent.stopping", "inflight=%u", inflight_used(a->gw.inflight));
 }
 
 static void on_uplink_closed(void *owner)

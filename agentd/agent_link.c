@@ -14,7 +14,9 @@ static void on_hello(struct wire_hello *h, void *owner)
 	h->version = SLICE(AIGW_VERSION);
 	h->host = slice_str(a->host);
 	h->pid = (uint64_t)getpid();
-	for (h->features.n = 0; policy_features[h->features.n] && h->features.n < ARRAY_LEN(feature_slices); h->features.n++)
+	for (h->features.n = 0;
+		policy_features[h->features.n] && h->features.n < ARRAY_LEN(feature_slices);
+		h->features.n++)
 		feature_slices[h->features.n] = slice_str(policy_features[h->features.n]);
 	h->features.v = feature_slices;
 	if (a->rules) {
@@ -45,7 +47,8 @@ static void status_of_secrets(struct agent *a, struct wire_agent_status *s)
 			continue;
 		version = 0;
 		source = agent_secret_source(a, name, &version);
-		(void)snprintf(text, sizeof(status_texts[0]), SLICE_FMT " %s %" PRIu64, SLICE_ARG(name), source, version);
+		(void)snprintf(text, sizeof(status_texts[0]), SLICE_FMT " %s %" PRIu64,
+			SLICE_ARG(name), source, version);
 		status_secrets[s->secrets.n++] = slice_str(text);
 	}
 }
@@ -80,7 +83,8 @@ static void on_uplink_policy(uint64_t revision, struct slice packed, void *owner
 	builder_policy(&((struct agent *)owner)->builder, revision, packed);
 }
 
-static void on_uplink_keys(bool snapshot, struct slice realm, uint64_t seq, const struct slice *records, uint32_t n, void *owner)
+static void on_uplink_keys(bool snapshot, struct slice realm, uint64_t seq,
+	const struct slice *records, uint32_t n, void *owner)
 {
 	builder_keys(&((struct agent *)owner)->builder, snapshot, realm, seq, records, n);
 }

@@ -1,5 +1,6 @@
-/* The agent between its files: life and signals (agent.c), start of its parts (agent_start.c), what is in force and who has confirmed it
- * (agent_rules.c), what the uplink asks and tells (agent_link.c). Only for these files; control loop's thread, unless it says otherwise. */
+/* The agent between its files: life and signals (agent.c), start of its parts (agent_start.c), what
+ * is in force and who has confirmed it (agent_rules.c), what the uplink asks and tells
+ * (agent_link.c). Only for these files; control loop's thread, unless it says otherwise. */
 #ifndef AGENTD_AGENT_PRIVATE_H
 #define AGENTD_AGENT_PRIVATE_H
 
@@ -13,29 +14,30 @@ struct agent {
 	struct loop loop;
 	struct mailbox mailbox;
 	uv_signal_t signals[3];
-	struct deadline drain;          /* its end, then that of the grace behind it */
-	const char *config_path;        /* borrowed from the command line */
+	struct deadline drain;   /* its end, then that of the grace behind it */
+	const char *config_path; /* borrowed from the command line */
 	bool config_may_miss;
-	struct arena config_memory;     /* of cfg */
+	struct arena config_memory; /* of cfg */
 	struct agent_config cfg;
 	char host[64];
-	char agent_id[64];              /* configured, else the host's name */
+	char agent_id[64]; /* configured, else the host's name */
 	struct gateway gw;
 	struct builder builder;
-	struct rules *rules;            /* in force, control loop's reference */
-	pthread_mutex_t policy_lock;    /* guards shown_policy: lent to the statfs thread; no worker takes it */
+	struct rules *rules;         /* in force, control loop's reference */
+	pthread_mutex_t policy_lock; /* guards shown_policy: lent to the statfs thread; no worker
+					takes it */
 	struct policy *shown_policy;
 	struct uplink *uplink;
 	struct stat_mount *mount;
 	struct worker **workers;
 	unsigned n_workers;
-	unsigned n_empty;               /* workers that have told so while draining */
-	int tcp_fd, unix_fd;            /* -1: off */
+	unsigned n_empty;    /* workers that have told so while draining */
+	int tcp_fd, unix_fd; /* -1: off */
 	usec start_wall_us, start_mono_us;
-	_Atomic int control;            /* enum uplink_state, for statfs */
+	_Atomic int control; /* enum uplink_state, for statfs */
 	bool draining;
-	bool ended_all;                 /* the drain is over: requests were ended in-band */
-	bool workers_gone;              /* what still comes back from the committer has nobody to go to */
+	bool ended_all;    /* the drain is over: requests were ended in-band */
+	bool workers_gone; /* what still comes back from the committer has nobody to go to */
 	bool uplink_closed;
 };
 
@@ -46,12 +48,15 @@ void agent_on_drain_end(struct deadline *d);
 void agent_on_worker_empty(unsigned worker, void *owner); /* worker's thread */
 
 /* --- agent_start.c --- */
-int agent_start(struct agent *a, struct errbuf *e); /* everything, in order; on failure the program ends */
+int agent_start(
+	struct agent *a, struct errbuf *e); /* everything, in order; on failure the program ends */
 
 /* --- agent_rules.c --- */
-int agent_start_rules(struct agent *a, struct errbuf *e); /* credentials, and the policy of the cache if there is one */
-struct policy *agent_shown_policy(struct agent *a);       /* a reference, NULL: none yet; any thread */
-const char *agent_secret_source(struct agent *a, struct slice name, uint64_t *ret_version); /* in force; ret_version may be NULL */
+int agent_start_rules(struct agent *a,
+	struct errbuf *e); /* credentials, and the policy of the cache if there is one */
+struct policy *agent_shown_policy(struct agent *a); /* a reference, NULL: none yet; any thread */
+const char *agent_secret_source(struct agent *a, struct slice name,
+	uint64_t *ret_version); /* in force; ret_version may be NULL */
 
 /* --- agent_link.c --- */
 int agent_start_link(struct agent *a, struct errbuf *e);

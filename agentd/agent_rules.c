@@ -1,10 +1,11 @@
-/* What is in force, and who has confirmed it: rules and keys as the builder has made them, given to every worker; the controller hears of it when
- * the last worker has switched. */
+/* What is in force, and who has confirmed it: rules and keys as the builder has made them, given to
+ * every worker; the controller hears of it when the last worker has switched. */
 #include "agent_private.h"
 
 #include <aigw/log.h>
 
-/* --- something that every worker has to confirm -------------------------------------------------------------------- */
+/* --- something that every worker has to confirm
+ * -------------------------------------------------------------------- */
 
 struct round {
 	struct mail mail;
@@ -34,7 +35,8 @@ static void round_done(void *arg, int err)
 		mailbox_post(&r->agent->mailbox, &r->mail);
 }
 
-static struct round *round_new(struct agent *a, uint64_t number, void (*all)(struct agent *, uint64_t, int))
+static struct round *round_new(
+	struct agent *a, uint64_t number, void (*all)(struct agent *, uint64_t, int))
 {
 	struct round *r = calloc(1, sizeof(*r));
 
@@ -47,7 +49,9 @@ static struct round *round_new(struct agent *a, uint64_t number, void (*all)(str
 	return r;
 }
 
-/* --- rules ------------------------------------------------------------------------------------------------------------ */
+/* --- rules
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
 static void policy_confirmed(struct agent *a, uint64_t revision, int err)
 {
@@ -55,7 +59,9 @@ static void policy_confirmed(struct agent *a, uint64_t revision, int err)
 		log_event(LOG_INFO, "policy", "policy.applied", "revision=%" PRIu64, revision);
 	/* If not, the worker has logged it. */
 	if (a->uplink)
-		uplink_policy_result(a->uplink, revision, !err, err ? "a worker of the agent is out of memory and stays with the former one" : "");
+		uplink_policy_result(a->uplink, revision, !err,
+			err ? "a worker of the agent is out of memory and stays with the former one"
+			    : "");
 }
 
 static void nothing_to_confirm(struct agent *a, uint64_t number, int err)
@@ -69,7 +75,8 @@ static void nothing_to_confirm(struct agent *a, uint64_t number, int err)
 static void publish(struct agent *a, struct rules *rules, uint64_t revision)
 {
 	struct policy *old;
-	struct round *round = round_new(a, revision, revision ? policy_confirmed : nothing_to_confirm);
+	struct round *round =
+		round_new(a, revision, revision ? policy_confirmed : nothing_to_confirm);
 
 	rules_unref(a->rules);
 	a->rules = rules;
@@ -94,7 +101,8 @@ static void on_built(struct rules *rules, uint64_t revision, const char *why, vo
 		publish(a, rules, revision);
 		return;
 	}
-	log_event(LOG_ERROR, "policy", "policy.refused", "revision=%" PRIu64 " why=%s", revision, log_quote(slice_str(why)));
+	log_event(LOG_ERROR, "policy", "policy.refused", "revision=%" PRIu64 " why=%s", revision,
+		log_quote(slice_str(why)));
 	if (a->uplink && revision)
 		uplink_policy_result(a->uplink, revision, false, why);
 }
@@ -109,7 +117,9 @@ struct policy *agent_shown_policy(struct agent *a)
 	return p;
 }
 
-/* --- keys and secrets -------------------------------------------------------------------------------------------------- */
+/* --- keys and secrets
+ * --------------------------------------------------------------------------------------------------
+ */
 
 static void keys_confirmed(struct agent *a, uint64_t seq, int err)
 {
@@ -126,7 +136,8 @@ static void on_keys_stored(uint64_t seq, int err, const char *why, void *owner)
 	if (a->workers_gone)
 		return;
 	if (err) {
-		log_event(LOG_ERROR, "keys", "keys.not_stored", "seq=%" PRIu64 " why=%s", seq, log_quote(slice_str(why)));
+		log_event(LOG_ERROR, "keys", "keys.not_stored", "seq=%" PRIu64 " why=%s", seq,
+			log_quote(slice_str(why)));
 		if (a->uplink)
 			uplink_keys_resync(a->uplink, keyset_seq(a->gw.keyset));
 		return;
@@ -145,19 +156,24 @@ const char *agent_secret_source(struct agent *a, struct slice name, uint64_t *re
 	return secret_source_name(source);
 }
 
-static void on_secret_stored(struct slice name, uint64_t version, int err, const char *why, void *owner)
+static void on_secret_stored(
+	struct slice name, uint64_t version, int err, const char *why, void *owner)
 {
 	struct agent *a = owner;
 
 	if (err)
-		log_event(LOG_ERROR, "secrets", "secret.not_stored", "name=" SLICE_FMT " why=%s", SLICE_ARG(name),
-			log_quote(slice_str(why)));
+		log_event(LOG_ERROR, "secrets", "secret.not_stored", "name=" SLICE_FMT " why=%s",
+			SLICE_ARG(name), log_quote(slice_str(why)));
 	/* Without a policy nothing is built, but the secret is there. */
 	if (!err && a->uplink)
-		uplink_secret_ack(a->uplink, name, version, a->rules ? agent_secret_source(a, name, NULL) : secret_source_name(SECRET_CACHE));
+		uplink_secret_ack(a->uplink, name, version,
+			a->rules ? agent_secret_source(a, name, NULL)
+				 : secret_source_name(SECRET_CACHE));
 }
 
-/* --- start ------------------------------------------------------------------------------------------------------------- */
+/* --- start
+ * -------------------------------------------------------------------------------------------------------------
+ */
 
 int agent_start_rules(struct agent *a, struct errbuf *e)
 {

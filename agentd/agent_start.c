@@ -1,4 +1,5 @@
-/* Start of the agent's parts, in the order in which one needs the other; listeners open when all that a call needs is there. */
+/* Start of the agent's parts, in the order in which one needs the other; listeners open when all
+ * that a call needs is there. */
 #include "agent_private.h"
 
 #include <aigw/clock.h>
@@ -39,7 +40,8 @@ static int open_stores(struct agent *a, struct errbuf *e)
 	if (!err)
 		err = make_dir(a->cfg.runtime_dir, 0700, e);
 	if (!err)
-		err = inflight_open(a->cfg.runtime_dir, (uint32_t)a->cfg.inflight_slots, &a->gw.inflight, e);
+		err = inflight_open(
+			a->cfg.runtime_dir, (uint32_t)a->cfg.inflight_slots, &a->gw.inflight, e);
 	if (!err)
 		err = spool_open(a->cfg.state_dir, a->cfg.spool_size, &a->gw.spool, e);
 	if (!err)
@@ -82,7 +84,8 @@ static int open_sockets(struct agent *a, struct errbuf *e)
 	if (!err && strcmp(a->cfg.socket, "off") != 0)
 		err = unix_listen(a->cfg.socket, 0666, LISTEN_BACKLOG, &a->unix_fd, e);
 	if (!err && a->tcp_fd < 0 && a->unix_fd < 0)
-		err = err_set(e, -EINVAL, "listen and socket are both off: nothing could be served");
+		err = err_set(
+			e, -EINVAL, "listen and socket are both off: nothing could be served");
 	return err;
 }
 
@@ -93,7 +96,10 @@ static int start_workers(struct agent *a, unsigned descriptors, struct errbuf *e
 		.tcp_fd = a->tcp_fd,
 		.unix_fd = a->unix_fd,
 		/* Each client may need a descriptor upstream as well. */
-		.max_conns = (descriptors > 2 * AGENT_FDS_RESERVED ? descriptors - AGENT_FDS_RESERVED : AGENT_FDS_RESERVED) / 2 / a->n_workers,
+		.max_conns =
+			(descriptors > 2 * AGENT_FDS_RESERVED ? descriptors - AGENT_FDS_RESERVED
+							      : AGENT_FDS_RESERVED) /
+			2 / a->n_workers,
 		.empty = agent_on_worker_empty,
 		.owner = a,
 	};
@@ -108,7 +114,9 @@ static int start_workers(struct agent *a, unsigned descriptors, struct errbuf *e
 
 static void on_info(struct statfs_info *ret, void *owner)
 {
-	static const char *const names[] = { [UPLINK_OFF] = "standalone", [UPLINK_RETRYING] = "retrying", [UPLINK_CONNECTED] = "connected" };
+	static const char *const names[] = { [UPLINK_OFF] = "standalone",
+		[UPLINK_RETRYING] = "retrying",
+		[UPLINK_CONNECTED] = "connected" };
 	struct agent *a = owner;
 
 	memset(ret, 0, sizeof(*ret));
@@ -142,7 +150,8 @@ static void start_mount(struct agent *a)
 	if (!strcmp(a->cfg.stats, "off"))
 		return;
 	if (statfs_start(&c, &a->mount, &why))
-		log_event(LOG_WARNING, "statfs", "statfs.not_mounted", "path=%s why=%s", a->cfg.stats, log_quote(slice_str(why.text)));
+		log_event(LOG_WARNING, "statfs", "statfs.not_mounted", "path=%s why=%s",
+			a->cfg.stats, log_quote(slice_str(why.text)));
 }
 
 static int start_loop(struct agent *a, struct errbuf *e)
@@ -167,7 +176,8 @@ int agent_start(struct agent *a, struct errbuf *e)
 	unsigned descriptors = raise_descriptors();
 	int err;
 
-	a->n_workers = a->cfg.workers ? (unsigned)a->cfg.workers : MIN(uv_available_parallelism(), 64u);
+	a->n_workers =
+		a->cfg.workers ? (unsigned)a->cfg.workers : MIN(uv_available_parallelism(), 64u);
 	a->workers = calloc(a->n_workers, sizeof(struct worker *));
 	if (!a->workers)
 		return err_set(e, -ENOMEM, "out of memory");

@@ -11,13 +11,13 @@ struct task {
 	struct mail mail;
 	struct builder *b;
 	enum task_kind kind;
-	uint64_t number;          /* revision, sequence or version */
+	uint64_t number; /* revision, sequence or version */
 	bool snapshot;
 	uint8_t realm[16];
-	struct buf bytes;         /* policy, secret, or records one after the other */
+	struct buf bytes; /* policy, secret, or records one after the other */
 	struct slice *records;
 	uint32_t n_records;
-	char name[4096];          /* secret, or secrets_dir */
+	char name[4096]; /* secret, or secrets_dir */
 	struct rules *rules;
 	int err;
 	struct errbuf why;
@@ -35,7 +35,8 @@ static void task_free(struct task *t)
 	free(t);
 }
 
-/* --- the stats slots of a policy's objects ---------------------------------------------------------------------- */
+/* --- the stats slots of a policy's objects
+ * ---------------------------------------------------------------------- */
 
 static void fill_slots(struct stats *s, struct policy *p)
 {
@@ -57,7 +58,8 @@ static void warn_unknown(const struct policy *p)
 			log_quote(p->doc->identities[some[i]].value));
 }
 
-/* --- committer thread -------------------------------------------------------------------------------------------- */
+/* --- committer thread
+ * -------------------------------------------------------------------------------------------- */
 
 static int build(struct builder *b, struct policy *policy, struct rules **ret, struct errbuf *e)
 {
@@ -87,7 +89,8 @@ static void run_policy(struct task *t)
 	policy_unref(b->policy);
 	b->policy = policy;
 	if (policy_cache_write(b->state_dir, t->number, now, buf_view(&t->bytes), &cache))
-		log_event(LOG_ERROR, "policy", "policy.cache_failed", "why=%s", log_quote(slice_str(cache.text)));
+		log_event(LOG_ERROR, "policy", "policy.cache_failed", "why=%s",
+			log_quote(slice_str(cache.text)));
 }
 
 static int load_secrets(struct builder *b, struct errbuf *e)
@@ -97,9 +100,11 @@ static int load_secrets(struct builder *b, struct errbuf *e)
 	int err;
 
 	buf_init(&report, 65536);
-	err = secret_set_load(b->credentials_dir, b->secrets_dir[0] ? b->secrets_dir : NULL, b->state_dir, &fresh, &report);
+	err = secret_set_load(b->credentials_dir, b->secrets_dir[0] ? b->secrets_dir : NULL,
+		b->state_dir, &fresh, &report);
 	if (report.n)
-		log_event(LOG_WARNING, "secrets", "secrets.unreadable", "why=%s", log_quote(buf_view(&report)));
+		log_event(LOG_WARNING, "secrets", "secrets.unreadable", "why=%s",
+			log_quote(buf_view(&report)));
 	buf_fini(&report);
 	if (err)
 		return err_set(e, err, "the credentials could not be read: %s", strerror(-err));
@@ -112,7 +117,8 @@ static void run_secret(struct task *t)
 {
 	struct builder *b = t->b;
 
-	t->err = secret_cache_put(b->state_dir, slice_str(t->name), t->number, buf_view(&t->bytes), &t->why);
+	t->err = secret_cache_put(
+		b->state_dir, slice_str(t->name), t->number, buf_view(&t->bytes), &t->why);
 	if (!t->err)
 		t->err = load_secrets(b, &t->why);
 	if (!t->err)
@@ -132,7 +138,8 @@ static void run_reload(struct task *t)
 static void run_keys(struct task *t)
 {
 	if (t->snapshot)
-		t->err = keyset_replace(t->b->keyset, t->realm, t->number, t->records, t->n_records, &t->why);
+		t->err = keyset_replace(
+			t->b->keyset, t->realm, t->number, t->records, t->n_records, &t->why);
 	else
 		t->err = keyset_change(t->b->keyset, t->number, t->records, t->n_records, &t->why);
 }
@@ -172,7 +179,9 @@ static void on_job(struct committer_job *j, struct spool *s)
 	mailbox_post(t->b->mailbox, &t->mail);
 }
 
-/* --- control loop ------------------------------------------------------------------------------------------------ */
+/* --- control loop
+ * ------------------------------------------------------------------------------------------------
+ */
 
 static struct task *task_new(struct builder *b, enum task_kind kind, uint64_t number)
 {
@@ -227,7 +236,8 @@ void builder_reload(struct builder *b, const char *secrets_dir)
 	committer_do(b->committer, &t->job);
 }
 
-void builder_keys(struct builder *b, bool snapshot, struct slice realm, uint64_t seq, const struct slice *records, uint32_t n)
+void builder_keys(struct builder *b, bool snapshot, struct slice realm, uint64_t seq,
+	const struct slice *records, uint32_t n)
 {
 	struct task *t = task_new(b, TASK_KEYS, seq);
 	size_t total = 0, at = 0;
@@ -253,7 +263,9 @@ void builder_keys(struct builder *b, bool snapshot, struct slice realm, uint64_t
 	committer_do(b->committer, &t->job);
 }
 
-/* --- start ------------------------------------------------------------------------------------------------------- */
+/* --- start
+ * -------------------------------------------------------------------------------------------------------
+ */
 
 static int policy_from_cache(struct builder *b, struct errbuf *e)
 {
@@ -289,7 +301,8 @@ int builder_start(struct builder *b, struct rules **ret_rules, struct errbuf *e)
 	if (!err)
 		err = build(b, b->policy, ret_rules, &why);
 	if (err) /* a damaged cache is no reason not to start: the controller has the policy */
-		log_event(LOG_ERROR, "policy", "policy.cache_unusable", "why=%s", log_quote(slice_str(why.text)));
+		log_event(LOG_ERROR, "policy", "policy.cache_unusable", "why=%s",
+			log_quote(slice_str(why.text)));
 	return 0;
 }
 

@@ -14,7 +14,8 @@ static const char usage[] =
 	"usage: aigw-agentd [--config FILE] [--check-config] [--die-with-parent]\n"
 	"       aigw-agentd --version | --help\n"
 	"\n"
-	"The AI gateway's agent: OpenAI-compatible API on this host, relayed to providers, metered.\n"
+	"The AI gateway's agent: OpenAI-compatible API on this host, relayed to providers, "
+	"metered.\n"
 	"  --config FILE       settings, default " DEFAULT_CONFIG " (may be missing)\n"
 	"  --check-config      read the settings, say what is wrong, exit\n"
 	"  --die-with-parent   end when the starting process ends (demo, tests)\n"
@@ -42,7 +43,8 @@ static int run(const char *path, bool may_miss)
 	struct errbuf why = { "" };
 
 	if (agent_new(path, may_miss, &a, &why)) {
-		log_event(LOG_ERROR, "agent", "agent.start_failed", "why=%s", log_quote(slice_str(why.text)));
+		log_event(LOG_ERROR, "agent", "agent.start_failed", "why=%s",
+			log_quote(slice_str(why.text)));
 		return 1;
 	}
 	agent_run(a);
@@ -75,7 +77,8 @@ int main(int argc, char **argv)
 		}
 	}
 	if (optind < argc) {
-		(void)fprintf(stderr, "aigw-agentd: unexpected argument '%s'\n%s", argv[optind], usage);
+		(void)fprintf(
+			stderr, "aigw-agentd: unexpected argument '%s'\n%s", argv[optind], usage);
 		return 2;
 	}
 	if (only_check)

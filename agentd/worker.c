@@ -23,13 +23,17 @@ struct worker_mail {
 	void *arg;
 };
 
-/* --- mail ---------------------------------------------------------------------------------------------------- */
+/* --- mail
+ * ----------------------------------------------------------------------------------------------------
+ */
 
-static void post(struct worker *w, void (*handle)(struct mail *, void *), struct rules *rules, void (*done)(void *, int), void *arg)
+static void post(struct worker *w, void (*handle)(struct mail *, void *), struct rules *rules,
+	void (*done)(void *, int), void *arg)
 {
 	struct worker_mail *m = calloc(1, sizeof(*m));
 
-	ASSERT(m); /* a few dozen bytes on a cold path; without them neither revocation nor stop would get through */
+	ASSERT(m); /* a few dozen bytes on a cold path; without them neither revocation nor stop
+		      would get through */
 	m->mail.handle = handle;
 	m->rules = rules;
 	m->done = done;
@@ -65,8 +69,8 @@ static void on_rules(struct mail *mail, void *owner)
 
 static void on_keys(struct mail *mail, void *owner)
 {
-	/* Verdicts carry their sequence and look-ups read the store, so there is nothing to change: that this mail is handled proves that every
-	 * request identified before has been. */
+	/* Verdicts carry their sequence and look-ups read the store, so there is nothing to change:
+	 * that this mail is handled proves that every request identified before has been. */
 	(void)owner;
 	finish_mail(mail, 0);
 }
@@ -99,7 +103,8 @@ static void on_end_all(struct mail *mail, void *owner)
 	finish_mail(mail, 0);
 }
 
-/* Connections go, then requests (their records are settled), then pools; the loop ends by itself when nothing is left. */
+/* Connections go, then requests (their records are settled), then pools; the loop ends by itself
+ * when nothing is left. */
 static void on_stop(struct mail *mail, void *owner)
 {
 	struct worker *w = owner;
@@ -116,7 +121,8 @@ static void on_stop(struct mail *mail, void *owner)
 	mailbox_close(&w->mailbox);
 }
 
-void worker_post_rules(struct worker *w, struct rules *rules, void (*done)(void *arg, int err), void *arg)
+void worker_post_rules(
+	struct worker *w, struct rules *rules, void (*done)(void *arg, int err), void *arg)
 {
 	post(w, on_rules, rules_ref(rules), done, arg);
 }
@@ -141,7 +147,9 @@ void worker_wake_durable(struct worker *w)
 	(void)uv_async_send(&w->durable);
 }
 
-/* --- life ---------------------------------------------------------------------------------------------------- */
+/* --- life
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 static void on_durable(uv_async_t *a)
 {
@@ -179,7 +187,8 @@ static int start_listeners(struct worker *w)
 	return err;
 }
 
-int worker_start(const struct worker_config *c, struct rules *rules, struct worker **ret, struct errbuf *e)
+int worker_start(
+	const struct worker_config *c, struct rules *rules, struct worker **ret, struct errbuf *e)
 {
 	struct worker *w = calloc(1, sizeof(*w));
 	char name[16];

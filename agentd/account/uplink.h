@@ -1,6 +1,8 @@
-/* The agent's one connection to the controller (unix socket, msgpack frames): hello, policy and keys coming in, usage going out in
- * sequence order, status, reconnect with full jitter (100 ms .. 10 s). Control loop's thread. It decides nothing: what arrives goes to the
- * owner, who answers with uplink_policy_result() and uplink_keys_ack(). Usage batches are read by committer jobs; at most 4 are on their way. */
+/* The agent's one connection to the controller (unix socket, msgpack frames): hello, policy and
+ * keys coming in, usage going out in sequence order, status, reconnect with full jitter (100 ms ..
+ * 10 s). Control loop's thread. It decides nothing: what arrives goes to the owner, who answers
+ * with uplink_policy_result() and uplink_keys_ack(). Usage batches are read by committer jobs; at
+ * most 4 are on their way. */
 #ifndef AGENTD_ACCOUNT_UPLINK_H
 #define AGENTD_ACCOUNT_UPLINK_H
 
@@ -15,23 +17,28 @@ enum uplink_state { UPLINK_OFF, UPLINK_RETRYING, UPLINK_CONNECTED };
 
 struct uplink_config {
 	struct loop *loop;
-	struct mailbox *mailbox;       /* the control loop's: committer jobs answer through it */
+	struct mailbox *mailbox; /* the control loop's: committer jobs answer through it */
 	struct committer *committer;
-	struct spool *spool;           /* for store_id and gauges only */
-	const char *controller;        /* "unix:PATH" or "off" */
+	struct spool *spool;    /* for store_id and gauges only */
+	const char *controller; /* "unix:PATH" or "off" */
 	const char *agent_id;
 	void *owner;
-	/* Filled in for every hello, except wire_version, agent_id and store_id. What it points to stays until the next call. */
+	/* Filled in for every hello, except wire_version, agent_id and store_id. What it points to
+	 * stays until the next call. */
 	void (*hello)(struct wire_hello *h, void *owner);
-	/* Filled in for every agent_status, except spool_records, spool_oldest_us and wall_us. As hello. */
+	/* Filled in for every agent_status, except spool_records, spool_oldest_us and wall_us. As
+	 * hello. */
 	void (*status)(struct wire_agent_status *s, void *owner);
 	/* Slices of these three are borrowed until they return. */
-	void (*policy)(uint64_t revision, struct slice packed, void *owner);             /* whole, digest verified */
+	void (*policy)(
+		uint64_t revision, struct slice packed, void *owner); /* whole, digest verified */
 	/* Whole snapshot, digest verified, or a change whose seq is known to follow. */
-	void (*keys)(bool snapshot, struct slice realm, uint64_t seq, const struct slice *records, uint32_t n, void *owner);
+	void (*keys)(bool snapshot, struct slice realm, uint64_t seq, const struct slice *records,
+		uint32_t n, void *owner);
 	void (*secret)(struct slice name, uint64_t version, struct slice bytes, void *owner);
-	/* It changed; why: a sentence, "" if all is well. CONNECTED with a sentence: policy and keys come in, but the controller
-	 * does not take usage (the store is quarantined or was rolled back). */
+	/* It changed; why: a sentence, "" if all is well. CONNECTED with a sentence: policy and
+	 * keys come in, but the controller does not take usage (the store is quarantined or was
+	 * rolled back). */
 	void (*state)(enum uplink_state st, const char *why, void *owner);
 };
 

@@ -1,5 +1,6 @@
-/* The parts of the uplink: connection and life (uplink.c), frames (uplink_frames.c), policy and key sets that come in parts
- * (uplink_parts.c), usage going out (uplink_usage.c). Only for these files; control loop's thread, except the jobs. */
+/* The parts of the uplink: connection and life (uplink.c), frames (uplink_frames.c), policy and key
+ * sets that come in parts (uplink_parts.c), usage going out (uplink_usage.c). Only for these files;
+ * control loop's thread, except the jobs. */
 #ifndef AGENTD_ACCOUNT_UPLINK_PRIVATE_H
 #define AGENTD_ACCOUNT_UPLINK_PRIVATE_H
 
@@ -8,15 +9,16 @@
 #include <aigw/stream.h>
 #include <sys/un.h>
 
-#define UPLINK_BATCHES 4 /* on their way */
-#define UPLINK_BATCH_RECORDS 500
-#define UPLINK_BATCH_BYTES (512u << 10)
+#define UPLINK_BATCHES          4 /* on their way */
+#define UPLINK_BATCH_RECORDS    500
+#define UPLINK_BATCH_BYTES      (512u << 10)
 #define UPLINK_MAX_POLICY_BYTES (8u << 20)
-#define UPLINK_MAX_KEYS (2u << 20)
-#define UPLINK_MAX_KEYS_BYTES ((size_t)1 << 30)
-#define UPLINK_MAX_KEY_BYTES 2048
+#define UPLINK_MAX_KEYS         (2u << 20)
+#define UPLINK_MAX_KEYS_BYTES   ((size_t)1 << 30)
+#define UPLINK_MAX_KEY_BYTES    2048
 
-/* CLOSED -> CONNECTING -> GREETING (hello sent) -> UP; any -> LEAVING -> CLOSED (and again after a pause). */
+/* CLOSED -> CONNECTING -> GREETING (hello sent) -> UP; any -> LEAVING -> CLOSED (and again after a
+ * pause). */
 enum uplink_phase { PHASE_CLOSED, PHASE_CONNECTING, PHASE_GREETING, PHASE_UP, PHASE_LEAVING };
 
 struct uplink_policy_parts {
@@ -72,17 +74,17 @@ struct uplink {
 	struct sockaddr_un addr; /* family 0: off */
 	uint8_t store_id[16];
 	enum uplink_state state;
-	char why[256];           /* last told to the owner */
+	char why[256]; /* last told to the owner */
 	void (*closed)(void *owner);
 
 	/* uplink.c */
 	struct stream_plain stream;
 	enum uplink_phase phase;
-	uint64_t connection;     /* number of the present or last one */
-	unsigned attempts;       /* without success in a row */
+	uint64_t connection; /* number of the present or last one */
+	unsigned attempts;   /* without success in a row */
 	usec up_since_us;
 	bool closing, breaking;
-	char broken[256];        /* why the connection is given up */
+	char broken[256]; /* why the connection is given up */
 	struct deferred give_up, finish;
 	struct deadline retry, answer_by, status_by;
 
@@ -94,20 +96,20 @@ struct uplink {
 	/* uplink_parts.c */
 	struct uplink_policy_parts policy;
 	struct uplink_key_parts keys;
-	uint64_t keys_seq;       /* given to the owner */
+	uint64_t keys_seq; /* given to the owner */
 	bool resync_asked;
 
 	/* uplink_usage.c */
-	uint64_t next_seq;       /* to be read */
-	uint64_t high_water;     /* of the controller */
-	uint8_t chain[32];       /* its chain there */
-	bool usage_on;           /* batches may be read: welcomed, and not refused */
+	uint64_t next_seq;   /* to be read */
+	uint64_t high_water; /* of the controller */
+	uint8_t chain[32];   /* its chain there */
+	bool usage_on;       /* batches may be read: welcomed, and not refused */
 	bool chain_checked;
-	bool rolled_back;        /* the controller knows more or other records: nothing is dropped */
+	bool rolled_back; /* the controller knows more or other records: nothing is dropped */
 	bool rolled_back_logged;
 	struct uplink_reading reading;
 	struct uplink_acknowledging acknowledging;
-	uint64_t acknowledged;   /* asked of the spool */
+	uint64_t acknowledged; /* asked of the spool */
 	struct uplink_batch batches[UPLINK_BATCHES];
 	unsigned n_batches;
 	struct deadline coalesce;
@@ -115,12 +117,14 @@ struct uplink {
 };
 
 /* --- uplink.c --- */
-/* Gives the connection up at the end of this turn of the loop and tries again after a pause. The first reason counts. */
+/* Gives the connection up at the end of this turn of the loop and tries again after a pause. The
+ * first reason counts. */
 PRINTF_LIKE(2, 3) void uplink_break(struct uplink *u, const char *fmt, ...);
 /* The connection is up; the sentence, if any, says what is wrong with it all the same. */
 void uplink_up(struct uplink *u, const char *why);
 void uplink_await_answer(struct uplink *u); /* the time runs anew; off if nothing is awaited */
-void uplink_retry_in(struct uplink *u, usec span); /* the connection is kept so long, then begun anew */
+void uplink_retry_in(
+	struct uplink *u, usec span); /* the connection is kept so long, then begun anew */
 void uplink_job_returned(struct uplink *u);
 
 /* --- uplink_frames.c --- */

@@ -25,8 +25,9 @@ static bool once(struct scan *s, uint8_t bit, const char *name)
 	return true;
 }
 
-/* Some servers (Go's encoding/json) take "Model" for "model", and the long s for an s; the last one counts. To them a member written so
- * beside the plain one is a second one, and it would be theirs that is served and ours that is priced. */
+/* Some servers (Go's encoding/json) take "Model" for "model", and the long s for an s; the last one
+ * counts. To them a member written so beside the plain one is a second one, and it would be theirs
+ * that is served and ours that is priced. */
 static bool is_twin(const struct jscan_member *m, struct slice name)
 {
 	char bytes[64], plain[sizeof(bytes)];
@@ -87,8 +88,9 @@ static int on_member(void *arg, const struct jscan_member *m)
 	int64_t v;
 
 	/* A key without escapes is told apart by its length first. */
-	if (!m->key_escaped && m->key.n != 5 && m->key.n != 6 && m->key.n != 14 && m->key.n != 4 && m->key.n != 10 &&
-		m->key.n != 21 && m->key.n != 17 && m->key.n != 1 && !has_long_s(m->key))
+	if (!m->key_escaped && m->key.n != 5 && m->key.n != 6 && m->key.n != 14 && m->key.n != 4 &&
+		m->key.n != 10 && m->key.n != 21 && m->key.n != 17 && m->key.n != 1 &&
+		!has_long_s(m->key))
 		return 0;
 	if (jscan_key_is(m, SLICE("model"))) {
 		if (!once(s, SEEN_MODEL, "model"))
@@ -108,12 +110,14 @@ static int on_member(void *arg, const struct jscan_member *m)
 		if (m->kind == JSCAN_OBJECT)
 			(void)jscan_object(m->value, on_option, f, NULL);
 		else if (m->kind != JSCAN_NULL)
-			f->stream_options = SLICE_EMPTY; /* not ours to mend: the provider says what is wrong */
+			f->stream_options =
+				SLICE_EMPTY; /* not ours to mend: the provider says what is wrong */
 	} else if (jscan_key_is(m, SLICE("user"))) {
 		if (m->kind == JSCAN_STRING)
 			f->user = m->value;
-	} else if (jscan_key_is(m, SLICE("max_tokens")) || jscan_key_is(m, SLICE("max_completion_tokens")) ||
-		jscan_key_is(m, SLICE("max_output_tokens"))) {
+	} else if (jscan_key_is(m, SLICE("max_tokens")) ||
+		   jscan_key_is(m, SLICE("max_completion_tokens")) ||
+		   jscan_key_is(m, SLICE("max_output_tokens"))) {
 		if (jscan_int(m, &v) == 0 && v > 0)
 			f->max_output_tokens = MAX(f->max_output_tokens, v);
 	} else if (jscan_key_is(m, SLICE("n"))) {
@@ -125,7 +129,8 @@ static int on_member(void *arg, const struct jscan_member *m)
 	return 0;
 }
 
-enum fail openai_scan(struct slice body, struct openai_facts *ret, size_t *ret_offset, const char **ret_name)
+enum fail openai_scan(
+	struct slice body, struct openai_facts *ret, size_t *ret_offset, const char **ret_name)
 {
 	struct scan s = { .f = ret, .body = body };
 	const char *brace;
@@ -152,7 +157,8 @@ struct edit {
 	struct slice text;
 };
 
-static struct edit model_edit(struct slice body, const struct openai_facts *f, struct slice model_json)
+static struct edit model_edit(
+	struct slice body, const struct openai_facts *f, struct slice model_json)
 {
 	return (struct edit){ (size_t)(f->model_raw.p - body.p), f->model_raw.n, model_json };
 }
@@ -167,22 +173,26 @@ static struct edit usage_edit(struct slice body, const struct openai_facts *f)
 	if (f->asks_usage)
 		return (struct edit){ SIZE_MAX, 0, SLICE_EMPTY };
 	if (f->include_usage.n)
-		return (struct edit){ (size_t)(f->include_usage.p - body.p), f->include_usage.n, SLICE("true") };
+		return (struct edit){ (size_t)(f->include_usage.p - body.p), f->include_usage.n,
+			SLICE("true") };
 	if (!f->stream_options.n) {
 		if (f->seen & SEEN_OPTIONS)
 			return (struct edit){ SIZE_MAX, 0, SLICE_EMPTY };
-		return (struct edit){ f->first_member, 0, SLICE("\"stream_options\":{\"include_usage\":true},") };
+		return (struct edit){ f->first_member, 0,
+			SLICE("\"stream_options\":{\"include_usage\":true},") };
 	}
 	options_at = (size_t)(f->stream_options.p - body.p);
 	if (f->stream_options_null)
-		return (struct edit){ options_at, f->stream_options.n, SLICE("{\"include_usage\":true}") };
+		return (struct edit){ options_at, f->stream_options.n,
+			SLICE("{\"include_usage\":true}") };
 	for (i = 1; i < f->stream_options.n && strchr(" \t\r\n", f->stream_options.p[i]); i++)
 		;
-	return (struct edit){ options_at + 1, 0, f->stream_options.p[i] == '}' ? member : member_and };
+	return (struct edit){ options_at + 1, 0,
+		f->stream_options.p[i] == '}' ? member : member_and };
 }
 
-unsigned openai_edit(struct slice body, const struct openai_facts *f, struct slice model_json, bool want_usage,
-	struct slice out[OPENAI_MAX_PARTS])
+unsigned openai_edit(struct slice body, const struct openai_facts *f, struct slice model_json,
+	bool want_usage, struct slice out[OPENAI_MAX_PARTS])
 {
 	struct edit e[2], swap;
 	unsigned n = 0, parts = 0;
@@ -211,9 +221,11 @@ unsigned openai_edit(struct slice body, const struct openai_facts *f, struct sli
 	return parts;
 }
 
-/* --- answers ------------------------------------------------------------------------------------------- */
+/* --- answers
+ * ------------------------------------------------------------------------------------------- */
 
-/* More than any call takes. Usage that claims more is none, and the call is estimated: such numbers make sums and costs overflow. */
+/* More than any call takes. Usage that claims more is none, and the call is estimated: such numbers
+ * make sums and costs overflow. */
 #define TOKENS_MAX INT64_C(1000000000000)
 
 struct usage_scan {
@@ -269,9 +281,11 @@ static int on_usage(void *arg, const struct jscan_member *m)
 	int stop;
 
 	if (m->kind == JSCAN_OBJECT) {
-		if (jscan_key_is(m, SLICE("prompt_tokens_details")) || jscan_key_is(m, SLICE("input_tokens_details")))
+		if (jscan_key_is(m, SLICE("prompt_tokens_details")) ||
+			jscan_key_is(m, SLICE("input_tokens_details")))
 			return jscan_object(m->value, on_input_detail, s, NULL);
-		if (jscan_key_is(m, SLICE("completion_tokens_details")) || jscan_key_is(m, SLICE("output_tokens_details")))
+		if (jscan_key_is(m, SLICE("completion_tokens_details")) ||
+			jscan_key_is(m, SLICE("output_tokens_details")))
 			return jscan_object(m->value, on_output_detail, s, NULL);
 		return 0;
 	}
@@ -279,7 +293,8 @@ static int on_usage(void *arg, const struct jscan_member *m)
 		return stop;
 	if (jscan_key_is(m, SLICE("prompt_tokens")) || jscan_key_is(m, SLICE("input_tokens")))
 		s->u.input = v;
-	else if (jscan_key_is(m, SLICE("completion_tokens")) || jscan_key_is(m, SLICE("output_tokens")))
+	else if (jscan_key_is(m, SLICE("completion_tokens")) ||
+		 jscan_key_is(m, SLICE("output_tokens")))
 		s->u.output = v;
 	else if (jscan_key_is(m, SLICE("total_tokens")))
 		s->total = v;
@@ -330,7 +345,7 @@ static int on_answer(void *arg, const struct jscan_member *m)
 		for (size_t i = 1; p->empty_choices && i + 1 < m->value.n; i++)
 			p->empty_choices = strchr(" \t\r\n", m->value.p[i]) != NULL;
 	} else if (m->kind == JSCAN_OBJECT &&
-		(jscan_key_is(m, SLICE("response")) || jscan_key_is(m, SLICE("x_groq")))) {
+		   (jscan_key_is(m, SLICE("response")) || jscan_key_is(m, SLICE("x_groq")))) {
 		(void)jscan_object(m->value, on_nested, p, NULL);
 	}
 	return 0;
@@ -350,7 +365,7 @@ bool openai_peek(struct slice json, struct openai_usage *ret, bool *ret_hide)
 }
 
 #define USAGE_WORD "\"usage\""
-#define USAGE_N (sizeof(USAGE_WORD) - 1)
+#define USAGE_N    (sizeof(USAGE_WORD) - 1)
 
 static bool is_usage(const char *p, size_t at, size_t n)
 {
@@ -366,7 +381,8 @@ static bool is_usage(const char *p, size_t at, size_t n)
 	return at >= n || p[at] != 'n';
 }
 
-/* A block of 16 places at once: the word begins where its first two bytes stand, and `"u` is rare. */
+/* A block of 16 places at once: the word begins where its first two bytes stand, and `"u` is rare.
+ */
 size_t openai_find_usage(const char *p, size_t from, size_t n)
 {
 	size_t i = from;
@@ -375,8 +391,10 @@ size_t openai_find_usage(const char *p, size_t from, size_t n)
 	const __m128i quote = _mm_set1_epi8('"'), u = _mm_set1_epi8('u');
 
 	for (; i + 16 + 1 <= n; i += 16) {
-		__m128i a = _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)(const void *)(p + i)), quote);
-		__m128i b = _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)(const void *)(p + i + 1)), u);
+		__m128i a = _mm_cmpeq_epi8(
+			_mm_loadu_si128((const __m128i *)(const void *)(p + i)), quote);
+		__m128i b = _mm_cmpeq_epi8(
+			_mm_loadu_si128((const __m128i *)(const void *)(p + i + 1)), u);
 		unsigned hits = (unsigned)_mm_movemask_epi8(_mm_and_si128(a, b));
 
 		for (; hits; hits &= hits - 1) {
@@ -413,7 +431,7 @@ bool openai_peek_whole(char *p, size_t n, struct openai_usage *ret)
 static bool is_terminal_type(struct slice s)
 {
 	return slice_starts(s, SLICE("completed")) || slice_starts(s, SLICE("incomplete")) ||
-		slice_starts(s, SLICE("failed"));
+	       slice_starts(s, SLICE("failed"));
 }
 
 enum openai_event openai_event_kind(struct slice raw, int64_t endpoint)

@@ -10,10 +10,10 @@ struct conn {
 	struct conn_set *set;
 	struct request *request;
 	struct deadline deadline;
-	struct deferred next;     /* look at pipelined bytes outside of the answer's stack */
+	struct deferred next; /* look at pipelined bytes outside of the answer's stack */
 	struct h1 h1;
 	struct caller caller;
-	char *kept;               /* bytes of a head that is not whole, or pipelined behind a request */
+	char *kept; /* bytes of a head that is not whole, or pipelined behind a request */
 	uint32_t kept_n, kept_cap;
 	uint32_t scanned;
 	uint8_t state;
@@ -34,7 +34,8 @@ static void close_conn(struct conn *c)
 	stream_close(&c->stream.s);
 }
 
-/* --- bytes that wait --------------------------------------------------------------------------------------- */
+/* --- bytes that wait
+ * --------------------------------------------------------------------------------------- */
 
 static bool keep(struct conn *c, const char *p, size_t n)
 {
@@ -65,7 +66,8 @@ static void kept_drop(struct conn *c, size_t n)
 	}
 }
 
-/* Reads on if there is room for one more read, and if the client takes what it has been sent: else the flood waits in the kernel. */
+/* Reads on if there is room for one more read, and if the client takes what it has been sent: else
+ * the flood waits in the kernel. */
 static void read_on(struct conn *c)
 {
 	struct stream *s = &c->stream.s;
@@ -76,9 +78,12 @@ static void read_on(struct conn *c)
 		stream_read_start(s);
 }
 
-/* --- ends --------------------------------------------------------------------------------------------------- */
+/* --- ends
+ * ---------------------------------------------------------------------------------------------------
+ */
 
-/* The answer is out or queued; the client may still be sending. Closing now could cost it the answer (RST). */
+/* The answer is out or queued; the client may still be sending. Closing now could cost it the
+ * answer (RST). */
 static void linger(struct conn *c)
 {
 	c->state = CONN_LINGERING;
@@ -86,7 +91,8 @@ static void linger(struct conn *c)
 	c->kept = NULL;
 	c->kept_n = c->kept_cap = 0;
 	stream_shutdown(&c->stream.s);
-	deadline_set(loop_of(c), &c->deadline, c->stream.s.queued_writes ? CONN_IDLE_US : CONN_LINGER_US);
+	deadline_set(loop_of(c), &c->deadline,
+		c->stream.s.queued_writes ? CONN_IDLE_US : CONN_LINGER_US);
 	stream_read_start(&c->stream.s);
 }
 
@@ -136,9 +142,12 @@ static void on_finished(struct request *r, bool keep_alive)
 	go_on(c);
 }
 
-/* --- requests ------------------------------------------------------------------------------------------------ */
+/* --- requests
+ * ------------------------------------------------------------------------------------------------
+ */
 
-/* Body bytes; returns how many of them belonged to the message, or -1 if the connection is through. */
+/* Body bytes; returns how many of them belonged to the message, or -1 if the connection is through.
+ */
 static ssize_t take_body(struct conn *c, char *p, size_t n)
 {
 	struct request *r = c->request;
@@ -188,7 +197,8 @@ static bool begin_request(struct conn *c, char *p, size_t head_n, bool more_is_h
 	return true;
 }
 
-/* Works through p: heads, bodies, as far as they go. Returns bytes used; the rest waits. -1: nothing more to be done with p. */
+/* Works through p: heads, bodies, as far as they go. Returns bytes used; the rest waits. -1:
+ * nothing more to be done with p. */
 static ssize_t work(struct conn *c, char *p, size_t n)
 {
 	size_t at = 0;
@@ -214,7 +224,8 @@ static ssize_t work(struct conn *c, char *p, size_t n)
 		if (m == 0) {
 			c->scanned = (uint32_t)scanned;
 			if (c->state != CONN_HEAD)
-				deadline_set(loop_of(c), &c->deadline, CONN_HEAD_US); /* for the whole head, not for each byte */
+				deadline_set(loop_of(c), &c->deadline,
+					CONN_HEAD_US); /* for the whole head, not for each byte */
 			c->state = CONN_HEAD;
 			return (ssize_t)at;
 		}
@@ -278,17 +289,20 @@ static size_t on_into(struct stream *s, char **ret)
 {
 	struct conn *c = conn_of(s);
 
-	/* Only a body of known length is read straight to its place: chunk framing has to be taken out first. */
+	/* Only a body of known length is read straight to its place: chunk framing has to be taken
+	 * out first. */
 	if (c->state != CONN_BODY || !c->request || c->kept_n)
 		return 0;
 	return request_body_room(c->request, ret);
 }
 
-/* --- events of the stream -------------------------------------------------------------------------------------- */
+/* --- events of the stream
+ * -------------------------------------------------------------------------------------- */
 
 static void on_eof(struct stream *s)
 {
-	close_conn(conn_of(s)); /* a client that has closed its side has gone: `closed` tells the request */
+	close_conn(conn_of(
+		s)); /* a client that has closed its side has gone: `closed` tells the request */
 }
 
 static void on_error(struct stream *s, int err)
@@ -353,7 +367,9 @@ static const struct stream_events conn_events = {
 	.into = on_into,
 };
 
-/* --- the set ------------------------------------------------------------------------------------------------- */
+/* --- the set
+ * -------------------------------------------------------------------------------------------------
+ */
 
 void conn_set_init(struct conn_set *s, struct request_env *env, unsigned max_conns)
 {
@@ -377,7 +393,8 @@ int conn_accept(struct conn_set *s, uv_stream_t *listener, bool is_unix)
 	deadline_init(&c->deadline, on_deadline);
 	deferred_init(&c->next, on_next);
 	c->caller.is_unix = is_unix;
-	if (stream_accept(&c->stream, listener) || (is_unix && peer_cred_of(stream_fd(&c->stream.s), &c->caller.cred))) {
+	if (stream_accept(&c->stream, listener) ||
+		(is_unix && peer_cred_of(stream_fd(&c->stream.s), &c->caller.cred))) {
 		close_conn(c);
 		return 0;
 	}
@@ -395,7 +412,8 @@ void conn_set_drain(struct conn_set *s)
 	struct list *it, *tmp;
 
 	s->closing = true;
-	list_each(it, tmp, &s->conns) {
+	list_each(it, tmp, &s->conns)
+	{
 		struct conn *c = list_entry(it, struct conn, node);
 
 		if (c->state != CONN_IDLE || c->kept_n)
@@ -412,6 +430,5 @@ void conn_set_close_all(struct conn_set *s)
 	struct list *it, *tmp;
 
 	s->closing = true;
-	list_each(it, tmp, &s->conns)
-		close_conn(list_entry(it, struct conn, node));
+	list_each(it, tmp, &s->conns) close_conn(list_entry(it, struct conn, node));
 }

@@ -1,5 +1,6 @@
-/* One client connection: HTTP/1.1 in the server role, one request at a time, keep-alive, pipelining, deadlines. It turns bytes into a head and
- * body bytes for request/, and owns nothing of the answer. Its memory is there only while the client is.
+/* One client connection: HTTP/1.1 in the server role, one request at a time, keep-alive,
+ * pipelining, deadlines. It turns bytes into a head and body bytes for request/, and owns nothing
+ * of the answer. Its memory is there only while the client is.
  *
  *   idle -> head -> body -> answering -> idle ...        any -> lingering -> closed
  *
@@ -11,22 +12,27 @@
 
 #include <aigw/stream.h>
 
-#define CONN_IDLE_US (75 * USEC_PER_S)      /* kept alive without a request */
-#define CONN_HEAD_US (10 * USEC_PER_S)      /* from a head's first byte to its last */
+#define CONN_IDLE_US      (75 * USEC_PER_S) /* kept alive without a request */
+#define CONN_HEAD_US      (10 * USEC_PER_S) /* from a head's first byte to its last */
 #define CONN_BODY_IDLE_US (30 * USEC_PER_S) /* between two reads of a body */
-#define CONN_LINGER_US (2 * USEC_PER_S)     /* reading what a refused client still sends, so that it gets the answer */
-#define CONN_KEPT_MAX H1_MAX_HEAD_BYTES     /* a head that is not whole, or what is pipelined: with more, reading stops */
+#define CONN_LINGER_US                                                                             \
+	(2 * USEC_PER_S) /* reading what a refused client still sends, so that it gets the answer  \
+			  */
+#define CONN_KEPT_MAX                                                                              \
+	H1_MAX_HEAD_BYTES /* a head that is not whole, or what is pipelined: with more, reading    \
+			     stops */
 
-struct conn_set {                /* one worker's connections */
+struct conn_set { /* one worker's connections */
 	struct request_env *env;
 	struct list conns;
 	unsigned n_conns, max_conns;
-	bool closing;            /* drain: idle ones are closed, no new ones */
+	bool closing; /* drain: idle ones are closed, no new ones */
 	void (*emptied)(struct conn_set *s);
 };
 
 void conn_set_init(struct conn_set *s, struct request_env *env, unsigned max_conns);
-int conn_accept(struct conn_set *s, uv_stream_t *listener, bool is_unix); /* -ENOMEM: it still waits in the listener, which is deaf until then */
+int conn_accept(struct conn_set *s, uv_stream_t *listener,
+	bool is_unix); /* -ENOMEM: it still waits in the listener, which is deaf until then */
 void conn_set_drain(struct conn_set *s);     /* closes idle ones; others close after their answer */
 void conn_set_close_all(struct conn_set *s); /* now */
 

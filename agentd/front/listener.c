@@ -6,7 +6,8 @@
 #include <netinet/in.h>
 #include <unistd.h>
 
-static int parse(const char *address, struct sockaddr_storage *ret, socklen_t *ret_n, struct errbuf *e)
+static int parse(
+	const char *address, struct sockaddr_storage *ret, socklen_t *ret_n, struct errbuf *e)
 {
 	const char *colon = strrchr(address, ':');
 	struct slice host = colon ? slice_of(address, (size_t)(colon - address)) : SLICE_EMPTY;
@@ -15,8 +16,10 @@ static int parse(const char *address, struct sockaddr_storage *ret, socklen_t *r
 
 	if (host.n > 2 && host.p[0] == '[' && host.p[host.n - 1] == ']')
 		host = slice_of(host.p + 1, host.n - 2);
-	if (!colon || !host.n || host.n >= sizeof(text) || text_parse_u64(slice_str(colon + 1), &port) || port > 65535)
-		return err_set(e, -EINVAL, "listen: '%s' is no ADDRESS:PORT; write 127.0.0.1:2449 or off", address);
+	if (!colon || !host.n || host.n >= sizeof(text) ||
+		text_parse_u64(slice_str(colon + 1), &port) || port > 65535)
+		return err_set(e, -EINVAL,
+			"listen: '%s' is no ADDRESS:PORT; write 127.0.0.1:2449 or off", address);
 	memcpy(text, host.p, host.n);
 	text[host.n] = '\0';
 	memset(ret, 0, sizeof(*ret));
@@ -29,9 +32,13 @@ static int parse(const char *address, struct sockaddr_storage *ret, socklen_t *r
 		if (IN6_IS_ADDR_LOOPBACK(&((struct sockaddr_in6 *)ret)->sin6_addr))
 			return 0;
 	} else {
-		return err_set(e, -EINVAL, "listen: '%s' is no IP address; write 127.0.0.1:PORT", text);
+		return err_set(
+			e, -EINVAL, "listen: '%s' is no IP address; write 127.0.0.1:PORT", text);
 	}
-	return err_set(e, -EACCES, "listen: %s is not a loopback address; without TLS only 127.0.0.0/8 and [::1] are served", text);
+	return err_set(e, -EACCES,
+		"listen: %s is not a loopback address; without TLS only 127.0.0.0/8 and [::1] are "
+		"served",
+		text);
 }
 
 int listen_tcp(const char *address, int *ret_fd, struct errbuf *e)
@@ -69,12 +76,14 @@ static void on_retry(struct deadline *d)
 
 static void on_connection(uv_stream_t *s, int status)
 {
-	/* Another worker may have been faster (EAGAIN), or descriptors have run out: the next turn tries again. */
+	/* Another worker may have been faster (EAGAIN), or descriptors have run out: the next turn
+	 * tries again. */
 	if (status == 0)
 		accept_one(s->data);
 }
 
-int listener_start(struct listener *l, struct loop *loop, int fd, bool is_unix, struct conn_set *set)
+int listener_start(
+	struct listener *l, struct loop *loop, int fd, bool is_unix, struct conn_set *set)
 {
 	int err, own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 

@@ -1,14 +1,16 @@
-/* The accepting sockets. The agent opens each once; every worker listens on its own dup() of the same descriptors, so that whoever is idle
- * accepts. Open: control loop; the rest: worker's thread. */
+/* The accepting sockets. The agent opens each once; every worker listens on its own dup() of the
+ * same descriptors, so that whoever is idle accepts. Open: control loop; the rest: worker's thread.
+ */
 #ifndef AGENTD_FRONT_LISTENER_H
 #define AGENTD_FRONT_LISTENER_H
 
 #include "front/conn.h"
 
-#define LISTEN_BACKLOG 4096
+#define LISTEN_BACKLOG  4096
 #define LISTEN_RETRY_US (100 * USEC_PER_MS) /* after there was no memory for a connection */
 
-/* "127.0.0.1:2449", "[::1]:2449": loopback only, anything else is refused with a sentence. Port 0: chosen by the kernel. */
+/* "127.0.0.1:2449", "[::1]:2449": loopback only, anything else is refused with a sentence. Port 0:
+ * chosen by the kernel. */
 int listen_tcp(const char *address, int *ret_fd, struct errbuf *e);
 
 struct listener {
@@ -23,7 +25,8 @@ struct listener {
 	};
 };
 
-int listener_start(struct listener *l, struct loop *loop, int fd /* dup'ed */, bool is_unix, struct conn_set *set);
+int listener_start(struct listener *l, struct loop *loop, int fd /* dup'ed */, bool is_unix,
+	struct conn_set *set);
 void listener_close(struct listener *l); /* idempotent */
 
 #endif

@@ -1,5 +1,6 @@
-/* The policy compiled for look-up: immutable after build, counted, shared by all threads. A request takes a reference in identify and drops it
- * in settle. Names resolve to the objects of policy_doc; each also carries its slot in the stats tables. */
+/* The policy compiled for look-up: immutable after build, counted, shared by all threads. A request
+ * takes a reference in identify and drops it in settle. Names resolve to the objects of policy_doc;
+ * each also carries its slot in the stats tables. */
 #ifndef AGENTD_POLICY_POLICY_H
 #define AGENTD_POLICY_POLICY_H
 
@@ -11,37 +12,42 @@ struct policy_names; /* uthash tables, private */
 struct policy {
 	_Atomic uint32_t refs;
 	uint64_t revision;
-	usec applied_us;              /* wall */
-	struct policy_doc *doc;       /* owned */
-	/* Slots in the stats tables by index of doc->models, providers, projects. policy_build leaves them 0 (the overflow slot); who
-	 * publishes the policy fills them before. */
+	usec applied_us;        /* wall */
+	struct policy_doc *doc; /* owned */
+	/* Slots in the stats tables by index of doc->models, providers, projects. policy_build
+	 * leaves them 0 (the overflow slot); who publishes the policy fills them before. */
 	uint32_t *model_stat, *provider_stat, *project_stat;
 	struct policy_names *names;
 };
 
-/* Takes doc (also on failure). Users and groups of identities are resolved here, by the host's user database: it may block. */
-int policy_build(struct policy_doc *doc, uint64_t revision, usec applied_us, struct policy **ret, struct errbuf *e);
+/* Takes doc (also on failure). Users and groups of identities are resolved here, by the host's user
+ * database: it may block. */
+int policy_build(struct policy_doc *doc, uint64_t revision, usec applied_us, struct policy **ret,
+	struct errbuf *e);
 struct policy *policy_ref(struct policy *p);
 void policy_unref(struct policy *p); /* any thread; frees at 0 */
 
 /* All: index or -1. */
-int policy_model(const struct policy *p, struct slice name);   /* name or alias */
+int policy_model(const struct policy *p, struct slice name); /* name or alias */
 int policy_project(const struct policy *p, struct slice name);
 bool policy_project_may(const struct policy *p, uint32_t project, uint32_t model);
 /* Near names for a 404: up to 3 models that this project may use, into out; number found. */
-unsigned policy_near_models(const struct policy *p, uint32_t project, struct slice asked, struct slice out[3]);
+unsigned policy_near_models(
+	const struct policy *p, uint32_t project, struct slice asked, struct slice out[3]);
 
-/* Who calls on the unix socket. `unit` is looked up only if some identity names a unit (policy_wants_unit). */
+/* Who calls on the unix socket. `unit` is looked up only if some identity names a unit
+ * (policy_wants_unit). */
 struct policy_peer {
 	uint32_t uid, gid;
 	const uint32_t *groups; /* supplementary, from SO_PEERGROUPS */
 	unsigned n_groups;
-	struct slice unit;      /* "" if none */
+	struct slice unit; /* "" if none */
 };
 bool policy_wants_unit(const struct policy *p);
 /* First identity in file order that matches; -1: none. Returns the index of the identity. */
 int policy_identify(const struct policy *p, const struct policy_peer *peer);
-/* Identities whose user or group this host does not know; they never match. Up to max indexes into out (for a warning); number of all. */
+/* Identities whose user or group this host does not know; they never match. Up to max indexes into
+ * out (for a warning); number of all. */
 unsigned policy_unknown_identities(const struct policy *p, uint32_t *out, unsigned max);
 
 #endif

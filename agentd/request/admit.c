@@ -15,7 +15,8 @@ static void slot_name(struct request *r, struct slot *s)
 	if (r->has_key)
 		slot_set_text(s, SLOT_TEXT_key_id, slice_of(r->key_id, VKEY_ID_LEN));
 	if (r->facts.model_raw.n > 2)
-		slot_set_text(s, SLOT_TEXT_model_asked, slice_of(r->facts.model_raw.p + 1, r->facts.model_raw.n - 2));
+		slot_set_text(s, SLOT_TEXT_model_asked,
+			slice_of(r->facts.model_raw.p + 1, r->facts.model_raw.n - 2));
 	if (r->counted) {
 		const struct policy_model *m = &d->models[r->model];
 
@@ -50,7 +51,8 @@ static struct slot *slot_begin(struct request *r)
 	return s;
 }
 
-/* Upper bound of the cost: a byte-level token is at least one byte; the output as far as the client bounded it. */
+/* Upper bound of the cost: a byte-level token is at least one byte; the output as far as the client
+ * bounded it. */
 static int64_t reserve(const struct request *r, const struct policy_price *price)
 {
 	struct price_usage u = { .input = (int64_t)r->body.n };
@@ -66,12 +68,8 @@ static bool store_takes(struct request *r)
 	struct spool_gauges g;
 
 	switch (committer_state(r->env->gw->committer)) {
-	case COMMITTER_FAILED:
-		request_fail(r, FAIL_store_unavailable, "%s", "");
-		return false;
-	case COMMITTER_FULL:
-		request_fail(r, FAIL_spool_full, "%s", "");
-		return false;
+	case COMMITTER_FAILED: request_fail(r, FAIL_store_unavailable, "%s", ""); return false;
+	case COMMITTER_FULL: request_fail(r, FAIL_spool_full, "%s", ""); return false;
 	case COMMITTER_OK:
 	case COMMITTER_STALLED: break;
 	}
@@ -92,7 +90,8 @@ void admit_step(struct request *r)
 		return;
 	s = slot_begin(r);
 	if (!s) {
-		request_fail(r, FAIL_gateway_overloaded, "All in-flight slots are taken. Try again shortly.");
+		request_fail(r, FAIL_gateway_overloaded,
+			"All in-flight slots are taken. Try again shortly.");
 		return;
 	}
 	price = worker_rules_price(r->rules, r->model, r->wall_us);
@@ -109,7 +108,8 @@ void admit_step(struct request *r)
 	r->step = STEP_ATTEMPT;
 }
 
-/* A refused call of a known identity leaves a short record, at most ten a second of one identity; a flood is only counted. */
+/* A refused call of a known identity leaves a short record, at most ten a second of one identity; a
+ * flood is only counted. */
 bool admit_refused(struct request *r)
 {
 	struct refusal_memo *m;

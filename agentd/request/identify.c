@@ -1,5 +1,5 @@
-/* Who is asking: a virtual key in one of four header forms, or the peer of the unix socket. A key's verdict is remembered per connection for the
- * generation of the key set that it was made at. */
+/* Who is asking: a virtual key in one of four header forms, or the peer of the unix socket. A key's
+ * verdict is remembered per connection for the generation of the key set that it was made at. */
 #include "request/request.h"
 
 #include <aigw/clock.h>
@@ -21,7 +21,8 @@ static bool credential_in(const struct h1_field *f, struct slice *ret)
 		if (!slice_eq_nocase(f->name, SLICE("authorization")))
 			return false;
 		*ret = f->value;
-		if (f->value.n > bearer.n && slice_eq_nocase(slice_of(f->value.p, bearer.n), bearer))
+		if (f->value.n > bearer.n &&
+			slice_eq_nocase(slice_of(f->value.p, bearer.n), bearer))
 			*ret = slice_trim(slice_skip(f->value, bearer.n));
 		return true;
 	case 9:
@@ -84,7 +85,8 @@ static enum fail look_up(struct request *r, struct slice text, struct errbuf *wh
 		return FAIL_invalid_api_key;
 	project = policy_project(r->rules->rules->policy, slice_str(verdict.project));
 	if (project < 0) {
-		(void)err_set(why, 0, "The key's project is not in the policy. Ask your administrator.");
+		(void)err_set(
+			why, 0, "The key's project is not in the policy. Ask your administrator.");
 		return FAIL_invalid_api_key;
 	}
 	c->generation = verdict.generation;
@@ -104,7 +106,8 @@ static enum fail identify_key(struct request *r, struct slice text, struct errbu
 	/* A verdict holds for the generation and rules that it was made at, never longer. */
 	if (c->generation && c->generation == keyset_generation(r->env->gw->keyset) &&
 		c->rules_serial == r->rules->serial && text.n == VKEY_TEXT_LEN &&
-		memcmp(text.p, c->credential, VKEY_TEXT_LEN) == 0 && (!c->expires_us || c->expires_us > r->wall_us)) {
+		memcmp(text.p, c->credential, VKEY_TEXT_LEN) == 0 &&
+		(!c->expires_us || c->expires_us > r->wall_us)) {
 		take_verdict(r);
 		return FAIL_none;
 	}
@@ -142,7 +145,8 @@ static enum fail identify_peer(struct request *r)
 	int i;
 
 	learn_peer(r);
-	peer = (struct policy_peer){ c->cred.uid, c->cred.gid, c->groups, c->n_groups, slice_str(c->unit) };
+	peer = (struct policy_peer){ c->cred.uid, c->cred.gid, c->groups, c->n_groups,
+		slice_str(c->unit) };
 	i = policy_identify(p, &peer);
 	if (i < 0)
 		return FAIL_no_identity;
@@ -166,7 +170,8 @@ enum fail identify_caller(struct request *r, const struct h1_head *h, struct err
 	} else if (r->caller->is_unix) {
 		f = identify_peer(r);
 	} else {
-		(void)err_set(why, 0, "No key was sent. Send one as Authorization: Bearer sk-aigw-…");
+		(void)err_set(
+			why, 0, "No key was sent. Send one as Authorization: Bearer sk-aigw-…");
 		f = FAIL_invalid_api_key;
 	}
 	r->known = f == FAIL_none;

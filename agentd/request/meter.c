@@ -3,14 +3,16 @@
 
 #include <aigw/sse.h>
 
-/* A token is about four bytes of text; the envelope of a stream's events is what its smallest one weighs. */
+/* A token is about four bytes of text; the envelope of a stream's events is what its smallest one
+ * weighs. */
 void meter_estimate(struct request *r)
 {
 	const struct slot *s = inflight_slot(r->env->gw->inflight, r->slot);
 	uint64_t text = 0;
 
 	memset(&r->usage, 0, sizeof(r->usage));
-	if (!r->sent_us || r->upstream_error || r->outcome == USAGE_FAILED || r->outcome == USAGE_REFUSED)
+	if (!r->sent_us || r->upstream_error || r->outcome == USAGE_FAILED ||
+		r->outcome == USAGE_REFUSED)
 		return;
 	r->usage.input = (s->v.bytes_in + 3) / 4;
 	if (r->endpoint == ENDPOINT_embeddings || r->endpoint == ENDPOINT_moderations)
@@ -23,7 +25,8 @@ void meter_estimate(struct request *r)
 	}
 }
 
-/* The data of an event that stands on several lines, joined as the standard says (WHATWG HTML 9.2.6). Rare: it may take memory. */
+/* The data of an event that stands on several lines, joined as the standard says (WHATWG
+ * HTML 9.2.6). Rare: it may take memory. */
 static int join_data(struct slice raw, struct buf *out)
 {
 	while (raw.n) {

@@ -1,8 +1,9 @@
-/* The head: which endpoint, which headers may go upstream, who is asking; then the body, in one block of its own. */
+/* The head: which endpoint, which headers may go upstream, who is asking; then the body, in one
+ * block of its own. */
 #include "request/request.h"
 
-
-/* --- paths ---------------------------------------------------------------------------------------------- */
+/* --- paths
+ * ---------------------------------------------------------------------------------------------- */
 
 static const struct {
 	struct slice path;
@@ -22,7 +23,8 @@ static struct slice skip_slashes(struct slice s)
 	return s;
 }
 
-/* Path behind an optional "/v1", doubled slashes and a trailing one forgiven; nothing is decoded. */
+/* Path behind an optional "/v1", doubled slashes and a trailing one forgiven; nothing is decoded.
+ */
 static struct slice api_path(struct slice path)
 {
 	struct slice s = skip_slashes(path);
@@ -45,8 +47,8 @@ static bool path_is(struct slice s, struct slice want)
 	if (!slash || slash + 1 >= s.p + s.n || slash[1] != '/')
 		return false;
 	return slice_starts(want, slice_of(s.p, (size_t)(slash - s.p) + 1)) &&
-		slice_eq(skip_slashes(slice_of(slash, s.n - (size_t)(slash - s.p))),
-			slice_skip(want, (size_t)(slash - s.p) + 1));
+	       slice_eq(skip_slashes(slice_of(slash, s.n - (size_t)(slash - s.p))),
+		       slice_skip(want, (size_t)(slash - s.p) + 1));
 }
 
 static enum fail wrong_method(struct errbuf *why, const char *allowed)
@@ -89,18 +91,27 @@ static enum fail find_url(struct request *r, const struct h1_head *h, struct err
 		r->models_one = id.n > 0;
 		return r->forward ? FAIL_none : FAIL_internal;
 	}
-	(void)err_set(why, 0, "Unknown request URL: " SLICE_FMT " " SLICE_FMT ". See the list of supported URLs in aigw-agentd(8).",
+	(void)err_set(why, 0,
+		"Unknown request URL: " SLICE_FMT " " SLICE_FMT
+		". See the list of supported URLs in aigw-agentd(8).",
 		SLICE_ARG(h->method), (int)MIN(h->path.n, (size_t)200), h->path.p);
 	return FAIL_unknown_url;
 }
 
-#define FORWARD_MAX_BYTES 8000 /* with the credential and our own it fits the loop's scratch memory */
+#define FORWARD_MAX_BYTES                                                                          \
+	8000 /* with the credential and our own it fits the loop's scratch memory */
 
-/* --- headers -------------------------------------------------------------------------------------------- */
+/* --- headers
+ * -------------------------------------------------------------------------------------------- */
 
 static const struct slice forwarded[] = {
-	SLICE_INIT("content-type"), SLICE_INIT("accept"), SLICE_INIT("anthropic-version"), SLICE_INIT("anthropic-beta"),
-	SLICE_INIT("openai-beta"), SLICE_INIT("x-goog-user-project"), SLICE_INIT("traceparent"),
+	SLICE_INIT("content-type"),
+	SLICE_INIT("accept"),
+	SLICE_INIT("anthropic-version"),
+	SLICE_INIT("anthropic-beta"),
+	SLICE_INIT("openai-beta"),
+	SLICE_INIT("x-goog-user-project"),
+	SLICE_INIT("traceparent"),
 };
 
 static bool is_forwarded(struct slice name)
@@ -120,7 +131,7 @@ static bool is_json(struct slice type)
 	const struct slice json = SLICE("application/json");
 
 	return type.n >= json.n && slice_eq_nocase(slice_of(type.p, json.n), json) &&
-		(type.n == json.n || type.p[json.n] == ';' || type.p[json.n] == ' ');
+	       (type.n == json.n || type.p[json.n] == ';' || type.p[json.n] == ' ');
 }
 
 /* One pass: what is refused, what goes upstream (re-written, never copied as a block). */
@@ -132,8 +143,11 @@ static enum fail read_fields(struct request *r, const struct h1_head *h, struct 
 	for (unsigned i = 0; i < h->n_fields; i++) {
 		const struct h1_field *f = &h->fields[i];
 
-		if (f->name.n > 7 && (f->name.p[0] | 0x20) == 'x' && slice_eq_nocase(slice_of(f->name.p, 7), SLICE("x-aigw-"))) {
-			(void)err_set(why, 0, "The header " SLICE_FMT " is not supported by this version. Remove it.",
+		if (f->name.n > 7 && (f->name.p[0] | 0x20) == 'x' &&
+			slice_eq_nocase(slice_of(f->name.p, 7), SLICE("x-aigw-"))) {
+			(void)err_set(why, 0,
+				"The header " SLICE_FMT
+				" is not supported by this version. Remove it.",
 				(int)MIN(f->name.n, (size_t)64), f->name.p);
 			return FAIL_unsupported_header;
 		}
@@ -143,12 +157,17 @@ static enum fail read_fields(struct request *r, const struct h1_head *h, struct 
 		if (!r->is_api || !is_forwarded(f->name))
 			continue;
 		if (f->name.n == 12 && (f->name.p[0] | 0x20) == 'c' && !is_json(f->value)) {
-			(void)err_set(why, 0, "Send the body as content-type: application/json, not " SLICE_FMT ".",
+			(void)err_set(why, 0,
+				"Send the body as content-type: application/json, not " SLICE_FMT
+				".",
 				(int)MIN(f->value.n, (size_t)64), f->value.p);
 			return FAIL_unsupported_media_type;
 		}
 		if (h1_write_field(out, f->name, f->value) || out->n > FORWARD_MAX_BYTES) {
-			(void)err_set(why, 0, "The headers that go on to the provider are larger than %d bytes together.", FORWARD_MAX_BYTES);
+			(void)err_set(why, 0,
+				"The headers that go on to the provider are larger than %d bytes "
+				"together.",
+				FORWARD_MAX_BYTES);
 			return FAIL_header_too_large;
 		}
 	}
@@ -162,7 +181,9 @@ static enum fail read_fields(struct request *r, const struct h1_head *h, struct 
 	return FAIL_none;
 }
 
-/* --- body ----------------------------------------------------------------------------------------------- */
+/* --- body
+ * -----------------------------------------------------------------------------------------------
+ */
 
 static enum fail too_large(struct request *r, struct errbuf *why)
 {
@@ -173,7 +194,8 @@ static enum fail too_large(struct request *r, struct errbuf *why)
 
 static enum fail prepare_body(struct request *r, const struct h1_head *h, struct errbuf *why)
 {
-	if (h->has_length && h->length > atomic_load_explicit(&r->env->gw->max_body, memory_order_relaxed))
+	if (h->has_length &&
+		h->length > atomic_load_explicit(&r->env->gw->max_body, memory_order_relaxed))
 		return too_large(r, why);
 	if (!r->is_api || !h->has_length || !h->length)
 		return FAIL_none;
@@ -199,7 +221,8 @@ enum fail receive_head(struct request *r, const struct h1_head *h, struct errbuf
 		r->rules = worker_rules_ref(r->env->rules);
 		f = identify_caller(r, h, why);
 	}
-	if (f == FAIL_none && atomic_load_explicit(&r->env->gw->draining, memory_order_relaxed) && r->is_api)
+	if (f == FAIL_none && atomic_load_explicit(&r->env->gw->draining, memory_order_relaxed) &&
+		r->is_api)
 		f = FAIL_draining;
 	if (f == FAIL_none)
 		f = prepare_body(r, h, why);

@@ -1,5 +1,6 @@
-/* The answer: carried to the client as it comes, byte for byte, with back-pressure. A stream goes event by event; a plain answer of up to
- * ANSWER_WHOLE_BYTES in one write. The end of either waits for settle_step(). */
+/* The answer: carried to the client as it comes, byte for byte, with back-pressure. A stream goes
+ * event by event; a plain answer of up to ANSWER_WHOLE_BYTES in one write. The end of either waits
+ * for settle_step(). */
 #include "request/request.h"
 
 #include <aigw/json_scan.h>
@@ -45,14 +46,16 @@ void relay_drained(struct request *r)
 		attempt_resume(r->attempt);
 }
 
-/* --- framing towards the client --------------------------------------------------------------------------- */
+/* --- framing towards the client
+ * --------------------------------------------------------------------------- */
 
 enum framing { FRAME_LENGTH, FRAME_STREAM, FRAME_NONE };
 
 /* The last lines of the head, into b. */
 static struct slice end_of_head(struct request *r, enum framing how, uint64_t length, struct buf *b)
 {
-	bool close_it = r->want_close || !r->keep_alive || atomic_load_explicit(&r->env->gw->draining, memory_order_relaxed);
+	bool close_it = r->want_close || !r->keep_alive ||
+			atomic_load_explicit(&r->env->gw->draining, memory_order_relaxed);
 
 	if (how == FRAME_LENGTH) {
 		(void)buf_str(b, "content-length: ");
@@ -75,7 +78,8 @@ static struct slice end_of_head(struct request *r, enum framing how, uint64_t le
 	return buf_view(b);
 }
 
-/* Content in the client's framing: the head before it if that is still to come, the end behind it if `last`. At most 6 slices. */
+/* Content in the client's framing: the head before it if that is still to come, the end behind it
+ * if `last`. At most 6 slices. */
 static int write_content(struct request *r, struct slice a, struct slice b, bool last)
 {
 	char frame[160], size[24];
@@ -86,7 +90,8 @@ static int write_content(struct request *r, struct slice a, struct slice b, bool
 
 	if (!r->head_sent) {
 		v[n++] = slice_of(r->head_text, r->head_text_n);
-		v[n++] = end_of_head(r, r->has_length ? FRAME_LENGTH : FRAME_STREAM, r->answer_length, &fb);
+		v[n++] = end_of_head(
+			r, r->has_length ? FRAME_LENGTH : FRAME_STREAM, r->answer_length, &fb);
 	}
 	if (r->head_only)
 		content = last = false;
@@ -144,18 +149,25 @@ void relay_end_in_band(struct request *r, enum fail f, const char *why)
 	if (r->mode == RELAY_SSE)
 		reply_error_event(r, f, why);
 	else
-		r->reset = true; /* nothing in a half answer can say that it is one: the connection does */
+		r->reset = true; /* nothing in a half answer can say that it is one: the connection
+				    does */
 }
 
-/* --- the provider's head ---------------------------------------------------------------------------------- */
+/* --- the provider's head
+ * ---------------------------------------------------------------------------------- */
 
 static const struct slice relayed[] = {
-	SLICE_INIT("content-type"), SLICE_INIT("content-encoding"), SLICE_INIT("retry-after"), SLICE_INIT("retry-after-ms"),
+	SLICE_INIT("content-type"),
+	SLICE_INIT("content-encoding"),
+	SLICE_INIT("retry-after"),
+	SLICE_INIT("retry-after-ms"),
 	SLICE_INIT("x-should-retry"),
 };
 /* The first that is there counts. */
 static const struct slice request_ids[] = {
-	SLICE_INIT("x-request-id"), SLICE_INIT("request-id"), SLICE_INIT("apim-request-id"),
+	SLICE_INIT("x-request-id"),
+	SLICE_INIT("request-id"),
+	SLICE_INIT("apim-request-id"),
 };
 
 static int index_of(const struct slice *names, size_t n, struct slice name)
@@ -190,7 +202,8 @@ static void compose_head(struct request *r, const struct h1_head *h)
 		}
 	}
 	if (id.n && reply_field(r, SLICE("x-aigw-upstream-request-id"), id) == 0)
-		slot_set_text(inflight_slot(r->env->gw->inflight, r->slot), SLOT_TEXT_upstream_request_id, id);
+		slot_set_text(inflight_slot(r->env->gw->inflight, r->slot),
+			SLOT_TEXT_upstream_request_id, id);
 }
 
 static bool is_event_stream(const struct h1_head *h)
@@ -204,15 +217,19 @@ static bool is_event_stream(const struct h1_head *h)
 static bool refuse_answer(struct request *r, const struct h1_head *h)
 {
 	if (h->status == 401 || h->status == 403) {
-		log_event(LOG_WARNING, "upstream", "provider.auth_failed", "provider=" SLICE_FMT " status=%u",
-			SLICE_ARG(r->rules->rules->policy->doc->providers[r->provider].name), h->status);
+		log_event(LOG_WARNING, "upstream", "provider.auth_failed",
+			"provider=" SLICE_FMT " status=%u",
+			SLICE_ARG(r->rules->rules->policy->doc->providers[r->provider].name),
+			h->status);
 		r->upstream_error = true;
 		request_fail(r, FAIL_upstream_auth_failed, "%s", "");
 		return true;
 	}
 	if (h->status >= 300 && h->status < 400) {
 		r->upstream_error = true;
-		request_fail(r, FAIL_upstream_error, "The provider answered with a redirect (%u), which is not followed. Correct its base_url.",
+		request_fail(r, FAIL_upstream_error,
+			"The provider answered with a redirect (%u), which is not followed. "
+			"Correct its base_url.",
 			h->status);
 		return true;
 	}
@@ -261,7 +278,8 @@ static void answer_ended(struct request *r)
 	request_resume(r);
 }
 
-/* --- plain answers ---------------------------------------------------------------------------------------- */
+/* --- plain answers
+ * ---------------------------------------------------------------------------------------- */
 
 static const struct jscan_tap_path usage_path = { { NULL, 0 }, SLICE_INIT("usage") };
 
@@ -272,7 +290,8 @@ static void tap_begin(struct request *r)
 		jscan_tap_init(r->tap, &usage_path, 1);
 }
 
-/* Too large for one write: head and content go out as they come; with strict durability the last byte so far waits. */
+/* Too large for one write: head and content go out as they come; with strict durability the last
+ * byte so far waits. */
 static void plain_piece(struct request *r, struct slice piece, bool last)
 {
 	struct slice before = buf_view(&r->tail);
@@ -324,7 +343,8 @@ static void plain_body(struct request *r, char *p, size_t n, bool last)
 	}
 }
 
-/* --- event streams ---------------------------------------------------------------------------------------- */
+/* --- event streams
+ * ---------------------------------------------------------------------------------------- */
 
 /* What one read of the stream comes to. */
 struct cut {
@@ -352,7 +372,8 @@ static struct cut cut_events(struct request *r, char *p, size_t n, size_t scanne
 		kind = openai_event_kind(raw, r->endpoint);
 		if (kind == OPENAI_EVENT_DATA || kind == OPENAI_EVENT_TERMINAL)
 			meter_event(r, raw, usage_at < c.used + raw.n, &hide);
-		if ((kind == OPENAI_EVENT_DONE || kind == OPENAI_EVENT_TERMINAL) && !r->terminal_seen) {
+		if ((kind == OPENAI_EVENT_DONE || kind == OPENAI_EVENT_TERMINAL) &&
+			!r->terminal_seen) {
 			r->terminal_seen = true;
 			c.hold_from = c.out;
 		}
@@ -373,7 +394,8 @@ static void note_progress(struct request *r)
 	struct slot *s = inflight_slot(r->env->gw->inflight, r->slot);
 
 	if (!r->usage_seen)
-		s->v.output_tokens = (int64_t)MAX(r->events, (r->event_bytes - r->events * r->event_min) / 4);
+		s->v.output_tokens =
+			(int64_t)MAX(r->events, (r->event_bytes - r->events * r->event_min) / 4);
 	s->v.first_byte_us = r->first_us - r->began_us;
 }
 
@@ -428,7 +450,8 @@ static void sse_body(struct request *r, char *p, size_t n, bool last)
 	}
 }
 
-/* --- events of the attempt -------------------------------------------------------------------------------- */
+/* --- events of the attempt
+ * -------------------------------------------------------------------------------- */
 
 static bool on_body(struct attempt *a, char *p, size_t n, bool last)
 {
@@ -471,9 +494,10 @@ static void on_failed(struct attempt *a, enum attempt_failure f)
 {
 	struct request *r = a->owner;
 
-	log_event(LOG_WARNING, "upstream", "provider.failed", "provider=" SLICE_FMT " reason=%s sent=%d answered=%d",
-		SLICE_ARG(r->rules->rules->policy->doc->providers[r->provider].name), attempt_failure_name(f), r->sent_us != 0,
-		r->head_sent);
+	log_event(LOG_WARNING, "upstream", "provider.failed",
+		"provider=" SLICE_FMT " reason=%s sent=%d answered=%d",
+		SLICE_ARG(r->rules->rules->policy->doc->providers[r->provider].name),
+		attempt_failure_name(f), r->sent_us != 0, r->head_sent);
 	/* After the answer's own end mark nothing is missing. */
 	if (r->mode == RELAY_SSE && r->terminal_seen && !r->held.n) {
 		answer_ended(r);

@@ -3,10 +3,11 @@
 
 #include <aigw/text.h>
 
-
 static struct buf head_buf(struct request *r)
 {
-	return (struct buf){ .p = r->head_text, .n = r->head_text_n, .cap = sizeof(r->env->answer_head),
+	return (struct buf){ .p = r->head_text,
+		.n = r->head_text_n,
+		.cap = sizeof(r->env->answer_head),
 		.max = sizeof(r->env->answer_head) };
 }
 
@@ -84,7 +85,9 @@ static void error_json(struct request *r, struct buf *b, enum fail f, const char
 
 	(void)buf_str(b, "{\"error\":{\"message\":");
 	(void)text_json_quote(b, slice_str(message));
-	(void)buf_printf(b, ",\"type\":\"%s\",\"param\":null,\"code\":\"%s\"},\"request_id\":\"%s\"}", row->type, row->name, r->id);
+	(void)buf_printf(b,
+		",\"type\":\"%s\",\"param\":null,\"code\":\"%s\"},\"request_id\":\"%s\"}",
+		row->type, row->name, r->id);
 }
 
 void reply_error(struct request *r, enum fail f, const char *message)
@@ -107,7 +110,8 @@ void reply_error(struct request *r, enum fail f, const char *message)
 		(void)reply_field(r, SLICE("retry-after-ms"), SLICE("1000"));
 	}
 	if (f == FAIL_method_not_allowed)
-		(void)reply_field(r, SLICE("allow"), r->endpoint ? SLICE("POST") : SLICE("GET, HEAD"));
+		(void)reply_field(
+			r, SLICE("allow"), r->endpoint ? SLICE("POST") : SLICE("GET, HEAD"));
 }
 
 void reply_error_event(struct request *r, enum fail f, const char *message)
@@ -118,7 +122,8 @@ void reply_error_event(struct request *r, enum fail f, const char *message)
 	(void)buf_str(&r->tail, "\n\n");
 }
 
-/* --- /v1/models ------------------------------------------------------------------------------------------ */
+/* --- /v1/models
+ * ------------------------------------------------------------------------------------------ */
 
 static void model_json(struct buf *b, const struct policy *p, struct slice name)
 {
@@ -139,7 +144,8 @@ static void reply_one_model(struct request *r, const struct policy *p)
 	for (size_t i = 0; i < asked.n && n < sizeof(name); i++) {
 		uint8_t byte;
 
-		if (asked.p[i] == '%' && i + 2 < asked.n && text_unhex(slice_of(asked.p + i + 1, 2), &byte, 1) == 0) {
+		if (asked.p[i] == '%' && i + 2 < asked.n &&
+			text_unhex(slice_of(asked.p + i + 1, 2), &byte, 1) == 0) {
 			name[n++] = (char)byte;
 			i += 2;
 		} else {
@@ -147,7 +153,8 @@ static void reply_one_model(struct request *r, const struct policy *p)
 		}
 	}
 	model = policy_model(p, slice_of(name, MIN(n, (size_t)POLICY_MODEL_NAME_MAX)));
-	if (n > POLICY_MODEL_NAME_MAX || model < 0 || !policy_project_may(p, r->project, (uint32_t)model)) {
+	if (n > POLICY_MODEL_NAME_MAX || model < 0 ||
+		!policy_project_may(p, r->project, (uint32_t)model)) {
 		route_not_found(r, slice_of(name, MIN(n, (size_t)POLICY_MODEL_NAME_MAX)));
 		return;
 	}
@@ -201,9 +208,11 @@ void reply_models(struct request *r)
 		reply_held_json(r, 200);
 }
 
-/* --- probes ---------------------------------------------------------------------------------------------- */
+/* --- probes
+ * ---------------------------------------------------------------------------------------------- */
 
-/* Alive: this loop answers. Ready: a policy is in force, records can be stored, and we are not going away. */
+/* Alive: this loop answers. Ready: a policy is in force, records can be stored, and we are not
+ * going away. */
 void reply_health(struct request *r)
 {
 	const char *why = NULL;

@@ -2,10 +2,12 @@
  *
  *   receive -> route -> admit -> attempt -> relay -> settle -> end
  *      |         |        |         |         |
- *      +---------+--------+---------+---------+--> (fail) settle -> end      a failed request is settled too
+ *      +---------+--------+---------+---------+--> (fail) settle -> end      a failed request is
+ * settled too
  *
- * receive: head and body, and who is asking (before the body takes memory); route: what is asked and the target; admit: a slot in the
- * in-flight file; attempt: the call at the provider; relay: the answer; settle: the record. */
+ * receive: head and body, and who is asking (before the body takes memory); route: what is asked
+ * and the target; admit: a slot in the in-flight file; attempt: the call at the provider; relay:
+ * the answer; settle: the record. */
 #include "request/request.h"
 
 #include <aigw/clock.h>
@@ -63,7 +65,8 @@ static void on_total(struct deadline *d)
 
 	if (r->attempt)
 		attempt_abort(r->attempt);
-	request_fail(r, FAIL_upstream_timeout, "The provider's answer took longer than the total time allowed.");
+	request_fail(r, FAIL_upstream_timeout,
+		"The provider's answer took longer than the total time allowed.");
 }
 
 static void request_free(struct request *r)
@@ -192,8 +195,9 @@ struct request *request_begin(struct request_env *env, struct caller *caller, st
 		r->fail = f;
 		r->head_text = strdup(why.text); /* kept over the body, which may never end */
 		r->head_text_owned = true;
-		if (f == FAIL_request_too_large || f == FAIL_gateway_overloaded || f == FAIL_upgrade_required ||
-			env->head.expect_continue || env->head.length > ANSWER_WHOLE_BYTES || env->head.chunked) {
+		if (f == FAIL_request_too_large || f == FAIL_gateway_overloaded ||
+			f == FAIL_upgrade_required || env->head.expect_continue ||
+			env->head.length > ANSWER_WHOLE_BYTES || env->head.chunked) {
 			r->want_close = true; /* not worth reading */
 			r->expect_more = false;
 		}
@@ -210,7 +214,8 @@ void request_body_end(struct request *r)
 {
 	r->expect_more = false;
 	if (r->outcome)
-		return; /* refused in its midst: what still comes is thrown away, the answer is on its way */
+		return; /* refused in its midst: what still comes is thrown away, the answer is on
+			   its way */
 	if (r->discard_body) {
 		char *why = r->head_text;
 
@@ -250,7 +255,8 @@ void request_fail(struct request *r, enum fail f, const char *fmt, ...)
 	request_resume(r);
 }
 
-/* The connection is free for its next request; what is left of this one goes at the end of the loop's turn. */
+/* The connection is free for its next request; what is left of this one goes at the end of the
+ * loop's turn. */
 void request_finish(struct request *r)
 {
 	void (*finished)(struct request *, bool) = r->finished;
@@ -332,11 +338,13 @@ void requests_end_all(struct request_env *env)
 {
 	struct list *it, *tmp;
 
-	list_each(it, tmp, &env->live) {
+	list_each(it, tmp, &env->live)
+	{
 		struct request *r = list_entry(it, struct request, node);
 
 		if (!r->settled)
-			request_fail(r, FAIL_draining, "The gateway is shutting down; the answer ends here.");
+			request_fail(r, FAIL_draining,
+				"The gateway is shutting down; the answer ends here.");
 	}
 }
 
@@ -357,9 +365,14 @@ enum fail request_fail_of_h1(enum h1_error e)
 	return FAIL_bad_request;
 }
 
-void request_refuse_raw(struct request_env *env, struct stream *client, enum fail f, const char *why)
+void request_refuse_raw(
+	struct request_env *env, struct stream *client, enum fail f, const char *why)
 {
-	struct request r = { .env = env, .client = client, .wall_us = clock_wall_us(), .want_close = true, .http_minor = 1 };
+	struct request r = { .env = env,
+		.client = client,
+		.wall_us = clock_wall_us(),
+		.want_close = true,
+		.http_minor = 1 };
 
 	buf_init(&r.held, 4096);
 	make_op_id(&r);

@@ -1,8 +1,9 @@
-/* One client HTTP request and everything we do for it until it is settled. The request is a list of steps (request.c); callbacks find their
- * owner, store what happened and resume. It outlives its client until its record is written.
+/* One client HTTP request and everything we do for it until it is settled. The request is a list of
+ * steps (request.c); callbacks find their owner, store what happened and resume. It outlives its
+ * client until its record is written.
  *
- * front/ gives it a head, body bytes and the client's events; it writes its answer to the client's stream itself and tells front when it is
- * done. All on the worker's thread. */
+ * front/ gives it a head, body bytes and the client's events; it writes its answer to the client's
+ * stream itself and tells front when it is done. All on the worker's thread. */
 #ifndef AGENTD_REQUEST_REQUEST_H
 #define AGENTD_REQUEST_REQUEST_H
 
@@ -15,10 +16,11 @@
 #include <aigw/json_scan.h>
 #include <aigw/peer.h>
 
-#define ANSWER_WHOLE_BYTES (64u << 10) /* a plain answer up to this is sent in one write */
-#define REQUESTS_KEPT 256
-#define FORWARD_INLINE_BYTES 96        /* forwarded header lines that need no memory of their own */
-#define EVENT_MAX_BYTES (4u << 20)     /* an SSE event above this is relayed without being looked at */
+#define ANSWER_WHOLE_BYTES   (64u << 10) /* a plain answer up to this is sent in one write */
+#define REQUESTS_KEPT        256
+#define FORWARD_INLINE_BYTES 96 /* forwarded header lines that need no memory of their own */
+#define EVENT_MAX_BYTES      (4u << 20) /* an SSE event above this is relayed without being looked at \
+					 */
 
 /* What all workers share: gauges and switches as atomics, stores by their own rules. */
 struct gateway {
@@ -27,20 +29,21 @@ struct gateway {
 	struct spool *spool;
 	struct keyset *keyset;
 	struct stats *stats;
-	_Atomic uint64_t body_bytes;         /* request bodies in memory */
+	_Atomic uint64_t body_bytes; /* request bodies in memory */
 	_Atomic uint64_t max_body, body_memory;
 	_Atomic bool strict;
 	_Atomic bool draining;
 };
 
-/* A request's body: one block, counted against body_memory, released as soon as no attempt may need it. Blocks come in
- * powers of two; those of BODY_MAPPED_BYTES and more are mapped, so that short-lived prompts leave no holes in the heap among
- * long-lived streams. Free ones are kept for the next requests, and what a second did not need is given back. */
-#define BODY_LEAST_BYTES 1024
+/* A request's body: one block, counted against body_memory, released as soon as no attempt may need
+ * it. Blocks come in powers of two; those of BODY_MAPPED_BYTES and more are mapped, so that
+ * short-lived prompts leave no holes in the heap among long-lived streams. Free ones are kept for
+ * the next requests, and what a second did not need is given back. */
+#define BODY_LEAST_BYTES  1024
 #define BODY_MAPPED_BYTES 16384
-#define BODY_CLASSES 9                       /* 1 KiB .. 256 KiB */
-#define BODY_KEEP 64                         /* free blocks kept of each class */
-#define BODY_TRIM_US USEC_PER_S
+#define BODY_CLASSES      9  /* 1 KiB .. 256 KiB */
+#define BODY_KEEP         64 /* free blocks kept of each class */
+#define BODY_TRIM_US      USEC_PER_S
 
 struct body {
 	size_t n, cap;
@@ -50,9 +53,9 @@ struct body {
 struct body_cache {
 	char *block[BODY_CLASSES][BODY_KEEP];
 	uint8_t n[BODY_CLASSES];
-	uint8_t least[BODY_CLASSES];         /* fewest since the last trim: so many were not needed */
+	uint8_t least[BODY_CLASSES]; /* fewest since the last trim: so many were not needed */
 	struct deadline trim;
-	bool closed;                         /* keeps nothing more */
+	bool closed; /* keeps nothing more */
 };
 
 struct refusal_memo {
@@ -66,20 +69,22 @@ struct request_env {
 	struct loop *loop;
 	struct gateway *gw;
 	unsigned worker;
-	struct worker_rules *rules;          /* in force; NULL: no policy yet */
+	struct worker_rules *rules; /* in force; NULL: no policy yet */
 	struct keyset_reader *keys;
 	struct stats_block *stats;
-	struct list awaiting;                /* requests whose end waits for the disk, in ticket order */
+	struct list awaiting; /* requests whose end waits for the disk, in ticket order */
 	struct list live;
 	unsigned n_live;
 	struct list dead;
-	struct list free_requests;           /* kept for the next calls, at most REQUESTS_KEPT; each with its attempt's memory */
+	struct list free_requests; /* kept for the next calls, at most REQUESTS_KEPT; each with its
+				      attempt's memory */
 	unsigned n_free_requests;
 	struct deferred reap;
-	uint64_t op_prefix;                  /* random, of this worker's life */
+	uint64_t op_prefix; /* random, of this worker's life */
 	uint64_t op_count;
-	struct h1_head head;                 /* of the message being parsed: used and forgotten within one callback */
-	char answer_head[8192];              /* the answer's head until it is sent or copied */
+	struct h1_head
+		head; /* of the message being parsed: used and forgotten within one callback */
+	char answer_head[8192]; /* the answer's head until it is sent or copied */
 	struct refusal_memo refusals[256];
 	struct body_cache bodies;
 	void (*emptied)(struct request_env *env); /* the last live request is gone */
@@ -88,84 +93,100 @@ struct request_env {
 /* The connection's side of identity, kept by front as long as the connection. */
 struct caller {
 	bool is_unix;
-	struct peer_cred cred;               /* if is_unix */
+	struct peer_cred cred; /* if is_unix */
 	bool groups_known, unit_known;
 	uint8_t n_groups;
-	char credential[VKEY_TEXT_LEN];      /* the key seen last, remembered for its generation and rules */
-	uint64_t generation;                 /* of the key set at the verdict; 0: nothing remembered */
+	char credential[VKEY_TEXT_LEN]; /* the key seen last, remembered for its generation and
+					   rules */
+	uint64_t generation;            /* of the key set at the verdict; 0: nothing remembered */
 	uint64_t rules_serial;
 	usec expires_us;
 	uint32_t project;
 	char key_id[VKEY_ID_LEN];
-	uint32_t *groups;                    /* heap, if asked for */
-	char *unit;                          /* heap, if asked for */
+	uint32_t *groups; /* heap, if asked for */
+	char *unit;       /* heap, if asked for */
 };
-void caller_fini(struct caller *c);      /* wipes */
+void caller_fini(struct caller *c); /* wipes */
 
-enum request_step { STEP_RECEIVE, STEP_ROUTE, STEP_ADMIT, STEP_ATTEMPT, STEP_RELAY, STEP_SETTLE, STEP_END };
+enum request_step {
+	STEP_RECEIVE,
+	STEP_ROUTE,
+	STEP_ADMIT,
+	STEP_ATTEMPT,
+	STEP_RELAY,
+	STEP_SETTLE,
+	STEP_END
+};
 enum relay_mode { RELAY_NONE, RELAY_PLAIN, RELAY_SSE };
 
 struct request {
-	struct list node;                    /* env->live or env->dead */
+	struct list node; /* env->live or env->dead */
 	struct list await_node;
 	struct request_env *env;
-	struct stream *client;               /* NULL: gone */
-	struct caller *caller;               /* the connection's; NULL when it is gone */
-	void (*finished)(struct request *r, bool keep_alive); /* to front: the answer is out (or can't be) */
+	struct stream *client; /* NULL: gone */
+	struct caller *caller; /* the connection's; NULL when it is gone */
+	void (*finished)(
+		struct request *r, bool keep_alive); /* to front: the answer is out (or can't be) */
 	void *front;
 	struct worker_rules *rules;
-	struct attempt *attempt;             /* NULL: none yet */
-	struct attempt *attempt_memory;      /* kept over calls */
-	struct body body;                    /* bytes NULL: none */
-	size_t body_length;                  /* announced; 0: none, or chunked */
-	struct jscan_tap *tap;               /* usage of plain answers above ANSWER_WHOLE_BYTES */
-	char *forward;                       /* request header lines that go upstream: forward_here or heap */
-	char *head_text;                     /* answer head: env->answer_head, or a copy of ours */
-	struct slice whole;                  /* answer content that relay_end() writes: of held, or of the loop's scratch in this very callback */
-	struct buf held;                     /* answer bytes not sent yet: a plain answer, or an event that is not whole */
-	struct buf tail;                     /* the answer's end, held back until the record is durable */
+	struct attempt *attempt;        /* NULL: none yet */
+	struct attempt *attempt_memory; /* kept over calls */
+	struct body body;               /* bytes NULL: none */
+	size_t body_length;             /* announced; 0: none, or chunked */
+	struct jscan_tap *tap;          /* usage of plain answers above ANSWER_WHOLE_BYTES */
+	char *forward;      /* request header lines that go upstream: forward_here or heap */
+	char *head_text;    /* answer head: env->answer_head, or a copy of ours */
+	struct slice whole; /* answer content that relay_end() writes: of held, or of the loop's
+			       scratch in this very callback */
+	struct buf
+		held; /* answer bytes not sent yet: a plain answer, or an event that is not whole */
+	struct buf tail; /* the answer's end, held back until the record is durable */
 	struct openai_facts facts;
 	struct openai_usage usage;
 	struct deadline total;
 	usec began_us, wall_us, sent_us, first_us;
 	uint64_t ticket;
-	uint64_t answer_length;              /* RELAY_PLAIN with has_length */
-	uint64_t answer_n;                   /* content bytes from the provider so far */
-	uint64_t out_n;                      /* content bytes to the client */
+	uint64_t answer_length; /* RELAY_PLAIN with has_length */
+	uint64_t answer_n;      /* content bytes from the provider so far */
+	uint64_t out_n;         /* content bytes to the client */
 	uint64_t events, event_bytes, event_min;
-	size_t scanned;                      /* of the event that stands in held */
+	size_t scanned; /* of the event that stands in held */
 	uint32_t slot;
 	uint32_t project, model, provider, uid_stat;
 	uint16_t forward_n, head_text_n;
-	uint16_t status;                     /* to the client */
+	uint16_t status; /* to the client */
 	uint8_t step, mode, endpoint, http_minor;
-	uint8_t fail, outcome;               /* enum fail, enum usage_outcome (0: not ended) */
+	uint8_t fail, outcome; /* enum fail, enum usage_outcome (0: not ended) */
 	uint8_t op_id[16];
-	char id[REQUEST_ID_LEN + 1];         /* op_id as the client sees it */
+	char id[REQUEST_ID_LEN + 1]; /* op_id as the client sees it */
 	char key_id[VKEY_ID_LEN];
 	char forward_here[FORWARD_INLINE_BYTES];
-	bool head_only : 1, keep_alive : 1, is_api : 1, has_key : 1, has_uid : 1, expect_more : 1, discard_body : 1,
-		head_sent : 1, down_chunked : 1, has_length : 1, hide_usage : 1, asks_upstream : 1, usage_seen : 1, paused : 1,
-		settled : 1, terminal_seen : 1, compressed : 1, upstream_error : 1, client_gone : 1,
-		counted : 1, head_text_owned : 1, want_close : 1, models_one : 1, done : 1, known : 1, reset : 1, no_body : 1,
-		eager : 1, is_probe : 1, asks_ready : 1;
+	bool head_only : 1, keep_alive : 1, is_api : 1, has_key : 1, has_uid : 1, expect_more : 1,
+		discard_body : 1, head_sent : 1, down_chunked : 1, has_length : 1, hide_usage : 1,
+		asks_upstream : 1, usage_seen : 1, paused : 1, settled : 1, terminal_seen : 1,
+		compressed : 1, upstream_error : 1, client_gone : 1, counted : 1,
+		head_text_owned : 1, want_close : 1, models_one : 1, done : 1, known : 1, reset : 1,
+		no_body : 1, eager : 1, is_probe : 1, asks_ready : 1;
 };
 
-/* A head was parsed into env->head. Never NULL unless out of memory. If request_wants_body() then body bytes follow, else it runs. */
+/* A head was parsed into env->head. Never NULL unless out of memory. If request_wants_body() then
+ * body bytes follow, else it runs. */
 struct request *request_begin(struct request_env *env, struct caller *caller, struct stream *client,
 	void (*finished)(struct request *, bool), void *front);
 bool request_wants_body(const struct request *r);
 /* Room for body content to be read straight into; 0: hand it over by request_body_bytes(). */
 size_t request_body_room(struct request *r, char **ret);
 void request_body_bytes(struct request *r, const char *p, size_t n); /* p may be the room given */
-void request_body_end(struct request *r);                          /* the message is whole: run */
+void request_body_end(struct request *r);                            /* the message is whole: run */
 void request_client_drained(struct request *r);
 void request_client_gone(struct request *r);
-/* The head or body is malformed: answered in OpenAI's shape, then the connection closes. r is the request begun, or NULL. */
-void request_refuse_raw(struct request_env *env, struct stream *client, enum fail f, const char *why);
+/* The head or body is malformed: answered in OpenAI's shape, then the connection closes. r is the
+ * request begun, or NULL. */
+void request_refuse_raw(
+	struct request_env *env, struct stream *client, enum fail f, const char *why);
 void request_env_init(struct request_env *env, struct loop *l, struct gateway *gw, unsigned worker);
 void request_env_fini(struct request_env *env);
-void body_cache_close(struct request_env *env);                    /* the worker stops: no deadline holds its loop */
+void body_cache_close(struct request_env *env); /* the worker stops: no deadline holds its loop */
 enum fail request_fail_of_h1(enum h1_error e);
 
 /* The worker's durable watermark moved. */
@@ -173,42 +194,52 @@ void requests_durable(struct request_env *env, uint64_t watermark);
 /* Drain is over: ends every live request in-band. */
 void requests_end_all(struct request_env *env);
 
-/* --- between the files of request/ --------------------------------------------------------------------- */
+/* --- between the files of request/
+ * --------------------------------------------------------------------- */
 void request_resume(struct request *r);
-void request_fail(struct request *r, enum fail f, const char *fmt, ...) PRINTF_LIKE(3, 4); /* answers if nothing was sent; then settles */
+void request_fail(struct request *r, enum fail f, const char *fmt, ...)
+	PRINTF_LIKE(3, 4); /* answers if nothing was sent; then settles */
 void request_drop_forward(struct request *r);
 void request_finish(struct request *r); /* the answer's last byte is written, or can't be */
-bool body_room(struct request *r, size_t cap); /* body.c: at least cap bytes; false: over body_memory or out of memory */
+bool body_room(struct request *r,
+	size_t cap); /* body.c: at least cap bytes; false: over body_memory or out of memory */
 void body_free(struct request *r);
 void body_cache_init(struct body_cache *c);
 void body_cache_fini(struct body_cache *c);
 
-enum fail identify_caller(struct request *r, const struct h1_head *h, struct errbuf *why);   /* identify.c */
-enum fail receive_head(struct request *r, const struct h1_head *h, struct errbuf *why);      /* receive.c */
-void route_not_found(struct request *r, struct slice asked); /* 404 with near names */
-void route_step(struct request *r);                                                          /* route.c */
-void admit_step(struct request *r);                                                          /* admit.c */
-bool admit_refused(struct request *r);                                                       /* takes a slot for a short record */
-void send_step(struct request *r);                                                           /* send.c */
-extern const struct attempt_events relay_events;                                             /* relay.c */
-unsigned send_bytes_of(struct attempt *a, struct slice *out);                                /* send.c */
-void relay_end(struct request *r);      /* settled (and durable, if it has to be): the held end goes out */
-void relay_end_in_band(struct request *r, enum fail f, const char *why); /* error event, no [DONE] */
+enum fail identify_caller(
+	struct request *r, const struct h1_head *h, struct errbuf *why); /* identify.c */
+enum fail receive_head(
+	struct request *r, const struct h1_head *h, struct errbuf *why); /* receive.c */
+void route_not_found(struct request *r, struct slice asked);             /* 404 with near names */
+void route_step(struct request *r);                                      /* route.c */
+void admit_step(struct request *r);                                      /* admit.c */
+bool admit_refused(struct request *r);                        /* takes a slot for a short record */
+void send_step(struct request *r);                            /* send.c */
+extern const struct attempt_events relay_events;              /* relay.c */
+unsigned send_bytes_of(struct attempt *a, struct slice *out); /* send.c */
+void relay_end(
+	struct request *r); /* settled (and durable, if it has to be): the held end goes out */
+void relay_end_in_band(
+	struct request *r, enum fail f, const char *why); /* error event, no [DONE] */
 void relay_drained(struct request *r);
 void relay_error_now(struct request *r);
-void settle_step(struct request *r);                                                         /* settle.c */
-void meter_estimate(struct request *r);                                                      /* meter.c */
+void settle_step(struct request *r);    /* settle.c */
+void meter_estimate(struct request *r); /* meter.c */
 void meter_event(struct request *r, struct slice raw, bool has_usage, bool *ret_hide);
 void meter_plain(struct request *r, struct slice whole);
 void meter_tap(struct request *r);
-void reply_begin(struct request *r, unsigned status);  /* reply.c: starts head_text with the status line and our own fields */
+void reply_begin(struct request *r,
+	unsigned status); /* reply.c: starts head_text with the status line and our own fields */
 int reply_field(struct request *r, struct slice name, struct slice value);
-void reply_own_head(struct request *r);                /* head_text outlives this callback */
-void reply_drop_head(struct request *r);               /* it is sent */
-void reply_error(struct request *r, enum fail f, const char *message); /* makes the answer; relay_end() sends it */
+void reply_own_head(struct request *r);  /* head_text outlives this callback */
+void reply_drop_head(struct request *r); /* it is sent */
+void reply_error(struct request *r, enum fail f,
+	const char *message); /* makes the answer; relay_end() sends it */
 void reply_error_event(struct request *r, enum fail f, const char *message);
 void reply_models(struct request *r);
 void reply_health(struct request *r);
-int client_write(struct request *r, const struct slice *v, unsigned n); /* 0, 1: queued, negative: the client is gone */
+int client_write(struct request *r, const struct slice *v,
+	unsigned n); /* 0, 1: queued, negative: the client is gone */
 
 #endif

@@ -10,13 +10,14 @@ void route_not_found(struct request *r, struct slice asked)
 	char text[512];
 	int at;
 
-	at = snprintf(text, sizeof(text), "The model '" SLICE_FMT "' does not exist here.", (int)MIN(asked.n, (size_t)127),
-		asked.p);
+	at = snprintf(text, sizeof(text), "The model '" SLICE_FMT "' does not exist here.",
+		(int)MIN(asked.n, (size_t)127), asked.p);
 	for (unsigned i = 0; i < n && at > 0 && (size_t)at < sizeof(text); i++)
-		at += snprintf(text + at, sizeof(text) - (size_t)at, "%s'" SLICE_FMT "'", i ? ", " : " Did you mean ",
-			SLICE_ARG(near[i]));
+		at += snprintf(text + at, sizeof(text) - (size_t)at, "%s'" SLICE_FMT "'",
+			i ? ", " : " Did you mean ", SLICE_ARG(near[i]));
 	if (at > 0 && (size_t)at < sizeof(text))
-		(void)snprintf(text + at, sizeof(text) - (size_t)at, "%s List them with GET /v1/models.", n ? "?" : "");
+		(void)snprintf(text + at, sizeof(text) - (size_t)at,
+			"%s List them with GET /v1/models.", n ? "?" : "");
 	request_fail(r, FAIL_model_not_found, "%s", text);
 }
 
@@ -39,9 +40,11 @@ static bool scan_body(struct request *r)
 	enum fail f = openai_scan(body, &r->facts, &at, &name);
 
 	if (f == FAIL_invalid_json)
-		request_fail(r, f, "The body is not valid JSON (at byte %zu). Send one JSON object.", at);
+		request_fail(r, f,
+			"The body is not valid JSON (at byte %zu). Send one JSON object.", at);
 	else if (f == FAIL_duplicate_member)
-		request_fail(r, f, "The member \"%s\" stands twice in the body. Send it once.", name);
+		request_fail(
+			r, f, "The member \"%s\" stands twice in the body. Send it once.", name);
 	else if (f != FAIL_none)
 		request_fail(r, f, "%s", "");
 	return f == FAIL_none;
@@ -74,14 +77,17 @@ void route_step(struct request *r)
 	r->counted = true;
 	if (!policy_project_may(p, r->project, r->model)) {
 		request_fail(r, FAIL_model_not_allowed,
-			"The project '" SLICE_FMT "' may not use the model '" SLICE_FMT "'. Ask your administrator to allow it.",
+			"The project '" SLICE_FMT "' may not use the model '" SLICE_FMT
+			"'. Ask your administrator to allow it.",
 			SLICE_ARG(p->doc->projects[r->project].name), SLICE_ARG(asked));
 		return;
 	}
-	r->asks_upstream = r->facts.stream && (r->endpoint == ENDPOINT_chat || r->endpoint == ENDPOINT_completions) &&
-		p->doc->providers[r->provider].stream_usage;
-	/* An unasked usage chunk is hidden wherever it comes from: asked for by us or sent unasked. */
+	r->asks_upstream = r->facts.stream &&
+			   (r->endpoint == ENDPOINT_chat || r->endpoint == ENDPOINT_completions) &&
+			   p->doc->providers[r->provider].stream_usage;
+	/* An unasked usage chunk is hidden wherever it comes from: asked for by us or sent unasked.
+	 */
 	r->hide_usage = r->facts.stream && !r->facts.asks_usage &&
-		(r->endpoint == ENDPOINT_chat || r->endpoint == ENDPOINT_completions);
+			(r->endpoint == ENDPOINT_chat || r->endpoint == ENDPOINT_completions);
 	r->step = STEP_ADMIT;
 }

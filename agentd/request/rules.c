@@ -21,7 +21,8 @@ static int build_models(struct rules *r)
 	return 0;
 }
 
-static int build_provider(struct rules *r, uint32_t i, struct tls_trust **trust_cache, struct errbuf *e)
+static int build_provider(
+	struct rules *r, uint32_t i, struct tls_trust **trust_cache, struct errbuf *e)
 {
 	const struct policy_provider *p = &r->policy->doc->providers[i];
 	char path[4096];
@@ -33,7 +34,8 @@ static int build_provider(struct rules *r, uint32_t i, struct tls_trust **trust_
 		return 0;
 	if (p->ca_file.n) {
 		if (p->ca_file.n >= sizeof(path))
-			return err_set(e, -ENAMETOOLONG, "provider " SLICE_FMT ": ca_file is too long", SLICE_ARG(p->name));
+			return err_set(e, -ENAMETOOLONG,
+				"provider " SLICE_FMT ": ca_file is too long", SLICE_ARG(p->name));
 		memcpy(path, p->ca_file.p, p->ca_file.n);
 		path[p->ca_file.n] = '\0';
 		return tls_trust_new(path, &r->trust[i], e);
@@ -47,8 +49,8 @@ static int build_provider(struct rules *r, uint32_t i, struct tls_trust **trust_
 	return 0;
 }
 
-int rules_build(struct policy *policy, struct secret_set *secrets, struct tls_trust **trust_cache, struct rules **ret,
-	struct errbuf *e)
+int rules_build(struct policy *policy, struct secret_set *secrets, struct tls_trust **trust_cache,
+	struct rules **ret, struct errbuf *e)
 {
 	const struct policy_doc *d = policy->doc;
 	struct rules *r = calloc(1, sizeof(*r));
@@ -97,7 +99,8 @@ void rules_unref(struct rules *r)
 	free(r);
 }
 
-/* --- a worker's ---------------------------------------------------------------------------------------- */
+/* --- a worker's
+ * ---------------------------------------------------------------------------------------- */
 
 static _Atomic uint64_t serials;
 
@@ -115,8 +118,8 @@ static struct pool *pool_of_old(const struct worker_rules *old, const struct pol
 	return NULL;
 }
 
-int worker_rules_new(struct rules *r, const struct worker_rules *old, struct loop *l, struct stats_block *stats,
-	struct worker_rules **ret)
+int worker_rules_new(struct rules *r, const struct worker_rules *old, struct loop *l,
+	struct stats_block *stats, struct worker_rules **ret)
 {
 	const struct policy_doc *d = r->policy->doc;
 	struct worker_rules *w = calloc(1, sizeof(*w));
@@ -182,7 +185,8 @@ const struct policy_price *worker_rules_price(struct worker_rules *w, uint32_t m
 	int64_t day = wall_us / (86400 * USEC_PER_S);
 
 	if (m->day != day) {
-		m->price = policy_doc_price(d, d->models[model].target.provider, d->models[model].target.model, wall_us);
+		m->price = policy_doc_price(d, d->models[model].target.provider,
+			d->models[model].target.model, wall_us);
 		m->day = day;
 	}
 	return m->price;

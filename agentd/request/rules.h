@@ -1,6 +1,8 @@
-/* What a request is judged by, as one value: the policy, the credentials, the trust stores, with everything that can be computed once. Built by the
- * control loop (which may wait for a disk), immutable, counted. Each worker wraps the one in force in its own struct worker_rules: the pools
- * of its connections and small caches; requests refer to that until they are settled, so none ever sees two revisions. */
+/* What a request is judged by, as one value: the policy, the credentials, the trust stores, with
+ * everything that can be computed once. Built by the control loop (which may wait for a disk),
+ * immutable, counted. Each worker wraps the one in force in its own struct worker_rules: the pools
+ * of its connections and small caches; requests refer to that until they are settled, so none ever
+ * sees two revisions. */
 #ifndef AGENTD_REQUEST_RULES_H
 #define AGENTD_REQUEST_RULES_H
 
@@ -10,38 +12,39 @@
 
 struct rules {
 	_Atomic uint32_t refs;
-	struct policy *policy;          /* owned reference */
-	struct secret_set *secrets;     /* owned reference */
-	struct slice *model_json;       /* by model: the target's model name as a JSON string with quotes */
-	struct slice *credential;       /* by provider: borrowed from secrets; empty: none found */
-	struct tls_trust **trust;       /* by provider; NULL: plain */
-	struct buf text;                /* memory of model_json */
+	struct policy *policy;      /* owned reference */
+	struct secret_set *secrets; /* owned reference */
+	struct slice
+		*model_json; /* by model: the target's model name as a JSON string with quotes */
+	struct slice *credential; /* by provider: borrowed from secrets; empty: none found */
+	struct tls_trust **trust; /* by provider; NULL: plain */
+	struct buf text;          /* memory of model_json */
 };
 
-/* policy and secrets: references are taken. `trust_cache`: the system's trust store, made when the first TLS provider without a ca_file
- * appears and kept by the caller. */
-int rules_build(struct policy *policy, struct secret_set *secrets, struct tls_trust **trust_cache, struct rules **ret,
-	struct errbuf *e);
+/* policy and secrets: references are taken. `trust_cache`: the system's trust store, made when the
+ * first TLS provider without a ca_file appears and kept by the caller. */
+int rules_build(struct policy *policy, struct secret_set *secrets, struct tls_trust **trust_cache,
+	struct rules **ret, struct errbuf *e);
 struct rules *rules_ref(struct rules *r);
 void rules_unref(struct rules *r); /* any thread */
 
 struct price_memo {
-	int64_t day;                    /* UTC day that it was looked up for; -1: never */
+	int64_t day; /* UTC day that it was looked up for; -1: never */
 	const struct policy_price *price;
 };
 
 /* One worker's. */
 struct worker_rules {
 	uint32_t refs;
-	uint64_t serial;                /* no other of this process has it */
+	uint64_t serial; /* no other of this process has it */
 	struct rules *rules;
-	struct pool **pools;            /* by provider */
-	struct price_memo *prices;      /* by model */
+	struct pool **pools;       /* by provider */
+	struct price_memo *prices; /* by model */
 };
 
 /* Pools of `old` whose endpoint stays the same are taken over. */
-int worker_rules_new(struct rules *r, const struct worker_rules *old, struct loop *l, struct stats_block *stats,
-	struct worker_rules **ret);
+int worker_rules_new(struct rules *r, const struct worker_rules *old, struct loop *l,
+	struct stats_block *stats, struct worker_rules **ret);
 struct worker_rules *worker_rules_ref(struct worker_rules *w);
 void worker_rules_unref(struct worker_rules *w);
 /* Price in force for the model's target; NULL: unpriced. */

@@ -1,4 +1,5 @@
-/* The call at the provider: its head written anew, the body's pieces around the edits, one credential. */
+/* The call at the provider: its head written anew, the body's pieces around the edits, one
+ * credential. */
 #include "request/request.h"
 
 void send_step(struct request *r)
@@ -8,7 +9,8 @@ void send_step(struct request *r)
 
 	if (p->credential.n && !r->rules->rules->credential[r->provider].n) {
 		request_fail(r, FAIL_upstream_no_credential,
-			"The gateway has no credential named '" SLICE_FMT "'. The administrator sets it: aigwctl provider secret set " SLICE_FMT
+			"The gateway has no credential named '" SLICE_FMT
+			"'. The administrator sets it: aigwctl provider secret set " SLICE_FMT
 			" --secret-file -",
 			SLICE_ARG(p->credential), SLICE_ARG(p->credential));
 		return;
@@ -66,8 +68,9 @@ unsigned send_bytes_of(struct attempt *a, struct slice *out)
 	const struct pool *pool = r->rules->pools[r->provider];
 	struct slice asked = slice_of(r->facts.model_raw.p + 1, r->facts.model_raw.n - 2);
 	struct slice body = slice_of(r->body.bytes, r->body.n);
-	struct slice model_json = slice_eq(asked, m->target.model) ? SLICE_EMPTY :
-								     r->rules->rules->model_json[r->model];
+	struct slice model_json = slice_eq(asked, m->target.model)
+					  ? SLICE_EMPTY
+					  : r->rules->rules->model_json[r->model];
 	struct buf b = buf_over(r->env->loop->scratch_out, LOOP_SCRATCH_BYTES);
 	size_t body_n = 0;
 	unsigned n;
@@ -88,7 +91,8 @@ unsigned send_bytes_of(struct attempt *a, struct slice *out)
 	(void)buf_str(&b, "\r\ncontent-length: ");
 	(void)buf_u64(&b, body_n);
 	(void)buf_str(&b, "\r\n\r\n");
-	ASSERT(!b.err); /* every part is bounded: FORWARD_MAX_BYTES, 8 KiB of credential, names of the policy */
+	ASSERT(!b.err); /* every part is bounded: FORWARD_MAX_BYTES, 8 KiB of credential, names of
+			   the policy */
 	mark_sent(r);
 	out[0] = buf_view(&b);
 	return n + 1;

@@ -1,5 +1,6 @@
-/* The end of every call that was let through, exactly once: final values into the slot, the slot to the committer, the numbers to the
- * counters. With strict durability the answer's end waits for the record. */
+/* The end of every call that was let through, exactly once: final values into the slot, the slot to
+ * the committer, the numbers to the counters. With strict durability the answer's end waits for the
+ * record. */
 #include "request/request.h"
 
 static void values(struct request *r, struct slot *s)
@@ -24,15 +25,17 @@ static void values(struct request *r, struct slot *s)
 	s->v.bytes_out = (int64_t)r->out_n + (int64_t)r->whole.n + (int64_t)r->tail.n;
 	if (r->outcome == USAGE_OK && r->mode != RELAY_NONE && !r->usage_seen && !r->answer_n)
 		s->v.outcome = r->outcome = USAGE_EMPTY;
-	if (r->fail && (r->outcome == USAGE_FAILED || r->outcome == USAGE_REFUSED || r->outcome == USAGE_CUT))
+	if (r->fail && (r->outcome == USAGE_FAILED || r->outcome == USAGE_REFUSED ||
+			       r->outcome == USAGE_CUT))
 		slot_set_text(s, SLOT_TEXT_fail, slice_str(fail_row(r->fail)->name));
 }
 
 static void price(struct request *r, struct slot *s)
 {
-	const struct policy_price *p = r->counted ? worker_rules_price(r->rules, r->model, r->wall_us) : NULL;
-	const struct price_usage u = { r->usage.input, r->usage.cached_input, r->usage.cache_write, r->usage.output,
-		r->usage.reasoning, r->usage.audio_in, r->usage.audio_out };
+	const struct policy_price *p =
+		r->counted ? worker_rules_price(r->rules, r->model, r->wall_us) : NULL;
+	const struct price_usage u = { r->usage.input, r->usage.cached_input, r->usage.cache_write,
+		r->usage.output, r->usage.reasoning, r->usage.audio_in, r->usage.audio_out };
 	int64_t nano;
 
 	s->v.priced = p != NULL;
@@ -40,7 +43,8 @@ static void price(struct request *r, struct slot *s)
 		return;
 	s->v.price_version = p->price.version;
 	/* A call that the provider did not serve costs nothing, not even the fee per request. */
-	if (r->outcome == USAGE_REFUSED || (r->outcome == USAGE_FAILED && !r->usage_seen) || !r->sent_us)
+	if (r->outcome == USAGE_REFUSED || (r->outcome == USAGE_FAILED && !r->usage_seen) ||
+		!r->sent_us)
 		return;
 	if (price_cost(&p->price, &u, &nano))
 		nano = INT64_MAX;
@@ -58,7 +62,8 @@ static enum stat_counter outcome_counter(const struct request *r)
 	case USAGE_FAILED: return STAT_upstream_errors;
 	default: break;
 	}
-	if (r->fail == FAIL_invalid_api_key || r->fail == FAIL_no_identity || r->fail == FAIL_ambiguous_credential)
+	if (r->fail == FAIL_invalid_api_key || r->fail == FAIL_no_identity ||
+		r->fail == FAIL_ambiguous_credential)
 		return STAT_rejected_auth;
 	return fail_row(r->fail)->status == 503 ? STAT_rejected_overload : STAT_client_errors;
 }
@@ -133,8 +138,9 @@ static void count(struct request *r, const struct slot *s)
 /* Refused for want of a place for its record: there is none. */
 static bool leaves_no_record(const struct request *r)
 {
-	return !r->known || !r->is_api || r->fail == FAIL_spool_full || r->fail == FAIL_gateway_overloaded ||
-		r->fail == FAIL_store_unavailable || r->fail == FAIL_draining || (r->client_gone && !r->counted);
+	return !r->known || !r->is_api || r->fail == FAIL_spool_full ||
+	       r->fail == FAIL_gateway_overloaded || r->fail == FAIL_store_unavailable ||
+	       r->fail == FAIL_draining || (r->client_gone && !r->counted);
 }
 
 static void submit(struct request *r)

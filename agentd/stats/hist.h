@@ -6,9 +6,10 @@
 #include <aigw/base.h>
 #include <stdatomic.h>
 
-#define HIST_STEPS   32u
-#define HIST_OCTAVES 32u /* the first is 0..31 us one by one; the last ends at 2^36 us, 19 hours   \
-			  */
+#define HIST_STEPS 32u
+#define HIST_OCTAVES                                                                               \
+	32u /* the first is 0..31 us one by one; the last ends at 2^36 us, 19 hours                \
+	     */
 #define HIST_BUCKETS (HIST_STEPS * HIST_OCTAVES)
 
 struct hist {

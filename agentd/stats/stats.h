@@ -1,6 +1,7 @@
-/* Live numbers. Every worker has blocks of its own (one writer: relaxed load + store, plain moves); readers sum over the workers.
- * Objects (models, providers, projects, uids) get a slot number for the life of the process; slot 0 of each kind takes the overflow ("_other").
- * Histograms: log-linear, 32 steps per octave, microseconds; allocated by the worker at first use. */
+/* Live numbers. Every worker has blocks of its own (one writer: relaxed load + store, plain moves);
+ * readers sum over the workers. Objects (models, providers, projects, uids) get a slot number for
+ * the life of the process; slot 0 of each kind takes the overflow ("_other"). Histograms:
+ * log-linear, 32 steps per octave, microseconds; allocated by the worker at first use. */
 #ifndef AGENTD_STATS_STATS_H
 #define AGENTD_STATS_STATS_H
 
@@ -28,13 +29,16 @@ int stats_new(unsigned n_workers, struct stats **ret);
 void stats_free(struct stats *s);
 struct stats_block *stats_worker(struct stats *s, unsigned worker);
 
-/* Slot of an object, made if new. Control loop (names); uids from workers too (lock-free table). 0: overflow. */
+/* Slot of an object, made if new. Control loop (names); uids from workers too (lock-free table). 0:
+ * overflow. */
 uint32_t stats_slot(struct stats *s, enum stat_kind kind, struct slice name);
 uint32_t stats_uid_slot(struct stats *s, uint32_t uid);
 
 /* Worker's thread. */
-void stats_add(struct stats_block *b, enum stat_kind kind, uint32_t slot, enum stat_counter c, int64_t n);
-void stats_time(struct stats_block *b, enum stat_kind kind, uint32_t slot, enum stat_hist h, usec d);
+void stats_add(
+	struct stats_block *b, enum stat_kind kind, uint32_t slot, enum stat_counter c, int64_t n);
+void stats_time(
+	struct stats_block *b, enum stat_kind kind, uint32_t slot, enum stat_hist h, usec d);
 
 /* Several counters of one object: its row once, then plain moves. Valid as long as the block. */
 _Atomic int64_t *stats_row(struct stats_block *b, enum stat_kind kind, uint32_t slot);
@@ -47,13 +51,20 @@ static inline void stats_row_add(_Atomic int64_t *row, enum stat_counter c, int6
 
 /* Any thread: sums over workers. */
 int64_t stats_sum(const struct stats *s, enum stat_kind kind, uint32_t slot, enum stat_counter c);
-void stats_read(const struct stats *s, enum stat_kind kind, uint32_t slot, int64_t ret[static STAT_COUNTER_COUNT]); /* all in one pass */
-struct stat_quantiles { uint64_t n, p50, p90, p95, p99, p999, max; }; /* us */
-void stats_quantiles(const struct stats *s, enum stat_kind kind, uint32_t slot, enum stat_hist h, struct stat_quantiles *ret);
-uint32_t stats_slots(const struct stats *s, enum stat_kind kind);                     /* slots in use, 0 included */
-struct slice stats_slot_name(const struct stats *s, enum stat_kind kind, uint32_t slot); /* valid for ever; slot 0 "_other"; not for uids */
-bool stats_slot_uid(const struct stats *s, uint32_t slot, uint32_t *ret_uid);            /* false: no such slot, or 0 */
-uint32_t stats_find_uid(const struct stats *s, uint32_t uid);                            /* its slot without making one; 0: none */
+void stats_read(const struct stats *s, enum stat_kind kind, uint32_t slot,
+	int64_t ret[static STAT_COUNTER_COUNT]); /* all in one pass */
+struct stat_quantiles {
+	uint64_t n, p50, p90, p95, p99, p999, max;
+}; /* us */
+void stats_quantiles(const struct stats *s, enum stat_kind kind, uint32_t slot, enum stat_hist h,
+	struct stat_quantiles *ret);
+uint32_t stats_slots(const struct stats *s, enum stat_kind kind); /* slots in use, 0 included */
+struct slice stats_slot_name(const struct stats *s, enum stat_kind kind,
+	uint32_t slot); /* valid for ever; slot 0 "_other"; not for uids */
+bool stats_slot_uid(
+	const struct stats *s, uint32_t slot, uint32_t *ret_uid); /* false: no such slot, or 0 */
+uint32_t stats_find_uid(
+	const struct stats *s, uint32_t uid); /* its slot without making one; 0: none */
 const char *stats_counter_name(enum stat_counter c);
 
 #endif

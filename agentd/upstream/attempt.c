@@ -1,6 +1,7 @@
 #include "upstream/attempt.h"
 
-/* Below this all slices are put together in the loop's scratch memory: one write is cheaper than a vector of small ones. */
+/* Below this all slices are put together in the loop's scratch memory: one write is cheaper than a
+ * vector of small ones. */
 #define GATHER_BYTES 16384
 
 const char *attempt_failure_name(enum attempt_failure f)
@@ -57,7 +58,8 @@ static void fail(struct attempt *a, enum attempt_failure f)
 	a->ev->failed(a, f);
 }
 
-/* --- connection ---------------------------------------------------------------------------------------- */
+/* --- connection
+ * ---------------------------------------------------------------------------------------- */
 
 static void connect_next(struct attempt *a)
 {
@@ -94,7 +96,8 @@ static void connect_fresh(struct attempt *a)
 		connect_next(a);
 }
 
-/* --- sending ------------------------------------------------------------------------------------------- */
+/* --- sending
+ * ------------------------------------------------------------------------------------------- */
 
 static void send_bytes(struct attempt *a)
 {
@@ -118,7 +121,8 @@ static void send_bytes(struct attempt *a)
 		}
 		r = stream_write(a->conn->s, &all, 1);
 	} else {
-		/* The bytes have to stay until they are written, and the first piece is composed in scratch memory. */
+		/* The bytes have to stay until they are written, and the first piece is composed in
+		 * scratch memory. */
 		free(a->head_copy);
 		a->head_copy = malloc(v[0].n);
 		if (!a->head_copy) {
@@ -161,7 +165,8 @@ void attempt_on_drained(struct attempt *a)
 		a->state = ATTEMPT_WAITING;
 }
 
-/* --- the answer ---------------------------------------------------------------------------------------- */
+/* --- the answer
+ * ---------------------------------------------------------------------------------------- */
 
 static bool on_head(struct http_call *c, const struct h1_head *h, void *owner)
 {
@@ -212,10 +217,12 @@ void attempt_on_data(struct attempt *a, char *p, size_t n)
 
 static void broken(struct attempt *a)
 {
-	/* The server closed it while it lay idle: not the call's fault, and nothing was answered. */
+	/* The server closed it while it lay idle: not the call's fault, and nothing was answered.
+	 */
 	if (a->conn && a->conn->used && !a->answer_seen && !a->replaced) {
 		a->replaced = true;
-		stats_add(a->pool->stats, STAT_PROVIDER, a->pool->stat_slot, STAT_stale_replaced, 1);
+		stats_add(
+			a->pool->stats, STAT_PROVIDER, a->pool->stat_slot, STAT_stale_replaced, 1);
 		let_go(a, false);
 		connect_fresh(a);
 		return;
@@ -227,7 +234,8 @@ void attempt_on_eof(struct attempt *a)
 {
 	if (a->call.state == HTTP_CALL_BODY) {
 		a->in_feed = true;
-		if (http_call_eof(&a->call, &call_events, a) != HTTP_CALL_BROKEN || a->state == ATTEMPT_FAILED) {
+		if (http_call_eof(&a->call, &call_events, a) != HTTP_CALL_BROKEN ||
+			a->state == ATTEMPT_FAILED) {
 			after_feed(a, HTTP_CALL_DONE);
 			return;
 		}
@@ -249,7 +257,8 @@ static void on_deadline(struct deadline *d)
 	struct attempt *a = container_of(d, struct attempt, deadline);
 	struct resolver *r = &a->pool->resolver;
 
-	if (a->state == ATTEMPT_CONNECTING) /* an address that swallows everything costs one call, not each */
+	if (a->state == ATTEMPT_CONNECTING) /* an address that swallows everything costs one call,
+					       not each */
 		r->next = (r->next + a->tried) % MAX(r->n_addrs, 1u);
 	if (a->state == ATTEMPT_RESOLVING || a->state == ATTEMPT_CONNECTING)
 		fail(a, ATTEMPT_TIMEOUT_CONNECT);
@@ -259,9 +268,11 @@ static void on_deadline(struct deadline *d)
 		fail(a, ATTEMPT_TIMEOUT_FIRST_BYTE);
 }
 
-/* --- the owner's side ---------------------------------------------------------------------------------- */
+/* --- the owner's side
+ * ---------------------------------------------------------------------------------- */
 
-void attempt_init(struct attempt *a, struct pool *p, const struct attempt_events *ev, void *owner, struct attempt_timeouts t)
+void attempt_init(struct attempt *a, struct pool *p, const struct attempt_events *ev, void *owner,
+	struct attempt_timeouts t)
 {
 	memset(a, 0, sizeof(*a));
 	a->pool = pool_ref(p);
@@ -297,7 +308,8 @@ void attempt_pause(struct attempt *a)
 {
 	if (a->conn) {
 		stream_read_stop(a->conn->s);
-		deadline_stop(a->pool->loop, &a->deadline); /* the client is slow, not the provider */
+		deadline_stop(
+			a->pool->loop, &a->deadline); /* the client is slow, not the provider */
 	}
 }
 

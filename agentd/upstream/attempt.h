@@ -1,12 +1,13 @@
-/* One try at one target: a connection (pooled or new), head and body out, the answer in, three timeouts. An object of its own: the request
- * points to its current attempt and never waits for an old one to close.
+/* One try at one target: a connection (pooled or new), head and body out, the answer in, three
+ * timeouts. An object of its own: the request points to its current attempt and never waits for an
+ * old one to close.
  *
  *   idle -> resolving -> connecting -> sending -> waiting -> answering -> done
  *              |             |            |          |           |
  *              +-------------+------------+----------+-----------+--> failed
  *
- * A re-used connection that ends before its first answer byte is replaced once by a fresh one, unseen (the state goes back to
- * resolving). Worker's thread. It knows bytes, not dialects. */
+ * A re-used connection that ends before its first answer byte is replaced once by a fresh one,
+ * unseen (the state goes back to resolving). Worker's thread. It knows bytes, not dialects. */
 #ifndef AGENTD_UPSTREAM_ATTEMPT_H
 #define AGENTD_UPSTREAM_ATTEMPT_H
 
@@ -15,26 +16,44 @@
 #include <aigw/http_call.h>
 
 enum attempt_state {
-	ATTEMPT_IDLE, ATTEMPT_RESOLVING, ATTEMPT_CONNECTING, ATTEMPT_SENDING, ATTEMPT_WAITING, ATTEMPT_ANSWERING,
-	ATTEMPT_DONE, ATTEMPT_FAILED
+	ATTEMPT_IDLE,
+	ATTEMPT_RESOLVING,
+	ATTEMPT_CONNECTING,
+	ATTEMPT_SENDING,
+	ATTEMPT_WAITING,
+	ATTEMPT_ANSWERING,
+	ATTEMPT_DONE,
+	ATTEMPT_FAILED
 };
 
 enum attempt_failure {
-	ATTEMPT_OK, ATTEMPT_NO_ADDRESS, ATTEMPT_NO_CONNECTION, ATTEMPT_TLS, ATTEMPT_TIMEOUT_CONNECT, ATTEMPT_TIMEOUT_FIRST_BYTE,
-	ATTEMPT_TIMEOUT_IDLE, ATTEMPT_CLOSED_EARLY /* before the answer's head */, ATTEMPT_CUT /* in the answer */,
-	ATTEMPT_MALFORMED, ATTEMPT_MEMORY
+	ATTEMPT_OK,
+	ATTEMPT_NO_ADDRESS,
+	ATTEMPT_NO_CONNECTION,
+	ATTEMPT_TLS,
+	ATTEMPT_TIMEOUT_CONNECT,
+	ATTEMPT_TIMEOUT_FIRST_BYTE,
+	ATTEMPT_TIMEOUT_IDLE,
+	ATTEMPT_CLOSED_EARLY /* before the answer's head */,
+	ATTEMPT_CUT /* in the answer */,
+	ATTEMPT_MALFORMED,
+	ATTEMPT_MEMORY
 };
 const char *attempt_failure_name(enum attempt_failure f);
 
 struct attempt_events {
-	/* The bytes to be sent, in order, at most ATTEMPT_MAX_SLICES; valid until the answer's head has come. Called right before the first byte
-	 * leaves (again after a replaced connection). */
+	/* The bytes to be sent, in order, at most ATTEMPT_MAX_SLICES; valid until the answer's head
+	 * has come. Called right before the first byte leaves (again after a replaced connection).
+	 */
 	unsigned (*bytes)(struct attempt *a, struct slice *out);
-	bool (*head)(struct attempt *a, const struct h1_head *h);          /* false: owner has aborted the attempt */
-	bool (*body)(struct attempt *a, char *p, size_t n, bool last);     /* false: the same */
-	/* All content of one read was given: a chance to act on it as a whole. Not called after an abort or the end. */
+	bool (*head)(struct attempt *a,
+		const struct h1_head *h); /* false: owner has aborted the attempt */
+	bool (*body)(struct attempt *a, char *p, size_t n, bool last); /* false: the same */
+	/* All content of one read was given: a chance to act on it as a whole. Not called after an
+	 * abort or the end. */
 	void (*paused)(struct attempt *a);
-	void (*failed)(struct attempt *a, enum attempt_failure f);         /* the connection is gone already */
+	void (*failed)(
+		struct attempt *a, enum attempt_failure f); /* the connection is gone already */
 };
 
 #define ATTEMPT_MAX_SLICES 8
@@ -45,29 +64,33 @@ struct attempt_timeouts {
 
 struct attempt {
 	const struct attempt_events *ev;
-	void *owner;                    /* request */
-	struct pool *pool;              /* a reference */
+	void *owner;       /* request */
+	struct pool *pool; /* a reference */
 	struct upstream_conn *conn;
 	struct resolve_waiter waiter;
-	struct deadline deadline;       /* connect, first byte or idle, by state */
+	struct deadline deadline; /* connect, first byte or idle, by state */
 	struct attempt_timeouts timeouts;
 	struct http_call call;
-	char *head_copy;                /* the first piece, while it is being written from memory */
+	char *head_copy; /* the first piece, while it is being written from memory */
 	uint8_t state;
-	uint8_t tried;                  /* addresses tried */
-	bool answer_seen;               /* at least one answer byte */
-	bool content_seen;              /* at least one byte of content: `idle` counts from here on */
-	bool replaced;                  /* a stale connection, by a fresh one: once */
-	bool in_feed;                   /* http_call_feed is on the stack: finish() waits for its return */
+	uint8_t tried;     /* addresses tried */
+	bool answer_seen;  /* at least one answer byte */
+	bool content_seen; /* at least one byte of content: `idle` counts from here on */
+	bool replaced;     /* a stale connection, by a fresh one: once */
+	bool in_feed;      /* http_call_feed is on the stack: finish() waits for its return */
 };
 
-/* Takes a reference to the pool, given back at the end. `ev` and the memory of `a` are the caller's and stay until it is over. */
-void attempt_init(struct attempt *a, struct pool *p, const struct attempt_events *ev, void *owner, struct attempt_timeouts t);
-/* `bytes` and `failed` may come before it returns (an idle connection is at hand; no address answers), the other events from the loop only. */
+/* Takes a reference to the pool, given back at the end. `ev` and the memory of `a` are the caller's
+ * and stay until it is over. */
+void attempt_init(struct attempt *a, struct pool *p, const struct attempt_events *ev, void *owner,
+	struct attempt_timeouts t);
+/* `bytes` and `failed` may come before it returns (an idle connection is at hand; no address
+ * answers), the other events from the loop only. */
 void attempt_start(struct attempt *a);
-/* Ends it without further events; the connection is closed unless the answer had ended. Idempotent. */
+/* Ends it without further events; the connection is closed unless the answer had ended. Idempotent.
+ */
 void attempt_abort(struct attempt *a);
-void attempt_pause(struct attempt *a);   /* back-pressure */
+void attempt_pause(struct attempt *a); /* back-pressure */
 void attempt_resume(struct attempt *a);
 bool attempt_is_over(const struct attempt *a);
 

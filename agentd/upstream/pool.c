@@ -87,7 +87,8 @@ void pool_drop_idle(struct pool *p)
 		pool_discard(list_entry(p->idle.next, struct upstream_conn, node));
 }
 
-/* --- events: of an attempt, or of an idle connection, which any of them ends --------------------------- */
+/* --- events: of an attempt, or of an idle connection, which any of them ends
+ * --------------------------- */
 
 static struct upstream_conn *conn_of(struct stream *s);
 
@@ -166,7 +167,8 @@ static const struct stream_events conn_events = {
 static struct upstream_conn *conn_of(struct stream *s)
 {
 	if (s->kind == STREAM_PLAIN)
-		return container_of(container_of(s, struct stream_plain, s), struct upstream_conn, plain);
+		return container_of(
+			container_of(s, struct stream_plain, s), struct upstream_conn, plain);
 	return stream_tls_owner(s);
 }
 
@@ -175,7 +177,8 @@ static void on_idle_end(struct deadline *d)
 	pool_discard(container_of(d, struct upstream_conn, idle));
 }
 
-/* --- take, connect, give ------------------------------------------------------------------------------- */
+/* --- take, connect, give
+ * ------------------------------------------------------------------------------- */
 
 struct upstream_conn *pool_take(struct pool *p, struct attempt *a)
 {
@@ -199,7 +202,8 @@ static int open_stream(struct upstream_conn *c, const struct sockaddr *addr)
 		c->s = &c->plain.s;
 		return err ? err : stream_connect(&c->plain, addr);
 	}
-	c->s = stream_tls_new(p->loop, p->tls, p->resolver.host, p->resolver.is_ip, &conn_events, c);
+	c->s = stream_tls_new(
+		p->loop, p->tls, p->resolver.host, p->resolver.is_ip, &conn_events, c);
 	return c->s ? stream_tls_connect(c->s, addr) : -ENOMEM;
 }
 

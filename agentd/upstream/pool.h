@@ -1,6 +1,6 @@
-/* This worker's connections to one provider endpoint: idle ones kept last-used first (the hottest is re-used), at most POOL_MAX_IDLE, each
- * watched and dropped on any event. A pool outlives policy revisions that keep its endpoint; it goes when nobody refers to it.
- * Worker's thread. */
+/* This worker's connections to one provider endpoint: idle ones kept last-used first (the hottest
+ * is re-used), at most POOL_MAX_IDLE, each watched and dropped on any event. A pool outlives policy
+ * revisions that keep its endpoint; it goes when nobody refers to it. Worker's thread. */
 #ifndef AGENTD_UPSTREAM_POOL_H
 #define AGENTD_UPSTREAM_POOL_H
 
@@ -12,16 +12,16 @@
 #include <aigw/url.h>
 
 #define POOL_MAX_IDLE 64
-#define POOL_IDLE_US (55 * USEC_PER_S) /* below the 60 s after which many servers close */
+#define POOL_IDLE_US  (55 * USEC_PER_S) /* below the 60 s after which many servers close */
 
 struct attempt;
 struct pool;
 
 struct upstream_conn {
-	struct stream *s;          /* &plain.s or a TLS stream */
+	struct stream *s; /* &plain.s or a TLS stream */
 	struct pool *pool;
-	struct attempt *attempt;   /* who has it; NULL: idle or closing */
-	struct list node;          /* idle list */
+	struct attempt *attempt; /* who has it; NULL: idle or closing */
+	struct list node;        /* idle list */
 	struct deadline idle;
 	bool used;                 /* has carried an answer before */
 	struct stream_plain plain; /* last: TLS connections are allocated without it */
@@ -30,11 +30,11 @@ struct upstream_conn {
 struct pool_config {
 	struct loop *loop;
 	struct stats_block *stats;
-	uint32_t stat_slot;        /* STAT_PROVIDER */
-	struct slice base_url;     /* with ca_file the pool's identity */
+	uint32_t stat_slot;    /* STAT_PROVIDER */
+	struct slice base_url; /* with ca_file the pool's identity */
 	struct slice ca_file;
-	struct url url;            /* of base_url */
-	struct tls_trust *trust;   /* for https; a reference is taken */
+	struct url url;          /* of base_url */
+	struct tls_trust *trust; /* for https; a reference is taken */
 };
 
 struct pool {
@@ -44,18 +44,19 @@ struct pool {
 	uint32_t stat_slot;
 	char *base_url;
 	char *ca_file;
-	char *authority;           /* Host */
-	char *path;                /* prefix of the path, "/v1" */
+	char *authority; /* Host */
+	char *path;      /* prefix of the path, "/v1" */
 	struct resolver resolver;
-	struct tls_client *tls;    /* NULL: plain */
+	struct tls_client *tls; /* NULL: plain */
 	struct list idle;
 	unsigned n_idle, n_conns;
-	bool closing;              /* no new conns are kept */
+	bool closing; /* no new conns are kept */
 };
 
 int pool_new(const struct pool_config *c, struct pool **ret);
 struct pool *pool_ref(struct pool *p);
-void pool_unref(struct pool *p);   /* at 0 idle connections close; memory goes with the last connection */
+void pool_unref(
+	struct pool *p); /* at 0 idle connections close; memory goes with the last connection */
 void pool_drop_idle(struct pool *p);
 
 /* An idle connection, now a's, or NULL. */

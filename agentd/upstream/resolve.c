@@ -4,7 +4,8 @@
 
 static int take_ip(struct resolver *r, uint16_t port)
 {
-	if (uv_ip4_addr(r->host, port, &r->addrs[0].in) && uv_ip6_addr(r->host, port, &r->addrs[0].in6))
+	if (uv_ip4_addr(r->host, port, &r->addrs[0].in) &&
+		uv_ip6_addr(r->host, port, &r->addrs[0].in6))
 		return -ENOENT;
 	r->n_addrs = 1;
 	r->is_ip = true;
@@ -32,14 +33,16 @@ static void keep(struct resolver *r, const struct addrinfo *all)
 
 	r->n_addrs = 0;
 	r->next = 0;
-	for (unsigned turn = 0; r->n_addrs < RESOLVE_MAX_ADDRS && (family[0] || family[1]); turn ^= 1) {
+	for (unsigned turn = 0; r->n_addrs < RESOLVE_MAX_ADDRS && (family[0] || family[1]);
+		turn ^= 1) {
 		const struct addrinfo **at = &family[turn];
 
 		while (*at && (*at)->ai_family != want[turn])
 			*at = (*at)->ai_next;
 		if (!*at)
 			continue;
-		memcpy(&r->addrs[r->n_addrs++], (*at)->ai_addr, MIN((*at)->ai_addrlen, (socklen_t)sizeof(r->addrs[0])));
+		memcpy(&r->addrs[r->n_addrs++], (*at)->ai_addr,
+			MIN((*at)->ai_addrlen, (socklen_t)sizeof(r->addrs[0])));
 		*at = (*at)->ai_next;
 	}
 }
@@ -77,7 +80,8 @@ static void on_found(uv_getaddrinfo_t *req, int status, struct addrinfo *all)
 
 bool resolver_get(struct resolver *r, struct resolve_waiter *w)
 {
-	static const struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG };
+	static const struct addrinfo hints = { .ai_socktype = SOCK_STREAM,
+		.ai_flags = AI_ADDRCONFIG };
 	int err;
 
 	if (r->is_ip)

@@ -173,8 +173,8 @@ static int say_not_text(const struct cli *c, const struct files *f)
 	cli_put_text(c->err, buf_view(&report));
 	buf_fini(&report);
 	if (!valid)
-		return cli_fail(c, EXIT_POLICY,
-			"the policy is not valid; the one in force is untouched");
+		return cli_fail(
+			c, EXIT_POLICY, "the policy is not valid; the one in force is untouched");
 	policy_doc_free(doc);
 	return cli_fail(c, EXIT_FAILED, "out of memory");
 }

@@ -1,5 +1,6 @@
-/* Daemon settings: a YAML file -> a struct, by a table of rows (tbl/agent_config.h, tbl/ctld_config.h). Unknown and duplicate
- * keys, wrong types, missing units and values out of range are errors "file:line:col: sentence" with a near name. Any thread. */
+/* Daemon settings: a YAML file -> a struct, by a table of rows (tbl/agent_config.h,
+ * tbl/ctld_config.h). Unknown and duplicate keys, wrong types, missing units and values out of
+ * range are errors "file:line:col: sentence" with a near name. Any thread. */
 #ifndef AIGW_CONFIG_H
 #define AIGW_CONFIG_H
 
@@ -19,18 +20,20 @@ enum config_type {
 struct config_row {
 	const char *name;
 	enum config_type type;
-	size_t offset;        /* of the member */
-	const char *preset;   /* default as text; NULL: "" */
-	int64_t min, max;     /* INT, DURATION (us), SIZE (bytes) */
+	size_t offset;      /* of the member */
+	const char *preset; /* default as text; NULL: "" */
+	int64_t min, max;   /* INT, DURATION (us), SIZE (bytes) */
 	const char *choices;
-	bool reload;          /* SIGHUP may change it; else a restart is needed */
+	bool reload; /* SIGHUP may change it; else a restart is needed */
 	const char *doc;
 };
 
-/* Fills *out from the file (path NULL or absent file with may_miss: presets only). Strings live in the arena. */
-int config_load(const char *path, bool may_miss, const struct config_row *rows, unsigned n, struct arena *a, void *out,
-	struct errbuf *e);
+/* Fills *out from the file (path NULL or absent file with may_miss: presets only). Strings live in
+ * the arena. */
+int config_load(const char *path, bool may_miss, const struct config_row *rows, unsigned n,
+	struct arena *a, void *out, struct errbuf *e);
 /* Names (space separated) of rows with reload == false whose values differ; "" if none. */
-void config_restart_needed(const struct config_row *rows, unsigned n, const void *old, const void *new_, struct buf *names);
+void config_restart_needed(const struct config_row *rows, unsigned n, const void *old,
+	const void *new_, struct buf *names);
 
 #endif

@@ -1,5 +1,5 @@
-/* SHA-256 over pieces of memory; can't fail and allocates nothing, so it may stand in the middle of bookings.
- * Needs libcrypto. Pure; any thread. */
+/* SHA-256 over pieces of memory; can't fail and allocates nothing, so it may stand in the middle of
+ * bookings. Needs libcrypto. Pure; any thread. */
 #ifndef AIGW_DIGEST_H
 #define AIGW_DIGEST_H
 

@@ -1,5 +1,5 @@
-/* How a request can end: the rows of tbl/fail.h as an enum with their facts. No other file maps outcomes to
- * statuses. Pure; any thread. */
+/* How a request can end: the rows of tbl/fail.h as an enum with their facts. No other file maps
+ * outcomes to statuses. Pure; any thread. */
 #ifndef AIGW_FAIL_H
 #define AIGW_FAIL_H
 

@@ -1,5 +1,6 @@
-/* A small HTTP/1.1 server for admin sockets: whole requests in, whole answers out, keep-alive, bounded bodies. (The agent's data
- * path has its own connection type, agentd/front/conn.) One loop's thread. */
+/* A small HTTP/1.1 server for admin sockets: whole requests in, whole answers out, keep-alive,
+ * bounded bodies. (The agent's data path has its own connection type, agentd/front/conn.) One
+ * loop's thread. */
 #ifndef AIGW_HTTP_SERVER_H
 #define AIGW_HTTP_SERVER_H
 
@@ -12,7 +13,7 @@ struct http_server;
 struct http_exchange; /* one request and its answer */
 
 struct http_peer {
-	bool known;       /* unix socket */
+	bool known; /* unix socket */
 	uint32_t uid, gid;
 	int32_t pid;
 };
@@ -20,29 +21,35 @@ struct http_peer {
 struct http_server_config {
 	size_t max_body_bytes;
 	unsigned max_conns;
-	usec idle_us;     /* keep-alive and head deadline */
+	usec idle_us; /* keep-alive and head deadline */
 	/* A request is whole. Answer at once or later with http_answer(), exactly once. */
 	void (*request)(struct http_exchange *x, void *owner);
-	/* The client went away before the answer; don't use x after. NULL: the handler answers all the same. */
+	/* The client went away before the answer; don't use x after. NULL: the handler answers all
+	 * the same. */
 	void (*gone)(struct http_exchange *x, void *owner);
 };
 
-/* Listens on a unix socket at path (an old socket file that nobody answers on is replaced; one in use is -EADDRINUSE), mode set. */
-int http_server_listen_unix(struct loop *l, const char *path, mode_t mode, const struct http_server_config *c,
-	void *owner, struct http_server **ret, struct errbuf *e);
-void http_server_close(struct http_server *s); /* stops, closes connections; memory goes with the loop's turn */
+/* Listens on a unix socket at path (an old socket file that nobody answers on is replaced; one in
+ * use is -EADDRINUSE), mode set. */
+int http_server_listen_unix(struct loop *l, const char *path, mode_t mode,
+	const struct http_server_config *c, void *owner, struct http_server **ret,
+	struct errbuf *e);
+void http_server_close(
+	struct http_server *s); /* stops, closes connections; memory goes with the loop's turn */
 
 struct slice http_method(const struct http_exchange *x);
-struct slice http_path(const struct http_exchange *x);  /* without query */
+struct slice http_path(const struct http_exchange *x);                     /* without query */
 struct slice http_field(const struct http_exchange *x, struct slice name); /* empty: absent */
 struct slice http_body(const struct http_exchange *x);
 struct http_peer http_peer_of(const struct http_exchange *x);
-/* Value of a query member, percent-decoded into the exchange's memory; false: absent or malformed. */
+/* Value of a query member, percent-decoded into the exchange's memory; false: absent or malformed.
+ */
 bool http_query_get(struct http_exchange *x, struct slice name, struct slice *ret);
 void http_set_user(struct http_exchange *x, void *p);
 void *http_user(const struct http_exchange *x);
 
 /* Copies body. x is gone after. */
-void http_answer(struct http_exchange *x, unsigned status, const char *content_type, struct slice body);
+void http_answer(
+	struct http_exchange *x, unsigned status, const char *content_type, struct slice body);
 
 #endif

@@ -1,5 +1,6 @@
-/* Messages to another loop's thread: a mutex-guarded queue (the hand-over) and a uv_async (the bell). The mutex guards only the
- * queue's two pointers. Post from any thread; handlers run on the loop's. */
+/* Messages to another loop's thread: a mutex-guarded queue (the hand-over) and a uv_async (the
+ * bell). The mutex guards only the queue's two pointers. Post from any thread; handlers run on the
+ * loop's. */
 #ifndef AIGW_MAILBOX_H
 #define AIGW_MAILBOX_H
 
@@ -20,6 +21,6 @@ struct mailbox {
 
 int mailbox_init(struct mailbox *b, struct loop *l);
 void mailbox_post(struct mailbox *b, struct mail *m); /* any thread; never fails */
-void mailbox_close(struct mailbox *b);                /* loop thread; then loop_fini() runs the close */
+void mailbox_close(struct mailbox *b); /* loop thread; then loop_fini() runs the close */
 
 #endif

@@ -1,5 +1,6 @@
-/* The policy as validated data: what apply, the controller and the agent agree on. Built from a tree (policy file or
- * wire), everything in one arena, cross-references resolved to indexes, immutable after build. Any thread. */
+/* The policy as validated data: what apply, the controller and the agent agree on. Built from a
+ * tree (policy file or wire), everything in one arena, cross-references resolved to indexes,
+ * immutable after build. Any thread. */
 #ifndef AIGW_POLICY_DOC_H
 #define AIGW_POLICY_DOC_H
 
@@ -7,7 +8,7 @@
 #include <aigw/tree.h>
 #include <aigw/url.h>
 
-#define POLICY_NAME_MAX 63        /* bytes: customers, projects, providers */
+#define POLICY_NAME_MAX       63 /* bytes: customers, projects, providers */
 #define POLICY_MODEL_NAME_MAX 127
 
 enum policy_provider_type { PROVIDER_openai, PROVIDER_openai_compatible };
@@ -16,23 +17,24 @@ struct policy_provider {
 	struct slice name;
 	enum policy_provider_type type;
 	struct slice base_url;
-	struct url url;            /* of base_url */
-	struct slice credential;   /* name of a secret; empty: none is sent */
+	struct url url;          /* of base_url */
+	struct slice credential; /* name of a secret; empty: none is sent */
 	usec connect_us, first_byte_us, idle_us, total_us;
-	bool stream_usage;         /* may be asked for usage in streams */
-	struct slice ca_file;      /* absolute path on the agent's host; empty: system's bundle */
+	bool stream_usage;    /* may be asked for usage in streams */
+	struct slice ca_file; /* absolute path on the agent's host; empty: system's bundle */
 };
 
 struct policy_price {
 	struct slice provider;
-	struct slice model;        /* provider's name, or "*": any model of the provider that has no row of its own */
-	int64_t from_day;          /* days since 1970-01-01 UTC; the latest not in the future wins */
+	struct slice model; /* provider's name, or "*": any model of the provider that has no row of
+			       its own */
+	int64_t from_day;   /* days since 1970-01-01 UTC; the latest not in the future wins */
 	struct price price;
 };
 
 struct policy_target {
-	uint32_t provider;         /* index into providers */
-	struct slice model;        /* the provider's name */
+	uint32_t provider;  /* index into providers */
+	struct slice model; /* the provider's name */
 };
 
 struct policy_model {
@@ -43,11 +45,11 @@ struct policy_model {
 };
 
 struct policy_project {
-	struct slice name;         /* unique over all customers */
+	struct slice name; /* unique over all customers */
 	uint32_t customer;
-	bool all_models;           /* list omitted or "*" */
+	bool all_models; /* list omitted or "*" */
 	uint32_t n_models;
-	uint32_t *models;          /* indexes; [] means none */
+	uint32_t *models; /* indexes; [] means none */
 };
 
 struct policy_customer {
@@ -58,40 +60,45 @@ enum policy_identity_kind { IDENTITY_uid, IDENTITY_user, IDENTITY_group, IDENTIT
 
 struct policy_identity {
 	enum policy_identity_kind kind;
-	struct slice value;        /* user, group or unit name */
-	uint32_t uid;              /* IDENTITY_uid */
+	struct slice value; /* user, group or unit name */
+	uint32_t uid;       /* IDENTITY_uid */
 	uint32_t project;
 };
 
 struct policy_doc {
 	struct arena arena;
-	struct slice currency;     /* "USD" */
+	struct slice currency; /* "USD" */
 	uint32_t n_providers, n_prices, n_models, n_customers, n_projects, n_identities, n_features;
 	struct policy_provider *providers;
 	struct policy_price *prices;
 	struct policy_model *models;
 	struct policy_customer *customers;
 	struct policy_project *projects;
-	struct policy_identity *identities;   /* in file order: the first match counts */
-	struct slice *features;    /* sorted names of abilities that an agent must have to run this: "core/1", … */
-	uint8_t digest[32];        /* SHA-256 of the canonical packed tree */
-	struct buf packed;         /* that tree, for the wire and caches */
+	struct policy_identity *identities; /* in file order: the first match counts */
+	struct slice *features; /* sorted names of abilities that an agent must have to run this:
+				   "core/1", … */
+	uint8_t digest[32];     /* SHA-256 of the canonical packed tree */
+	struct buf packed;      /* that tree, for the wire and caches */
 };
 
 /* Features of this build, sorted; the last is NULL. */
 extern const char *const policy_features[];
 
-/* Merges several files (their trees' roots) and validates. All findings are added to `report` as lines
- * "file:line:col: sentence", at most 50; warnings begin with "warning: " after the place. `names`: file names by index.
- * 0, or -EINVAL if there was at least one error. Free with policy_doc_free. */
-int policy_doc_build(const struct tree *const *roots, const char *const *names, unsigned n, struct policy_doc **ret,
-	struct buf *report);
-/* From the packed form (wire, cache): validated anew; a feature unknown to this build is -ENOTSUP with its name in e. */
+/* Merges several files (their trees' roots) and validates. All findings are added to `report` as
+ * lines "file:line:col: sentence", at most 50; warnings begin with "warning: " after the place.
+ * `names`: file names by index. 0, or -EINVAL if there was at least one error. Free with
+ * policy_doc_free. */
+int policy_doc_build(const struct tree *const *roots, const char *const *names, unsigned n,
+	struct policy_doc **ret, struct buf *report);
+/* From the packed form (wire, cache): validated anew; a feature unknown to this build is -ENOTSUP
+ * with its name in e. */
 int policy_doc_unpack(struct slice packed, struct policy_doc **ret, struct errbuf *e);
 void policy_doc_free(struct policy_doc *d);
 /* Reads and builds from files of the disk. */
-int policy_doc_from_files(const char *const *paths, unsigned n, struct policy_doc **ret, struct buf *report);
+int policy_doc_from_files(
+	const char *const *paths, unsigned n, struct policy_doc **ret, struct buf *report);
 /* Price in force for (provider, provider's model) at a wall time; NULL: unpriced. */
-const struct policy_price *policy_doc_price(const struct policy_doc *d, uint32_t provider, struct slice model, usec wall_us);
+const struct policy_price *policy_doc_price(
+	const struct policy_doc *d, uint32_t provider, struct slice model, usec wall_us);
 
 #endif

@@ -1,9 +1,11 @@
-/* Bytes both ways over a unix socket, TCP or TLS, behind one interface of five events. Nobody above net/ sees uv_ or SSL_.
+/* Bytes both ways over a unix socket, TCP or TLS, behind one interface of five events. Nobody above
+ * net/ sees uv_ or SSL_.
  *
- * A plain stream is embedded in its owner (struct stream_plain), a TLS one is an object of its own. Life: init or new, then
- * stream_connect() or stream_accept(), then events; stream_close() at any time, and memory may go in `closed`.
- * After stream_close() no event but `closed` comes. Events come from the loop only, never from inside a call of ours.
- * All on the loop's thread. Errors are negative errno/UV codes, TLS failures -EPROTO with stream_error_text(). */
+ * A plain stream is embedded in its owner (struct stream_plain), a TLS one is an object of its own.
+ * Life: init or new, then stream_connect() or stream_accept(), then events; stream_close() at any
+ * time, and memory may go in `closed`. After stream_close() no event but `closed` comes. Events
+ * come from the loop only, never from inside a call of ours. All on the loop's thread. Errors are
+ * negative errno/UV codes, TLS failures -EPROTO with stream_error_text(). */
 #ifndef AIGW_STREAM_H
 #define AIGW_STREAM_H
 
@@ -14,13 +16,15 @@ struct stream;
 struct tls_client;
 
 struct stream_events {
-	void (*open)(struct stream *s, int status);      /* connect and handshake ended: 0 or why not */
-	void (*data)(struct stream *s, char *p, size_t n); /* p: loop scratch (or `into` memory); writable; valid until return */
-	void (*drained)(struct stream *s);               /* all that was queued is written */
-	void (*eof)(struct stream *s);                   /* the peer has sent its last byte */
-	void (*error)(struct stream *s, int err);        /* broken; close it */
-	void (*closed)(struct stream *s);                /* memory may go */
-	size_t (*into)(struct stream *s, char **ret);    /* optional: read into the owner's memory; 0: scratch */
+	void (*open)(struct stream *s, int status); /* connect and handshake ended: 0 or why not */
+	void (*data)(struct stream *s, char *p,
+		size_t n); /* p: loop scratch (or `into` memory); writable; valid until return */
+	void (*drained)(struct stream *s);        /* all that was queued is written */
+	void (*eof)(struct stream *s);            /* the peer has sent its last byte */
+	void (*error)(struct stream *s, int err); /* broken; close it */
+	void (*closed)(struct stream *s);         /* memory may go */
+	size_t (*into)(struct stream *s,
+		char **ret); /* optional: read into the owner's memory; 0: scratch */
 };
 
 enum stream_kind { STREAM_PLAIN, STREAM_TLS };
@@ -30,8 +34,8 @@ struct stream {
 	struct loop *loop;
 	uint8_t kind;
 	bool is_unix : 1, open : 1, closing : 1, reading : 1, saw_eof : 1;
-	uint32_t queued_writes;  /* uv_write requests on their way */
-	size_t queued_bytes;     /* not yet taken by the kernel */
+	uint32_t queued_writes; /* uv_write requests on their way */
+	size_t queued_bytes;    /* not yet taken by the kernel */
 };
 
 struct stream_plain {
@@ -44,27 +48,34 @@ struct stream_plain {
 	};
 };
 
-int stream_plain_init(struct stream_plain *p, struct loop *l, bool is_unix, const struct stream_events *ev);
+int stream_plain_init(
+	struct stream_plain *p, struct loop *l, bool is_unix, const struct stream_events *ev);
 int stream_accept(struct stream_plain *p, uv_stream_t *listener); /* open at once; TCP_NODELAY */
-int stream_connect(struct stream_plain *p, const struct sockaddr *addr); /* AF_INET, AF_INET6 or AF_UNIX; `open` follows */
+int stream_connect(struct stream_plain *p,
+	const struct sockaddr *addr);  /* AF_INET, AF_INET6 or AF_UNIX; `open` follows */
 int stream_fd(const struct stream *s); /* the socket, for SO_PEERCRED only */
 
 void stream_read_start(struct stream *s); /* events data, eof, error from now on */
-void stream_read_stop(struct stream *s);  /* back-pressure: nothing is read, the peer is slowed down */
+void stream_read_stop(
+	struct stream *s); /* back-pressure: nothing is read, the peer is slowed down */
 
-/* Writes now what the kernel takes. What is left is copied and queued. 0: all written; 1: queued, `drained` follows;
- * negative: broken. */
+/* Writes now what the kernel takes. What is left is copied and queued. 0: all written; 1: queued,
+ * `drained` follows; negative: broken. */
 int stream_write(struct stream *s, const struct slice *v, unsigned n);
-/* The same without a copy: the caller's memory has to stay until `drained` (if 1 is returned) or `closed`. */
+/* The same without a copy: the caller's memory has to stay until `drained` (if 1 is returned) or
+ * `closed`. */
 int stream_write_held(struct stream *s, const struct slice *v, unsigned n);
 
-void stream_shutdown(struct stream *s);   /* no more from us; the peer sees EOF after what is queued */
-void stream_close(struct stream *s);      /* now; queued bytes are lost; `closed` follows */
-void stream_reset(struct stream *s);      /* close with RST where the transport has it */
+void stream_shutdown(
+	struct stream *s);           /* no more from us; the peer sees EOF after what is queued */
+void stream_close(struct stream *s); /* now; queued bytes are lost; `closed` follows */
+void stream_reset(struct stream *s); /* close with RST where the transport has it */
 
-/* --- TLS client over TCP ----------------------------------------------------------------------- */
-struct stream *stream_tls_new(struct loop *l, struct tls_client *t, const char *server_name, bool name_is_ip,
-	const struct stream_events *ev, void *owner);  /* heap; freed by stream_tls_free in `closed` */
+/* --- TLS client over TCP -----------------------------------------------------------------------
+ */
+struct stream *stream_tls_new(struct loop *l, struct tls_client *t, const char *server_name,
+	bool name_is_ip, const struct stream_events *ev,
+	void *owner); /* heap; freed by stream_tls_free in `closed` */
 void *stream_tls_owner(const struct stream *s);
 int stream_tls_connect(struct stream *s, const struct sockaddr *addr);
 void stream_tls_free(struct stream *s);

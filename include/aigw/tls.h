@@ -1,5 +1,6 @@
-/* TLS towards providers: one client context with a session cache per worker and provider, all on one trust store loaded when the
- * first TLS provider appears (each own store costs 0.8 MB and 40 ms). TLS 1.2 and 1.3, names and addresses verified. */
+/* TLS towards providers: one client context with a session cache per worker and provider, all on
+ * one trust store loaded when the first TLS provider appears (each own store costs 0.8 MB and 40
+ * ms). TLS 1.2 and 1.3, names and addresses verified. */
 #ifndef AIGW_TLS_H
 #define AIGW_TLS_H
 
@@ -12,7 +13,8 @@ struct tls_trust *tls_trust_ref(struct tls_trust *t);
 void tls_trust_unref(struct tls_trust *t);
 
 struct tls_client; /* one thread's */
-int tls_client_new(struct tls_trust *trust, struct tls_client **ret, struct errbuf *e); /* takes a reference */
+int tls_client_new(
+	struct tls_trust *trust, struct tls_client **ret, struct errbuf *e); /* takes a reference */
 void tls_client_free(struct tls_client *c); /* its streams are closed before */
 
 #endif

@@ -6,16 +6,18 @@
 #include <aigw/buf.h>
 
 #define VKEY_TEXT_LEN (8 + 12 + 1 + 40 + 6)
-#define VKEY_ID_LEN 16
+#define VKEY_ID_LEN   16
 
 struct vkey {
-	char id[VKEY_ID_LEN];  /* no NUL */
+	char id[VKEY_ID_LEN]; /* no NUL */
 	uint8_t verifier[32];
 };
 
-/* A new key from the system's random source; text gets VKEY_TEXT_LEN bytes and NUL: show it once, then wipe it. */
+/* A new key from the system's random source; text gets VKEY_TEXT_LEN bytes and NUL: show it once,
+ * then wipe it. */
 int vkey_create(char text[static VKEY_TEXT_LEN + 1], struct vkey *ret);
-/* Form, checksum, verifier. -EINVAL: not of this form; -EBADMSG: form right, checksum wrong (a typo). */
+/* Form, checksum, verifier. -EINVAL: not of this form; -EBADMSG: form right, checksum wrong (a
+ * typo). */
 int vkey_parse(struct slice text, struct vkey *ret);
 bool vkey_has_prefix(struct slice text); /* begins with "sk-aigw-" */
 
@@ -32,7 +34,9 @@ struct key_record {
 	usec revoked_us;
 };
 
-int key_record_pack(const struct key_record *k, struct buf *b); /* version byte, msgpack map by tags */
-int key_record_unpack(struct slice bytes, struct key_record *ret); /* slices point into bytes; -EBADMSG */
+int key_record_pack(
+	const struct key_record *k, struct buf *b); /* version byte, msgpack map by tags */
+int key_record_unpack(
+	struct slice bytes, struct key_record *ret); /* slices point into bytes; -EBADMSG */
 
 #endif

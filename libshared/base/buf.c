@@ -22,10 +22,12 @@ void buf_reset(struct buf *b)
 
 /* Memory for `want` bytes. One byte above max may be held: the NUL of buf_cstr(). */
 __attribute__((noinline, noclone)) /* else LTO warns of a realloc that is_borrowed forbids */
-static int buf_grow(struct buf *b, size_t want)
+static int
+buf_grow(struct buf *b, size_t want)
 {
 	size_t cap = MAX(b->cap, (size_t)BUF_FIRST_BYTES);
-	size_t most = b->max < SIZE_MAX ? b->max + 1 : SIZE_MAX; /* never max: see buf_is_borrowed */
+	size_t most =
+		b->max < SIZE_MAX ? b->max + 1 : SIZE_MAX; /* never max: see buf_is_borrowed */
 	char *p;
 
 	if (want <= b->cap)

@@ -170,7 +170,7 @@ static ssize_t head_end_blocks(const char *p, size_t n, size_t *at)
 		cr = scan_byte_mask64(p + *at, '\r');
 		bare = lf & ~(cr << 1 | (*at >= 1 && p[*at - 1] == '\r'));
 		last = lf & (lf << 2 | (uint64_t)(*at >= 1 && p[*at - 1] == '\n') << 1 |
-				   (*at >= 2 && p[*at - 2] == '\n'));
+				    (*at >= 2 && p[*at - 2] == '\n'));
 		if (!(bare | last))
 			continue;
 		i = (uint64_t)__builtin_ctzll(bare | last);
@@ -240,8 +240,8 @@ static enum h1_error run_head(
 {
 	llhttp_errno_t e;
 
-	llhttp_init(&h->parser, h->role == H1_REQUEST ? HTTP_REQUEST : HTTP_RESPONSE,
-		&head_settings);
+	llhttp_init(
+		&h->parser, h->role == H1_REQUEST ? HTTP_REQUEST : HTTP_RESPONSE, &head_settings);
 	h->head = head;
 	h->in_head = true;
 	e = llhttp_execute(&h->parser, f->first.p, f->first.n);

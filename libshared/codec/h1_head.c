@@ -116,7 +116,7 @@ static inline const char *scan_target(const char *p, const char *end)
 			return p + __builtin_ctz(mask);
 	}
 #endif
-	while (p < end && *p > ' ' && *p != 0x7f && *p != '#' && *p != '?')
+	while (p<end && * p> ' ' && *p != 0x7f && *p != '#' && *p != '?')
 		p++;
 	return p;
 }
@@ -132,8 +132,8 @@ static enum h1_error parse_version(const char *p, size_t n, struct h1_head *head
 
 /* The target from p on, up to the space or the line's end. *clean: it holds nothing that no target
  * holds. */
-static const char *parse_target(const char *p, const char *line, const char *end,
-	struct h1_head *head, bool *clean)
+static const char *parse_target(
+	const char *p, const char *line, const char *end, struct h1_head *head, bool *clean)
 {
 	const char *begin = p, *query = NULL;
 

@@ -71,8 +71,7 @@ static inline unsigned string_mask(const struct scan *s, const char *p)
 	unsigned mask = 0;
 
 	for (unsigned i = 0; i < 16 && p + i < s->end; i++)
-		mask |= (unsigned)(p[i] == '"' || p[i] == '\\' || (unsigned char)p[i] < 0x20)
-			<< i;
+		mask |= (unsigned)(p[i] == '"' || p[i] == '\\' || (unsigned char)p[i] < 0x20) << i;
 	return mask;
 }
 

@@ -21,8 +21,8 @@ static enum http_call_state broken(struct http_call *c, enum h1_error e)
 }
 
 /* Content bytes of one read; the answer may end with them. */
-static enum http_call_state take_body(struct http_call *c, char *p, size_t n, const struct http_call_events *ev,
-	void *owner)
+static enum http_call_state take_body(
+	struct http_call *c, char *p, size_t n, const struct http_call_events *ev, void *owner)
 {
 	size_t used = 0, content = 0;
 	enum h1_error e = c->h1.done ? H1_OK : h1_body(&c->h1, p, n, &used, &content);
@@ -39,8 +39,8 @@ static enum http_call_state take_body(struct http_call *c, char *p, size_t n, co
 }
 
 /* p starts with a whole head of head_n bytes. */
-static enum http_call_state take_head(struct http_call *c, char *p, size_t head_n, const struct http_call_events *ev,
-	void *owner)
+static enum http_call_state take_head(
+	struct http_call *c, char *p, size_t head_n, const struct http_call_events *ev, void *owner)
 {
 	struct h1_head head;
 	enum h1_error e = h1_begin(&c->h1, H1_RESPONSE, c->head_request, p, head_n, &head);
@@ -82,7 +82,8 @@ static enum http_call_state run(struct http_call *c, char *p, size_t n, size_t *
 	return take_body(c, p + at, n - at, ev, owner);
 }
 
-enum http_call_state http_call_feed(struct http_call *c, char *p, size_t n, const struct http_call_events *ev, void *owner)
+enum http_call_state http_call_feed(
+	struct http_call *c, char *p, size_t n, const struct http_call_events *ev, void *owner)
 {
 	size_t used = 0;
 
@@ -111,7 +112,8 @@ enum http_call_state http_call_feed(struct http_call *c, char *p, size_t n, cons
 	return c->state;
 }
 
-enum http_call_state http_call_eof(struct http_call *c, const struct http_call_events *ev, void *owner)
+enum http_call_state http_call_eof(
+	struct http_call *c, const struct http_call_events *ev, void *owner)
 {
 	enum h1_error e;
 

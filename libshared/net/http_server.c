@@ -1,4 +1,5 @@
-/* Connection: idle -> head -> body -> handler -> answer -> idle. One request at a time; what a client pipelines waits in `in`. */
+/* Connection: idle -> head -> body -> handler -> answer -> idle. One request at a time; what a
+ * client pipelines waits in `in`. */
 #include <aigw/errbuf.h>
 #include <aigw/http_server.h>
 #include <aigw/peer.h>
@@ -23,19 +24,20 @@ struct http_exchange {
 	struct list node;
 	struct deadline idle;
 	struct http_peer peer;
-	struct buf in;          /* bytes from the client: head, body, what is pipelined */
+	struct buf in; /* bytes from the client: head, body, what is pipelined */
 	size_t scanned;
-	size_t head_n;          /* length of the head in `in` */
-	size_t body_n;          /* content behind it so far */
-	size_t raw_at;          /* undecoded bytes start here */
+	size_t head_n; /* length of the head in `in` */
+	size_t body_n; /* content behind it so far */
+	size_t raw_at; /* undecoded bytes start here */
 	struct h1 h1;
-	struct h1_head head;    /* slices point into `in`: moved when it grows, so offsets are re-based */
-	struct buf decoded;     /* query values */
-	const char *base;       /* in.p when head was parsed */
+	struct h1_head
+		head; /* slices point into `in`: moved when it grows, so offsets are re-based */
+	struct buf decoded; /* query values */
+	const char *base;   /* in.p when head was parsed */
 	void *user;
 	bool in_body, with_handler, close_after, gone;
 	bool head_only; /* of the request that is being answered */
-	bool running; /* conn_run is on the stack: answers given inside it don't start another */
+	bool running;   /* conn_run is on the stack: answers given inside it don't start another */
 };
 
 static void conn_next(struct http_exchange *x);
@@ -48,9 +50,11 @@ static void server_maybe_free(struct http_server *s)
 	free(s);
 }
 
-/* --- answers ------------------------------------------------------------------------------------------ */
+/* --- answers
+ * ------------------------------------------------------------------------------------------ */
 
-static void write_answer(struct http_exchange *x, unsigned status, const char *type, struct slice body)
+static void write_answer(
+	struct http_exchange *x, unsigned status, const char *type, struct slice body)
 {
 	struct buf head;
 	struct slice v[2];
@@ -91,7 +95,8 @@ static void refuse(struct http_exchange *x, unsigned status, const char *why)
 	buf_fini(&body);
 }
 
-void http_answer(struct http_exchange *x, unsigned status, const char *content_type, struct slice body)
+void http_answer(
+	struct http_exchange *x, unsigned status, const char *content_type, struct slice body)
 {
 	ASSERT(x->with_handler);
 	x->with_handler = false;
@@ -99,13 +104,15 @@ void http_answer(struct http_exchange *x, unsigned status, const char *content_t
 		stream_close(&x->stream.s);
 		return;
 	}
-	deadline_set(x->server->loop, &x->idle, x->server->cfg.idle_us); /* also for reading the answer */
+	deadline_set(x->server->loop, &x->idle,
+		x->server->cfg.idle_us); /* also for reading the answer */
 	write_answer(x, status, content_type, body);
 	if (!x->stream.s.closing && !x->close_after)
 		conn_next(x);
 }
 
-/* --- requests ----------------------------------------------------------------------------------------- */
+/* --- requests
+ * ----------------------------------------------------------------------------------------- */
 
 static void rebase(struct slice *s, ptrdiff_t by)
 {
@@ -171,9 +178,11 @@ static int take_body(struct http_exchange *x)
 		refuse(x, h1_error_status(e), h1_error_text(e));
 		return -1;
 	}
-	/* Content moves down behind what is there already; what follows the message stays behind it. */
+	/* Content moves down behind what is there already; what follows the message stays behind
+	 * it. */
 	memmove(x->in.p + x->head_n + x->body_n, x->in.p + x->raw_at, content);
-	memmove(x->in.p + x->head_n + x->body_n + content, x->in.p + x->raw_at + used, x->in.n - x->raw_at - used);
+	memmove(x->in.p + x->head_n + x->body_n + content, x->in.p + x->raw_at + used,
+		x->in.n - x->raw_at - used);
 	x->in.n -= used - content + (x->raw_at - x->head_n - x->body_n);
 	x->body_n += content;
 	x->raw_at = x->head_n + x->body_n;
@@ -201,8 +210,9 @@ static bool run_one(struct http_exchange *x)
 	return true;
 }
 
-/* A loop, not a recursion: a client may pipeline thousands of requests that are answered at once. Behind an answer that the client does not
- * take, and behind an unanswered request with a flood after it, nothing is run or read. */
+/* A loop, not a recursion: a client may pipeline thousands of requests that are answered at once.
+ * Behind an answer that the client does not take, and behind an unanswered request with a flood
+ * after it, nothing is run or read. */
 static void conn_run(struct http_exchange *x)
 {
 	struct stream *s = &x->stream.s;
@@ -210,10 +220,12 @@ static void conn_run(struct http_exchange *x)
 	if (x->running)
 		return;
 	x->running = true;
-	while (x->in.n && !x->with_handler && !s->closing && !x->close_after && !s->queued_writes && run_one(x))
+	while (x->in.n && !x->with_handler && !s->closing && !x->close_after && !s->queued_writes &&
+		run_one(x))
 		;
 	x->running = false;
-	if (s->queued_writes || x->close_after || x->gone || (x->with_handler && x->in.n > x->head_n + x->body_n + H1_MAX_HEAD_BYTES))
+	if (s->queued_writes || x->close_after || x->gone ||
+		(x->with_handler && x->in.n > x->head_n + x->body_n + H1_MAX_HEAD_BYTES))
 		stream_read_stop(s);
 	else
 		stream_read_start(s);
@@ -327,8 +339,10 @@ static void on_connection(uv_stream_t *listener, int status)
 	list_push_back(&s->conns, &x->node);
 	s->n_conns++;
 	deadline_init(&x->idle, on_idle);
-	/* A head, a body, what may stand behind them before reading stops, and the read that brings it there. */
-	buf_init(&x->in, s->cfg.max_body_bytes + 2 * (size_t)H1_MAX_HEAD_BYTES + 2 * (size_t)LOOP_SCRATCH_BYTES);
+	/* A head, a body, what may stand behind them before reading stops, and the read that brings
+	 * it there. */
+	buf_init(&x->in, s->cfg.max_body_bytes + 2 * (size_t)H1_MAX_HEAD_BYTES +
+				 2 * (size_t)LOOP_SCRATCH_BYTES);
 	buf_init(&x->decoded, 16384);
 	if (stream_accept(&x->stream, listener) || s->n_conns > s->cfg.max_conns) {
 		stream_close(&x->stream.s);
@@ -340,8 +354,8 @@ static void on_connection(uv_stream_t *listener, int status)
 	stream_read_start(&x->stream.s);
 }
 
-int http_server_listen_unix(struct loop *l, const char *path, mode_t mode, const struct http_server_config *c,
-	void *owner, struct http_server **ret, struct errbuf *e)
+int http_server_listen_unix(struct loop *l, const char *path, mode_t mode,
+	const struct http_server_config *c, void *owner, struct http_server **ret, struct errbuf *e)
 {
 	struct http_server *s = calloc(1, sizeof(*s));
 	int fd = -1;
@@ -390,11 +404,11 @@ void http_server_close(struct http_server *s)
 	if (s->path)
 		(void)unlink(s->path);
 	uv_close((uv_handle_t *)&s->listener, on_listener_closed);
-	list_each(it, tmp, &s->conns)
-		on_gone(list_entry(it, struct http_exchange, node));
+	list_each(it, tmp, &s->conns) on_gone(list_entry(it, struct http_exchange, node));
 }
 
-/* --- what handlers ask ------------------------------------------------------------------------------ */
+/* --- what handlers ask
+ * ------------------------------------------------------------------------------ */
 
 struct slice http_method(const struct http_exchange *x)
 {
@@ -441,7 +455,8 @@ static int hex_digit(char c)
 	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* Percent-decodes into x->decoded, whose memory is reserved first so that earlier slices stay valid. */
+/* Percent-decodes into x->decoded, whose memory is reserved first so that earlier slices stay
+ * valid. */
 static bool decode(struct http_exchange *x, struct slice s, struct slice *ret)
 {
 	size_t start = x->decoded.n;

@@ -1,5 +1,6 @@
-/* The wheel: slot = tick mod 512 of 10 ms each; a deadline further away than one turn stays in its slot and is passed
- * over until its tick comes. One uv_timer is set for the next slot that is not empty, so an idle loop does not wake. */
+/* The wheel: slot = tick mod 512 of 10 ms each; a deadline further away than one turn stays in its
+ * slot and is passed over until its tick comes. One uv_timer is set for the next slot that is not
+ * empty, so an idle loop does not wake. */
 #include <aigw/clock.h>
 #include <aigw/loop.h>
 
@@ -18,7 +19,8 @@ static void timer_set(struct loop *l, uint64_t tick)
 	uint64_t at_ms = tick * LOOP_WHEEL_TICK_US / 1000;
 
 	l->timer_tick = tick;
-	(void)uv_timer_start(&l->wheel_timer, on_wheel_timer, at_ms > now_ms ? at_ms - now_ms : 0, 0);
+	(void)uv_timer_start(
+		&l->wheel_timer, on_wheel_timer, at_ms > now_ms ? at_ms - now_ms : 0, 0);
 }
 
 /* Sets the timer for the next slot in use. */

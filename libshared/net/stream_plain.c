@@ -15,7 +15,8 @@ static struct stream_plain *plain_of(const struct stream *s)
 	return container_of(s, struct stream_plain, s);
 }
 
-int stream_plain_init(struct stream_plain *p, struct loop *l, bool is_unix, const struct stream_events *ev)
+int stream_plain_init(
+	struct stream_plain *p, struct loop *l, bool is_unix, const struct stream_events *ev)
 {
 	int err = is_unix ? uv_pipe_init(&l->uv, &p->pipe, 0) : uv_tcp_init(&l->uv, &p->tcp);
 
@@ -64,7 +65,8 @@ int stream_connect(struct stream_plain *p, const struct sockaddr *addr)
 		return -ENOMEM;
 	req->data = p;
 	if (addr->sa_family == AF_UNIX)
-		uv_pipe_connect(req, &p->pipe, ((const struct sockaddr_un *)addr)->sun_path, on_connected);
+		uv_pipe_connect(
+			req, &p->pipe, ((const struct sockaddr_un *)addr)->sun_path, on_connected);
 	else
 		err = uv_tcp_connect(req, &p->tcp, addr, on_connected);
 	if (err)

@@ -1,6 +1,7 @@
-/* TLS as a stream over a plain one. OpenSSL reads and writes through a BIO of our own over the loop's scratch memory: BIO_s_mem would
- * grow and keep. Ciphertext is read into scratch_tls_in, drained in one go (which is what lets OpenSSL release its buffers), and what the
- * owner does not want yet (reads stopped in the midst) is kept as ciphertext. */
+/* TLS as a stream over a plain one. OpenSSL reads and writes through a BIO of our own over the
+ * loop's scratch memory: BIO_s_mem would grow and keep. Ciphertext is read into scratch_tls_in,
+ * drained in one go (which is what lets OpenSSL release its buffers), and what the owner does not
+ * want yet (reads stopped in the midst) is kept as ciphertext. */
 #include "stream_private.h"
 #include "tls_private.h"
 
@@ -15,14 +16,14 @@ struct stream_tls {
 	struct stream_plain plain;
 	SSL *ssl;
 	void *owner;
-	const char *in;          /* ciphertext not yet taken by OpenSSL; only during tls_pump */
+	const char *in; /* ciphertext not yet taken by OpenSSL; only during tls_pump */
 	size_t in_n;
-	char *kept;              /* ciphertext that came while reads were stopped */
+	char *kept; /* ciphertext that came while reads were stopped */
 	size_t kept_n;
-	size_t out_n;            /* ciphertext in scratch_tls_out */
+	size_t out_n;                         /* ciphertext in scratch_tls_out */
 	struct slice held[STREAM_MAX_SLICES]; /* the caller's bytes still to be encrypted */
 	unsigned n_held;
-	char *copy;              /* our copy of such bytes */
+	char *copy; /* our copy of such bytes */
 	char host[256];
 	const char *error;
 	struct deferred resume;
@@ -34,7 +35,9 @@ static struct stream_tls *tls_of(const struct stream *s)
 	return container_of(s, struct stream_tls, s);
 }
 
-/* --- BIO ----------------------------------------------------------------------------------------------- */
+/* --- BIO
+ * -----------------------------------------------------------------------------------------------
+ */
 
 static int bio_read(BIO *b, char *out, int n)
 {
@@ -77,7 +80,8 @@ static long bio_ctrl(BIO *b, int cmd, long num, void *ptr)
 
 static BIO_METHOD *bio_method(void)
 {
-	static BIO_METHOD *method; /* made once, before any worker connects by TLS twice: benign if lost */
+	static BIO_METHOD
+		*method; /* made once, before any worker connects by TLS twice: benign if lost */
 	BIO_METHOD *m = __atomic_load_n(&method, __ATOMIC_ACQUIRE);
 	BIO_METHOD *none = NULL;
 
@@ -89,14 +93,16 @@ static BIO_METHOD *bio_method(void)
 	(void)BIO_meth_set_read(m, bio_read);
 	(void)BIO_meth_set_write(m, bio_write);
 	(void)BIO_meth_set_ctrl(m, bio_ctrl);
-	if (!__atomic_compare_exchange_n(&method, &none, m, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+	if (!__atomic_compare_exchange_n(
+		    &method, &none, m, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
 		BIO_meth_free(m);
 		return none;
 	}
 	return m;
 }
 
-/* --- failure ------------------------------------------------------------------------------------------- */
+/* --- failure
+ * ------------------------------------------------------------------------------------------- */
 
 static const char *failure_text(struct stream_tls *t)
 {
@@ -105,7 +111,8 @@ static const char *failure_text(struct stream_tls *t)
 
 	if (verify != X509_V_OK)
 		return X509_verify_cert_error_string(verify);
-	return code && ERR_reason_error_string(code) ? ERR_reason_error_string(code) : "TLS failure";
+	return code && ERR_reason_error_string(code) ? ERR_reason_error_string(code)
+						     : "TLS failure";
 }
 
 static void fail(struct stream_tls *t, int err)
@@ -128,7 +135,8 @@ static int flush(struct stream_tls *t)
 	return out.n ? plain_write(&t->plain.s, &out, 1, false) : 0;
 }
 
-/* --- reading ------------------------------------------------------------------------------------------- */
+/* --- reading
+ * ------------------------------------------------------------------------------------------- */
 
 static int handshake(struct stream_tls *t)
 {
@@ -307,7 +315,8 @@ void tls_read_start(struct stream *s)
 	if (s->reading || s->closing || s->saw_eof)
 		return;
 	s->reading = true;
-	if (!t->in_pump && t->handshaken) /* OpenSSL may hold plaintext: events come from the loop only */
+	if (!t->in_pump &&
+		t->handshaken) /* OpenSSL may hold plaintext: events come from the loop only */
 		deferred_queue(s->loop, &t->resume);
 }
 
@@ -320,9 +329,11 @@ void tls_read_stop(struct stream *s)
 		plain_read_stop(&t->plain.s);
 }
 
-/* --- writing ------------------------------------------------------------------------------------------- */
+/* --- writing
+ * ------------------------------------------------------------------------------------------- */
 
-/* Encrypts v while the socket takes it. Returns slices left (moved to the front of v) or negative. */
+/* Encrypts v while the socket takes it. Returns slices left (moved to the front of v) or negative.
+ */
 static int encrypt(struct stream_tls *t, struct slice *v, unsigned n)
 {
 	unsigned i = 0;
@@ -341,7 +352,8 @@ static int encrypt(struct stream_tls *t, struct slice *v, unsigned n)
 		if (k <= 0)
 			return -EPROTO;
 		v[i] = slice_skip(v[i], (size_t)k);
-		if ((v[i].n || i + 1 == n || t->out_n > LOOP_SCRATCH_BYTES - 2 * TLS_RECORD) && flush(t) < 0)
+		if ((v[i].n || i + 1 == n || t->out_n > LOOP_SCRATCH_BYTES - 2 * TLS_RECORD) &&
+			flush(t) < 0)
 			return -ECONNRESET;
 	}
 	if (flush(t) < 0)
@@ -417,7 +429,8 @@ static void on_plain_drained(struct stream *s)
 		t->s.ev->drained(&t->s);
 }
 
-/* --- life ---------------------------------------------------------------------------------------------- */
+/* --- life
+ * ---------------------------------------------------------------------------------------------- */
 
 static const struct stream_events plain_events = {
 	.open = on_plain_open,
@@ -467,8 +480,8 @@ static int tls_setup(struct stream_tls *t, struct tls_client *c)
 	return 0;
 }
 
-struct stream *stream_tls_new(struct loop *l, struct tls_client *c, const char *server_name, bool name_is_ip,
-	const struct stream_events *ev, void *owner)
+struct stream *stream_tls_new(struct loop *l, struct tls_client *c, const char *server_name,
+	bool name_is_ip, const struct stream_events *ev, void *owner)
 {
 	struct stream_tls *t = calloc(1, sizeof(*t));
 	size_t n = strlen(server_name);

@@ -1,5 +1,5 @@
-/* Trust stores and client contexts. Sessions: TLS 1.3 tickets are single-use, so each is taken out when it is tried; the newest
- * is tried first. */
+/* Trust stores and client contexts. Sessions: TLS 1.3 tickets are single-use, so each is taken out
+ * when it is tried; the newest is tried first. */
 #include "tls_private.h"
 
 #include <aigw/tls.h>
@@ -29,7 +29,8 @@ int tls_trust_new(const char *ca_file, struct tls_trust **ret, struct errbuf *e)
 		ERR_clear_error();
 		if (ca_file || !X509_STORE_set_default_paths(t->store)) {
 			tls_trust_unref(t);
-			return err_set(e, -ENOENT, "no certificates could be read from %s; check the file", file);
+			return err_set(e, -ENOENT,
+				"no certificates could be read from %s; check the file", file);
 		}
 	}
 	*ret = t;
@@ -51,7 +52,8 @@ void tls_trust_unref(struct tls_trust *t)
 }
 
 static int ctx_index;
-static pthread_once_t ctx_index_once = PTHREAD_ONCE_INIT; /* workers make their contexts at the same moment */
+static pthread_once_t ctx_index_once =
+	PTHREAD_ONCE_INIT; /* workers make their contexts at the same moment */
 
 static void make_ctx_index(void)
 {
@@ -65,14 +67,16 @@ static int on_new_session(SSL *ssl, SSL_SESSION *session)
 
 	if (c->n_sessions == TLS_CLIENT_SESSIONS) {
 		SSL_SESSION_free(c->sessions[0]);
-		memmove(&c->sessions[0], &c->sessions[1], (TLS_CLIENT_SESSIONS - 1) * sizeof(c->sessions[0]));
+		memmove(&c->sessions[0], &c->sessions[1],
+			(TLS_CLIENT_SESSIONS - 1) * sizeof(c->sessions[0]));
 		c->n_sessions--;
 	}
 	c->sessions[c->n_sessions++] = session;
 	return 1;
 }
 
-/* A ticket of TLS 1.3 is good for one connection; a session of 1.2 stays good, and a resumed handshake brings no new one. */
+/* A ticket of TLS 1.3 is good for one connection; a session of 1.2 stays good, and a resumed
+ * handshake brings no new one. */
 SSL_SESSION *tls_client_take_session(struct tls_client *c)
 {
 	SSL_SESSION *newest = c->n_sessions ? c->sessions[c->n_sessions - 1] : NULL;
@@ -100,7 +104,7 @@ int tls_client_new(struct tls_trust *trust, struct tls_client **ret, struct errb
 	(void)SSL_CTX_set_min_proto_version(c->ctx, TLS1_2_VERSION);
 	SSL_CTX_set_verify(c->ctx, SSL_VERIFY_PEER, NULL);
 	SSL_CTX_set_mode(c->ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
-		SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+					 SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	SSL_CTX_set_options(c->ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
 	SSL_CTX_set_quiet_shutdown(c->ctx, 1);
 	SSL_CTX_set_session_cache_mode(c->ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);

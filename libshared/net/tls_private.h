@@ -14,6 +14,7 @@ struct tls_client {
 	unsigned n_sessions;
 };
 
-SSL_SESSION *tls_client_take_session(struct tls_client *c); /* the newest, owned by the caller; NULL: none */
+SSL_SESSION *tls_client_take_session(
+	struct tls_client *c); /* the newest, owned by the caller; NULL: none */
 
 #endif

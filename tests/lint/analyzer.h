@@ -1,5 +1,6 @@
-/* Read before every file by clang-tidy (tidy.py) and by nothing else: that err_set() returns its code is what the analyzer can't see
- * from another file, and without it takes every failure for a success. */
+/* Read before every file by clang-tidy (tidy.py) and by nothing else: that err_set() returns its
+ * code is what the analyzer can't see from another file, and without it takes every failure for a
+ * success. */
 #ifndef TESTS_LINT_ANALYZER_H
 #define TESTS_LINT_ANALYZER_H
 

@@ -30,8 +30,8 @@ static void batch_answer(struct held_frame *h)
 		return;
 	if (b->verdict != INGEST_BOOKED) {
 		session_refuse(h->session, h->m.id, ingest_code(b->verdict), b->reason);
-		/* What is on its way behind a batch that was not taken would look like a gap: the agent
-		 * begins anew at the high-water mark. */
+		/* What is on its way behind a batch that was not taken would look like a gap: the
+		 * agent begins anew at the high-water mark. */
 		if (b->verdict == INGEST_UNAVAILABLE)
 			session_leave(h->session);
 		return;

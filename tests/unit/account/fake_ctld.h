@@ -1,4 +1,5 @@
-/* A controller made of one socket and no thread: the test's own loop turns while it waits for frames. */
+/* A controller made of one socket and no thread: the test's own loop turns while it waits for
+ * frames. */
 #ifndef TESTS_UNIT_ACCOUNT_FAKE_CTLD_H
 #define TESTS_UNIT_ACCOUNT_FAKE_CTLD_H
 
@@ -21,12 +22,13 @@ void fake_ctld_listen(struct fake_ctld *f);
 /* Turns the loop until `done` says so; fails the test after 30 s. */
 void fake_turn(struct loop *l, int fd, bool (*done)(void *arg), void *arg);
 
-void fake_accept(struct fake_ctld *f);  /* the agent's next connection */
+void fake_accept(struct fake_ctld *f); /* the agent's next connection */
 void fake_hang_up(struct fake_ctld *f);
 void fake_expect_eof(struct fake_ctld *f); /* the agent hangs up; frames before it are skipped */
 bool fake_is_quiet(struct fake_ctld *f);   /* nothing but status came for some turns of the wheel */
 
-/* The next frame, which has to be of this kind (others that only report are skipped). Valid until the next one. */
+/* The next frame, which has to be of this kind (others that only report are skipped). Valid until
+ * the next one. */
 void fake_expect(struct fake_ctld *f, enum wire_kind kind, struct wire_message *ret);
 void fake_send(struct fake_ctld *f, const struct wire_message *m);
 void fake_send_bytes(struct fake_ctld *f, const void *p, size_t n);

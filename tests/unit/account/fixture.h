@@ -1,4 +1,5 @@
-/* What the tests of account share: a folder of their own, slots and records with known content, a disk whose sync can fail. */
+/* What the tests of account share: a folder of their own, slots and records with known content, a
+ * disk whose sync can fail. */
 #ifndef TESTS_UNIT_ACCOUNT_FIXTURE_H
 #define TESTS_UNIT_ACCOUNT_FIXTURE_H
 

@@ -79,7 +79,8 @@ static void each_state_has_its_outcome(void **state)
 		const char *fail;
 	} cases[] = {
 		{ SLOT_ADMITTED, false, USAGE_REFUSED, 0, 0, 0, 0, 0, "restart" },
-		/* what it has seen, at its price: 3,000 for the input, 750 for the output, 7 for the call */
+		/* what it has seen, at its price: 3,000 for the input, 750 for the output, 7 for
+		   the call */
 		{ SLOT_SENT, false, USAGE_UNKNOWN, 200, 50, 1, 3757, 99999999, "" },
 		{ SLOT_SETTLED, false, USAGE_OK, 200, 50, 0, 12345678, 99999999, "" },
 		{ SLOT_SETTLED, true, USAGE_UNKNOWN, 200, 51, 1, 3772, 99999999, "" },

@@ -614,8 +614,7 @@ static void test_write_parsed_field(void **state)
 	assert_slice(buf_view(&b), "A: b c\r\nX-None: \r\nx-other: \344\r\n");
 	buf_fini(&b);
 	buf_init(&b, 7);
-	assert_int_equal(
-		h1_write_parsed_field(&b, head.fields[0].name, &head.fields[0]), -ENOBUFS);
+	assert_int_equal(h1_write_parsed_field(&b, head.fields[0].name, &head.fields[0]), -ENOBUFS);
 	assert_int_equal(b.n, 0);
 	buf_fini(&b);
 }

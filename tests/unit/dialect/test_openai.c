@@ -109,7 +109,8 @@ static const struct scan_case scans[] = {
 	{ .body = "{\"model\":\"m\",\"stream_options\":null,\"\\u017ftream_option\xc5\xbf\":{}}",
 		.fail = FAIL_duplicate_member,
 		.duplicate = "stream_options" },
-	{ .body = "{\"model\":\"m\",\"Stream\":true,\"models\":1,\"\xc5\xbftrea\":2}", .model = "\"m\"" },
+	{ .body = "{\"model\":\"m\",\"Stream\":true,\"models\":1,\"\xc5\xbftrea\":2}",
+		.model = "\"m\"" },
 	{ .body = "{\"model\":\"m\",\"temperature\":1,\"temperature\":2,\"user\":\"a\",\"user\":"
 		  "\"b\"}",
 		.model = "\"m\"",
@@ -369,7 +370,8 @@ static void test_usage(void **state)
 		/* Numbers that no call has: sums of them would overflow. */
 		"{\"prompt_tokens\":1000000000001}",
 		"{\"prompt_tokens\":1,\"total_tokens\":9223372036854775807}",
-		"{\"prompt_tokens\":9223372036854775807,\"completion_tokens\":9223372036854775807,\"completion_tokens_"
+		"{\"prompt_tokens\":9223372036854775807,\"completion_tokens\":9223372036854775807,"
+		"\"completion_tokens_"
 		"details\":{\"reasoning_tokens\":1}}",
 		"{\"completion_tokens_details\":{\"reasoning_tokens\":9223372036854775807}}",
 		"{\"prompt_tokens_details\":{\"cached_tokens\":9223372036854775807}}" };
