@@ -1,7 +1,6 @@
 /* HTTP/1.1 heads and body framing (RFC 9112): llhttp in strict mode, wrapped, plus every check that
  * the packaged llhttp (8.1.0) lacks, so that no message is understood in two ways. The only user of
- * llhttp. Every byte of a head is checked here; where the message's end could be read in two ways,
- * llhttp reads what frames it as well.
+ * llhttp. Of a head it reads what frames the message; every byte of the rest is checked here.
  *
  * Use: collect bytes until h1_head_end() finds the empty line, then h1_begin() over exactly the
  * head; then h1_body() over what follows until it says done. Bytes after the message are never

@@ -1,10 +1,9 @@
-/* Heads and bodies. Every byte of a head is looked at in h1_head.c. A plain head can be read in one
- * way only: a usual method and a path, or a status line in ASCII; at most one Content-Length, of
- * digits, and no coding. Of any other head, what says where the message ends (the first line,
- * Content-Length or Transfer-Encoding, the empty line) is read by llhttp as well, and only what
- * both understand in the same way passes. Of the other fields llhttp would say no more than that
- * their names are tokens and their values are text in one line, which is known by then. Bodies with
- * a length are counted here; chunks are llhttp's, with extensions and framing trailers refused. */
+/* Heads and bodies. Every byte of a head is looked at in h1_head.c. What says where the message
+ * ends (the first line, Content-Length or Transfer-Encoding, the empty line) is read by llhttp as
+ * well, and only what both understand in the same way passes. Of the other fields llhttp would say
+ * no more than that their names are tokens and their values are text in one line, which is known by
+ * then. Bodies with a length are counted here; chunks are llhttp's, with extensions and framing
+ * trailers refused. */
 #include "h1_head.h"
 #include "scan.h"
 
@@ -101,6 +100,12 @@ static int on_headers_complete(llhttp_t *parser)
 		head->has_length != !!(parser->flags & F_CONTENT_LENGTH) ||
 		(head->has_length && head->length != parser->content_length))
 		return h1_refuse(h, H1_BAD_FRAMING);
+	if (!head->has_body)
+		h->mode = H1_NO_BODY;
+	else if (head->chunked)
+		h->mode = H1_CHUNKED;
+	else
+		h->mode = head->until_close ? H1_UNTIL_CLOSE : H1_LENGTH;
 	h->in_head = false;
 	return h->mode == H1_NO_BODY ? 1 : 0;
 }
@@ -225,58 +230,42 @@ static enum h1_error error_of(const struct h1 *h, llhttp_errno_t e, enum h1_erro
 	}
 }
 
-static enum h1_mode mode_of(const struct h1_head *head)
+/* What frames the message, through llhttp. */
+static llhttp_errno_t run_head(struct h1 *h, const struct h1_frame *f, const char *end)
 {
-	if (!head->has_body)
-		return H1_NO_BODY;
-	if (head->chunked)
-		return H1_CHUNKED;
-	return head->until_close ? H1_UNTIL_CLOSE : H1_LENGTH;
-}
+	llhttp_errno_t e = llhttp_execute(&h->parser, f->first.p, f->first.n);
 
-/* What frames the message, through llhttp; it stays where the body begins. */
-static enum h1_error run_head(
-	struct h1 *h, const struct h1_frame *f, const char *end, struct h1_head *head)
-{
-	llhttp_errno_t e;
-
-	llhttp_init(
-		&h->parser, h->role == H1_REQUEST ? HTTP_REQUEST : HTTP_RESPONSE, &head_settings);
-	h->head = head;
-	h->in_head = true;
-	e = llhttp_execute(&h->parser, f->first.p, f->first.n);
 	if (e == HPE_OK && f->framing.n)
 		e = llhttp_execute(&h->parser, f->framing.p, f->framing.n);
-	if (e == HPE_OK)
-		e = llhttp_execute(&h->parser, end - 2, 2);
-	h->head = NULL;
-	/* At its end llhttp either waits for a body or has paused behind the message. */
-	if (e != (h->mode == H1_NO_BODY && h->done ? HPE_PAUSED : HPE_OK) || h->in_head)
-		return error_of(h, e, H1_BAD_SYNTAX);
-	h->parser.settings = (void *)(uintptr_t)&chunk_settings;
-	return H1_OK;
+	return e == HPE_OK ? llhttp_execute(&h->parser, end - 2, 2) : e;
 }
 
 enum h1_error h1_begin(struct h1 *h, enum h1_role role, bool head_request, const char *p, size_t n,
 	struct h1_head *head)
 {
 	struct h1_frame frame;
+	llhttp_errno_t e;
 	enum h1_error r = H1_BAD_HEAD_SIZE;
 
 	memset(&h->parser + 1, 0, sizeof(*h) - sizeof(h->parser));
 	memset(head, 0, offsetof(struct h1_head, fields));
-	h->role = (uint8_t)role;
 	if (n <= H1_MAX_HEAD_BYTES)
 		r = h1_head_read(role, head_request, p, n, head, &frame);
 	if (r)
 		return h->error = (int8_t)r;
-	h->mode = (uint8_t)mode_of(head);
-	if (LIKELY(frame.plain))
-		h->done = h->mode == H1_NO_BODY;
-	else
-		r = run_head(h, &frame, p + n, head);
-	if (r)
-		return h->error = (int8_t)r;
+	llhttp_init(&h->parser, role == H1_REQUEST ? HTTP_REQUEST : HTTP_RESPONSE, &head_settings);
+	h->role = (uint8_t)role;
+	h->head = head;
+	h->in_head = true;
+	e = run_head(h, &frame, p + n);
+	h->head = NULL;
+	/* At its end llhttp either waits for a body or has paused behind the message. */
+	if (e != (h->mode == H1_NO_BODY && h->done ? HPE_PAUSED : HPE_OK) || h->in_head) {
+		r = error_of(h, e, H1_BAD_SYNTAX);
+		h->error = (int8_t)r;
+		return r;
+	}
+	h->parser.settings = (void *)(uintptr_t)&chunk_settings;
 	if (h->mode == H1_LENGTH)
 		h->left = head->length;
 	return H1_OK;

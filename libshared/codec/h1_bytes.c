@@ -74,7 +74,7 @@ const char *h1_scan_token(const char *p, const char *end)
 		unsigned mask = unusual_mask(scan_load(p));
 
 		p += mask ? __builtin_ctz(mask) : 16;
-		if (mask && LIKELY(*p == ':' || !is_token_byte((unsigned char)*p)))
+		if (mask && LIKELY(!is_token_byte((unsigned char)*p)))
 			return p;
 		p += mask != 0;
 	}

@@ -6,9 +6,6 @@
 #include "h1_head.h"
 #include "scan.h"
 
-/* So many bytes nobody counts wrong. */
-#define PLAIN_LENGTH_LIMIT (UINT64_C(1) << 53)
-
 #define STATUS_SWITCHING_PROTOCOLS 101
 #define STATUS_NO_CONTENT          204
 #define STATUS_NOT_MODIFIED        304
@@ -152,34 +149,6 @@ static const char *parse_target(
 	if (query)
 		head->query = slice_of(query + 1, (size_t)(p - query - 1));
 	return p;
-}
-
-/* What llhttp reads as we do without a doubt. */
-static bool is_plain_method(struct slice m)
-{
-	switch (m.n) {
-	case 3: return slice_eq(m, SLICE("GET")) || slice_eq(m, SLICE("PUT"));
-	case 4: return slice_eq(m, SLICE("POST")) || slice_eq(m, SLICE("HEAD"));
-	case 5: return slice_eq(m, SLICE("PATCH"));
-	case 6: return slice_eq(m, SLICE("DELETE"));
-	default: return false;
-	}
-}
-
-/* No coding, and of Content-Length, if there is one, no more than its name, a colon, perhaps a
- * space, digits and the line's end. */
-static bool is_plain_framing(const struct h1_head *head, struct slice line)
-{
-	size_t at = sizeof("content-length:") - 1;
-
-	if (head->chunked || head->length >= PLAIN_LENGTH_LIMIT)
-		return false;
-	if (!head->has_length)
-		return true;
-	at += line.p[at] == ' ';
-	while (is_digit(line.p[at]))
-		at++;
-	return at == line.n - 2;
 }
 
 /* method SP request-target SP HTTP-version, with single spaces. */
@@ -379,7 +348,6 @@ enum h1_error h1_head_read(enum h1_role role, bool head_request, const char *p, 
 	line = line_end(p, end, &plain);
 	if (!line)
 		return H1_BAD_SYNTAX;
-	ret->plain = false;
 	ret->first = slice_of(p, (size_t)(line + 2 - p));
 	ret->framing = SLICE_EMPTY;
 	r = role == H1_REQUEST ? parse_request_line(p, line, end, head)
@@ -390,8 +358,6 @@ enum h1_error h1_head_read(enum h1_role role, bool head_request, const char *p, 
 		return r;
 	if (head->chunked && (head->has_length || head->minor == 0))
 		return H1_BAD_FRAMING;
-	ret->plain = plain && is_plain_framing(head, ret->framing) &&
-		     (role == H1_RESPONSE || is_plain_method(head->method));
 	head->keep_alive = !said.closes && (head->minor > 0 || said.keeps);
 	if (role == H1_REQUEST) {
 		head->has_body = head->chunked || head->length > 0;

@@ -4,9 +4,8 @@
 
 #include <aigw/h1.h>
 
-/* What of a head llhttp has to see besides its end, if it has to see any. */
+/* What of a head llhttp has to see besides its end. */
 struct h1_frame {
-	bool plain;           /* there is one way to read it */
 	struct slice first;   /* the first line with its CRLF */
 	struct slice framing; /* the line of Content-Length or Transfer-Encoding; empty: neither */
 };
