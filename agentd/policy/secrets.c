@@ -375,6 +375,16 @@ static int cache_folder(const char *state_dir, char path[static PATH_MAX], struc
 	return r ? err_set(e, r, "cannot sync %s: %s", state_dir, strerror(-r)) : 0;
 }
 
+/* A credential becomes part of a head: nothing in it may end a line. Files are checked by secret_read_file(). */
+static bool is_one_line(struct slice s)
+{
+	for (size_t i = 0; i < s.n; i++) {
+		if ((unsigned char)s.p[i] < 0x20 || s.p[i] == 0x7f)
+			return false;
+	}
+	return true;
+}
+
 int secret_cache_put(const char *state_dir, struct slice name, uint64_t version, struct slice bytes,
 	struct errbuf *e)
 {
@@ -391,6 +401,8 @@ int secret_cache_put(const char *state_dir, struct slice name, uint64_t version,
 			SECRET_NAME_MAX);
 	if (bytes.n == 0 || bytes.n > SECRET_MAX_BYTES)
 		return err_set(e, -EINVAL, "a secret has 1 to %d bytes", SECRET_MAX_BYTES);
+	if (!is_one_line(bytes))
+		return err_set(e, -EINVAL, "a secret has no control characters");
 	r = cache_folder(state_dir, path, e);
 	if (r < 0)
 		return r;

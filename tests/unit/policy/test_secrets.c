@@ -280,6 +280,23 @@ static void the_cache_takes_valid_names_and_sizes_only(void **state)
 	}
 }
 
+/* It becomes part of a head. */
+static void a_secret_of_two_lines_is_not_kept(void **state)
+{
+	static const char *const wrong[] = { "a\r\nx-more: 1", "a\nb", "a\n", "a\tb", "a\x7f" };
+	struct fixture *f = *state;
+	struct errbuf e = { "" };
+	struct secret_set *s;
+
+	put(f, "one", 1, "good one");
+	for (size_t i = 0; i < ARRAY_LEN(wrong); i++)
+		assert_int_equal(secret_cache_put(f->state, SLICE("one"), 2, slice_str(wrong[i]), &e), -EINVAL);
+	assert_int_equal(secret_cache_put(f->state, SLICE("one"), 2, slice_of("a\0b", 3), &e), -EINVAL);
+	s = load(f);
+	assert_true(slice_eq(secret_set_get(s, SLICE("one"), NULL, NULL), SLICE("good one")));
+	secret_set_unref(s);
+}
+
 /* Each byte turned, each length cut: never a wrong secret. */
 static void a_damaged_cache_file_is_left_out(void **state)
 {
@@ -343,6 +360,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(places_are_searched_in_order, begin, end),
 		cmocka_unit_test_setup_teardown(names_come_sorted, begin, end),
+		cmocka_unit_test_setup_teardown(a_secret_of_two_lines_is_not_kept, begin, end),
 		cmocka_unit_test_setup_teardown(a_set_stays_as_it_was_loaded, begin, end),
 		cmocka_unit_test_setup_teardown(what_is_wrong_is_told_and_left_out, begin, end),
 		cmocka_unit_test_setup_teardown(
