@@ -136,6 +136,22 @@ static bool somebody_answers(const struct sockaddr_un *addr)
 	return yes;
 }
 
+/* /run is empty after a start of the host, and nobody else may make folders there. */
+static int make_folder_of(const char *path, struct errbuf *e)
+{
+	char folder[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	const char *slash = strrchr(path, '/');
+
+	if (!slash || slash == path)
+		return 0;
+	memcpy(folder, path, (size_t)(slash - path));
+	folder[slash - path] = '\0';
+	/* Whatever the umask: the socket's own mode says who may use it. */
+	if (mkdir(folder, 0755) == 0 ? chmod(folder, 0755) == 0 : errno == EEXIST)
+		return 0;
+	return err_set(e, -errno, "can't make the folder %s: %s", folder, strerror(errno));
+}
+
 int unix_listen(const char *path, mode_t mode, int backlog, int *ret_fd, struct errbuf *e)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
@@ -144,20 +160,26 @@ int unix_listen(const char *path, mode_t mode, int backlog, int *ret_fd, struct 
 	int fd, err;
 
 	if (n >= sizeof(addr.sun_path))
-		return err_set(e, -ENAMETOOLONG, "socket path %s is longer than %zu bytes; choose a shorter one", path,
+		return err_set(e, -ENAMETOOLONG,
+			"socket path %s is longer than %zu bytes; choose a shorter one", path,
 			sizeof(addr.sun_path) - 1);
 	memcpy(addr.sun_path, path, n + 1);
+	err = make_folder_of(path, e);
+	if (err)
+		return err;
 	if (lstat(path, &st) == 0) {
 		if (!S_ISSOCK(st.st_mode))
 			return err_set(e, -EEXIST, "%s is there and is no socket; remove it", path);
 		if (somebody_answers(&addr))
-			return err_set(e, -EADDRINUSE, "another process listens on %s; stop it first", path);
+			return err_set(e, -EADDRINUSE,
+				"another process listens on %s; stop it first", path);
 		(void)unlink(path);
 	}
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return err_set(e, -errno, "socket: %s", strerror(errno));
-	if (bind(fd, (const struct sockaddr *)&addr, sizeof(addr)) || chmod(path, mode) || listen(fd, backlog)) {
+	if (bind(fd, (const struct sockaddr *)&addr, sizeof(addr)) || chmod(path, mode) ||
+		listen(fd, backlog)) {
 		err = -errno;
 		close(fd);
 		return err_set(e, err, "can't listen on %s: %s", path, strerror(-err));

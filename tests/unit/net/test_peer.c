@@ -199,6 +199,30 @@ static void test_wrong_paths(void **state)
 	assert_int_equal(unix_listen(path, 0600, 8, &listener, &e), -ENAMETOOLONG);
 	assert_non_null(strstr(e.text, "107 bytes"));
 	assert_int_equal(unix_listen(path_of("no/such/folder"), 0600, 8, &listener, &e), -ENOENT);
+	assert_non_null(strstr(e.text, "can't make the folder"));
+	assert_int_equal(unix_listen(path_of("file/s"), 0600, 8, &listener, &e), -ENOTDIR);
+}
+
+/* Others reach the socket in a new folder, also when a daemon's umask is 0077. */
+static void test_folder_is_made(void **state)
+{
+	struct errbuf e = { "" };
+	struct stat st;
+	int listener = -1;
+	mode_t before = umask(0077);
+
+	(void)state;
+	assert_int_equal(unix_listen(path_of("new/s"), 0666, 8, &listener, &e), 0);
+	(void)umask(before);
+	(void)close(listener);
+	assert_int_equal(stat(path_of("new"), &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0755);
+	/* One that is there keeps its mode. */
+	assert_int_equal(chmod(path_of("new"), 0700), 0);
+	assert_int_equal(unix_listen(path_of("new/s"), 0666, 8, &listener, &e), 0);
+	(void)close(listener);
+	assert_int_equal(stat(path_of("new"), &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0700);
 }
 
 int main(void)
@@ -210,6 +234,7 @@ int main(void)
 		cmocka_unit_test(test_unit),
 		cmocka_unit_test(test_socket_file),
 		cmocka_unit_test(test_wrong_paths),
+		cmocka_unit_test(test_folder_is_made),
 	};
 
 	fixture_begin();
