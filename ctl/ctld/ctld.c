@@ -61,7 +61,6 @@ static void ctld_stop(struct ctld *c)
 	if (c->stopping)
 		return;
 	c->stopping = true;
-	log_event(LOG_INFO, "main", "ctld.stopping", "signal=yes");
 	deadline_stop(&c->loop, &c->housekeeping);
 	feed_waits_end(&c->feed); /* whoever waits for agents is told how far they are */
 	api_stop(c);
@@ -75,10 +74,14 @@ static void on_signal(uv_signal_t *s, int number)
 {
 	struct ctld *c = s->data;
 
-	if (number == SIGHUP)
+	if (number == SIGHUP) {
 		config_reload(c);
-	else
-		ctld_stop(c);
+		return;
+	}
+	if (!c->stopping)
+		log_event(LOG_INFO, "main", "ctld.stopping", "signal=%s",
+			number == SIGINT ? "SIGINT" : "SIGTERM");
+	ctld_stop(c);
 }
 
 static int signals_start(struct ctld *c, struct errbuf *e)

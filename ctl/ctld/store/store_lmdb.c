@@ -290,7 +290,7 @@ int store_open(const char *dir, uint64_t map_bytes, struct store **ret, struct e
 	s->lock_fd = -1;
 	s->map_bytes = map_bytes;
 	if (mkdir(dir, 0700) < 0 && errno != EEXIST) {
-		r = err_set(e, -errno, "%s: %s", dir, strerror(errno));
+		r = err_set(e, -errno, "can't make the folder %s: %s", dir, strerror(errno));
 		goto fail;
 	}
 	if (asprintf(&s->path, "%s/ledger.mdb", dir) < 0) {
