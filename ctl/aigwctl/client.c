@@ -61,9 +61,8 @@ static int say_failure(
 			e->text);
 	case ECONNREFUSED:
 		return cli_fail(c, code,
-			"no controller: %s. Start it: systemctl start aigw-ctld (to try things "
-			"out: "
-			"aigwctl demo; another one: --ctl unix:PATH)",
+			"no controller: %s. Start aigw-ctld there, or name another one: --ctl "
+			"unix:PATH or AIGW_CTL (to try things out: aigwctl demo)",
 			e->text);
 	default: return cli_fail(c, code, "%s", e->text);
 	}

@@ -155,7 +155,9 @@ int demo_port_choose(struct demo *d)
 	if (d->port) {
 		if (port_is_free(d->port))
 			return EXIT_DONE;
-		return cli_fail(d->c, EXIT_FAILED, "port %u is taken", (unsigned)d->port);
+		return cli_fail(d->c, EXIT_FAILED,
+			"port %u is taken; without --port the demo finds a free one",
+			(unsigned)d->port);
 	}
 	d->port = 2449;
 	if (port_is_free(d->port))

@@ -141,6 +141,9 @@ static int add_row(const struct cli *c, struct libscols_table *t, const struct l
 		buf_reset(&b);
 		rc = shown[i]->cell ? shown[i]->cell(&b, row, l)
 				    : print_value(&b, json_object_get(row, shown[i]->member));
+		/* An empty cell can't be told from a missing one, and breaks awk. */
+		if (!rc && !b.n && row != l->total && json_object_get(row, shown[i]->member))
+			rc = buf_char(&b, '-');
 		if (!rc)
 			rc = scols_line_set_data(line, i, buf_cstr(&b));
 		if (!rc && color)

@@ -200,7 +200,7 @@ class ExitCodes(Case):
 
     def test_not_reachable(self):
         r = self.check("status", "--ctl", f"unix:{self.folder.name}/none.sock", code=6)
-        self.assertIn("systemctl start aigw-ctld", r.stderr)
+        self.assertIn("Start aigw-ctld there", r.stderr)
         self.assertIn("none.sock", r.stderr)
 
     def test_nobody_behind_the_socket(self):
