@@ -85,6 +85,7 @@ static void publish(struct agent *a, struct rules *rules, uint64_t revision)
 	a->shown_policy = policy_ref(rules->policy);
 	pthread_mutex_unlock(&a->policy_lock);
 	policy_unref(old);
+	ASSERT(a->n_workers > 0); /* the last of them ends the round */
 	for (unsigned i = 0; i < a->n_workers; i++)
 		worker_post_rules(a->workers[i], rules, round_done, round);
 }
@@ -143,6 +144,7 @@ static void on_keys_stored(uint64_t seq, int err, const char *why, void *owner)
 		return;
 	}
 	round = round_new(a, seq, keys_confirmed);
+	ASSERT(a->n_workers > 0);
 	for (unsigned i = 0; i < a->n_workers; i++)
 		worker_post_keys(a->workers[i], round_done, round);
 }

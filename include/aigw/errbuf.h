@@ -9,8 +9,16 @@ struct errbuf {
 	char text[1024]; /* NUL-terminated; cut with "..." if longer */
 };
 
-/* Replaces the text. Returns `code` (0 or negative) so that `return err_set(e, -EINVAL, ...)` reads
- * well. `e` may be NULL. */
-int err_set(struct errbuf *e, int code, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/* Replaces the text. `e` may be NULL. */
+void err_write(struct errbuf *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+/* The same as an expression that is `code` (0 or negative), so that `return err_set(e, -EINVAL,
+ * ...)` reads well. A macro, so that compilers and analyzers see the code. */
+#define err_set(e, code, ...)                                                                      \
+	__extension__({                                                                            \
+		int err_set_code_ = (code);                                                        \
+		err_write((e), __VA_ARGS__);                                                       \
+		err_set_code_;                                                                     \
+	})
 
 #endif

@@ -276,6 +276,7 @@ static const char *skip_container(struct scan *s, const char *p)
 	const char *key_end;
 	unsigned depth = 0;
 
+	ASSERT(is_opener(*p));
 	for (;;) {
 		if (close == '}') {
 			p = skip_key(s, p, &key_end);
