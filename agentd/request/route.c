@@ -82,6 +82,7 @@ void route_step(struct request *r)
 			SLICE_ARG(p->doc->projects[r->project].name), SLICE_ARG(asked));
 		return;
 	}
+	buf_reset(&r->held); /* of the name: the answer is gathered there */
 	r->asks_upstream = r->facts.stream &&
 			   (r->endpoint == ENDPOINT_chat || r->endpoint == ENDPOINT_completions) &&
 			   p->doc->providers[r->provider].stream_usage;
