@@ -1,0 +1,200 @@
+"""The stats mount of a running agent, read with the tools that people have: while 200 streams run, by users who may not see everything, and
+after a kill.
+
+Usage: test_agent_stats.py [BUILD_ROOT] [unittest arguments]
+"""
+import collections
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "../lib"))
+from harness import Stack, bearer, build_root, wait_for  # noqa: E402
+from streams import Streams  # noqa: E402
+
+BUILD = build_root()
+MANY = 200
+
+POLICY = """\
+apiVersion: aigw/v1
+providers:
+  - {name: sim, type: openai-compatible, base_url: $SIM, credential: sim}
+  - {name: tls, type: openai-compatible, base_url: $SIM_TLS, credential: sim, options: {ca_file: $CA}}
+prices:
+  - {provider: sim, model: "*", from: 2020-01-01, input: 1, cached_input: 0.5, output: 2}
+models:
+  - {name: small, targets: [{provider: sim, model: sim-small}]}
+  - {name: "vendor/paced", targets: [{provider: sim, model: sim+tokens-250+pace-20000}]}
+  - {name: safe, targets: [{provider: tls, model: sim+close-after}]}
+  - {name: broken, targets: [{provider: sim, model: sim+fail-500}]}
+customers:
+  - name: acme
+    projects: [{name: search}, {name: playground}, {name: guests}]
+identities:
+  - {uid: $UID, project: playground}
+  - {uid: 54321, project: guests}
+"""
+WHY_NOT = None if os.path.exists("/dev/fuse") else "no /dev/fuse: the stats mount can't be tried"
+if not WHY_NOT and os.geteuid() != 0 and not (shutil.which("fusermount3") and os.access("/dev/fuse", os.W_OK)):
+    WHY_NOT = "neither root nor fusermount3 with /dev/fuse: the stats mount can't be tried"
+
+
+def ask(model="small", **members):
+    return {"model": model, "messages": [{"role": "user", "content": "hello"}], **members}
+
+
+def sh(command, at, uid=None, status=0):
+    """The output of a shell command in that folder, as that user."""
+    who = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"] if uid else []
+    got = subprocess.run([*who, "sh", "-c", command], cwd="/" if uid else at, env={**os.environ, "AT": at}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                         text=True, timeout=60)
+    if status is not None and got.returncode != status:
+        raise AssertionError(f"{command}: {got.returncode}, {got.stdout}")
+    return got.stdout
+
+
+def numbers(text):
+    """KEY VALUE lines."""
+    return {k: float(v) for k, v in (line.split() for line in text.splitlines())}
+
+
+@unittest.skipIf(WHY_NOT, WHY_NOT)
+class Stats(unittest.TestCase):
+    def setUp(self):
+        self.stack = self.enterContext(self.made())
+        self.at = self.stack.agent_settings["stats"]
+        os.chmod(self.stack.home, 0o711)
+        self.key = self.stack.make_key("search")
+
+    def made(self, **settings):
+        stack = Stack(BUILD, POLICY, agent=settings)
+        stack.agent_settings.setdefault("stats", stack.path("stats"))
+        return stack
+
+    def read(self, *path):
+        with open(os.path.join(self.at, *path), encoding="utf-8") as f:
+            return f.read()
+
+    def stat(self, *path):
+        return numbers(self.read(*path, "stat"))
+
+    def test_read_while_200_streams_run(self):
+        with Streams() as streams:
+            for i in range(MANY):
+                way, headers = (self.stack.where("tcp"), bearer(self.key)) if i % 2 else (self.stack.unix, ())
+                streams.begin(way, ask("vendor/paced"), headers)
+            streams.wait(lambda held: held.status == 200 and held.events > 2)
+            self.assertEqual(sh("awk '$1 == \"inflight\" {print $2}' stat", self.at), f"{MANY}\n")
+            self.assertEqual(sh("cat models/vendor%2Fpaced/stat | grep -c .", self.at), sh("cat models/small/stat | wc -l", self.at))
+            self.assertEqual(sh("grep -l '^requests 0$' models/*/stat | wc -l", self.at), "4\n")  # counted when they end
+            self.assertEqual(sh("awk 'NR > 1' inflight | wc -l", self.at).strip(), str(MANY))
+            rows = collections.Counter(line.split()[3] for line in self.read("inflight").splitlines()[1:])
+            self.assertEqual(rows, {"search": MANY // 2, "playground": MANY // 2})
+            self.assertEqual(sh("cat health", self.at), "ok\n")
+            self.assertIn("vendor%2Fpaced", sh("cat summary", self.at))
+            self.assertRegex(sh("cat summary", self.at), rf"\b{MANY} in flight")
+            # All of it, again and again, by four at a time: nobody waits for anybody, and nothing is cut.
+            readers = [subprocess.Popen(["sh", "-c", "for i in 1 2 3 4 5; do find . -type f -exec cat {} + >/dev/null || exit 1; grep -rc . . >/dev/null || exit 1; "
+                                         "ls -lR >/dev/null || exit 1; done"], cwd=self.at) for _ in range(4)]
+            self.assertEqual([r.wait(60) for r in readers], [0] * 4)
+            before = [held.events for held in streams.all]
+            streams.wait(lambda held: held.events > before[streams.all.index(held)] or held.is_whole)  # none stands still
+            streams.wait(lambda held: held.is_whole)
+        records = self.stack.wait_records(MANY)
+        wait_for(lambda: self.stat()["inflight"] == 0, "nothing is in flight")
+        total = self.stat()
+        self.assertEqual((total["requests"], total["ok"], total["tokens_out"]), (MANY, MANY, sum(r["output_tokens"] for r in records)))
+        self.assertEqual(f"{total['cost_usd']:.9f}", f"{sum(float(r['cost']) for r in records):.9f}")
+        for project in ("search", "playground"):
+            self.assertEqual(self.stat("projects", project)["ok"], MANY // 2)
+        self.assertIn(f"vendor%2Fpaced n={MANY} ", self.read("latency"))
+
+    def test_numbers_of_all_that_can_happen(self):
+        for model, key in (("small", None), ("small", self.key), ("nobody", None), ("broken", None), ("small", "sk-aigw-wrong")):
+            self.stack.chat(model, key=key)
+        total = self.stat()
+        self.assertEqual([total[k] for k in ("requests", "ok", "client_errors", "upstream_errors", "rejected_auth")], [5, 2, 1, 1, 1])
+        self.assertEqual([self.stat("models", "small")[k] for k in ("requests", "ok")], [2, 2])
+        self.assertEqual([self.stat("providers", "sim")[k] for k in ("requests", "ok", "upstream_errors")], [3, 2, 1])
+        self.assertEqual(self.stat("self")["requests"], 3)  # of this user, on the unix socket
+        self.assertEqual(self.read("self", "project"), "playground\n")
+        self.assertRegex(self.read("providers", "sim", "pool"), r"^connections open=\d+ idle=\d+ ")
+        self.assertEqual(self.read("models", "small", "targets"), "sim model=sim-small share=100%\n")
+        self.assertRegex(self.read("version"), r"^aigw-agentd \d\S* abi 1\n$")
+
+    def test_tls_sessions_are_resumed(self):
+        """Each answer ends its connection: all but the first of each worker resume."""
+        for _ in range(20):
+            self.assertEqual(self.stack.chat("safe").status, 200)
+        got = self.stat("providers", "tls")
+        self.assertEqual((got["conns_opened"], got["ok"]), (20, 20))
+        self.assertGreaterEqual(got["tls_resumed"], 18)
+
+    @unittest.skipUnless(os.geteuid() == 0, "needs root: reads as another user")
+    def test_another_user(self):
+        self.stack.chat("small", key=self.key)
+        self.stack.chat("small")
+        other = 54321
+        call = f"curl -sS -o /dev/null -w '%{{http_code}}' --unix-socket {self.stack.unix} -H 'content-type: application/json' -d '{json.dumps(ask())}' " \
+               "http://aigw/v1/chat/completions"
+        for _ in range(3):
+            self.assertEqual(sh(call, self.at, other), "200")
+        for path in ("README", "version", "uptime_s", "health", "summary", "stat", "latency", "models/small/stat", "models/small/latency",
+                     "models/small/targets", "providers/sim/stat", "providers/sim/pool", "providers/sim/state"):
+            self.assertNotEqual(sh(f'cat "$AT/{path}"', self.at, other), "", path)
+        for path in ("inflight", "projects", "projects/search/stat", "projects/guests/stat", "by-uid", f"by-uid/{os.getuid()}/stat", "by-uid/0/user"):
+            self.assertIn("Permission denied", sh(f'ls -l "$AT/{path}/" 2>&1; cat "$AT/{path}"', self.at, other, 1), path)
+        # What is his: his own numbers, under his own name.
+        self.assertEqual(sh('readlink "$AT/self"', self.at, other), f"by-uid/{other}\n")
+        mine = numbers(sh('cat "$AT/self/stat"', self.at, other))
+        self.assertEqual((mine["requests"], mine["ok"]), (3, 3))
+        self.assertEqual(sh('cat "$AT/self/project" "$AT/self/user"', self.at, other), f"guests\n{other}\n")
+        self.assertEqual(self.stat("self")["requests"], 1)  # and ours are not his
+        self.assertIn("Permission denied", sh('touch "$AT/x" 2>&1 || ls "$AT/by-uid"', self.at, other, 2))
+
+    def test_nothing_can_be_written(self):
+        for command in ("touch x", "mkdir d", "rm stat", "echo 1 >stat", "mv stat x", "ln -s a b"):
+            self.assertRegex(sh(f"{command} 2>&1", self.at, status=None), "Permission denied|Operation not permitted|Read-only|Function not implemented|not permitted|No such")
+        self.assertIn("requests", self.read("stat"))
+
+    def test_a_killed_agent_leaves_no_dead_mount(self):
+        self.stack.chat("small")
+        held = os.open(os.path.join(self.at, "stat"), os.O_RDONLY)
+        self.stack.kill(self.stack.agent)
+        with self.assertRaises(OSError):  # the dead one's
+            self.read("stat")
+        self.stack.start_agent()
+        with contextlib.suppress(OSError):  # of a file system that is gone
+            os.close(held)
+        wait_for(lambda: self.stat()["requests"] == 0, "the new agent's numbers")
+        self.assertEqual(sh("cat health", self.at), "ok\n")
+        self.stack.chat("small")
+        self.assertEqual(self.stat()["ok"], 1)
+        self.assertEqual(sh(f"grep -c ' {self.at} ' /proc/mounts", self.at), "1\n")
+
+    def test_it_goes_with_the_agent(self):
+        self.stack.end(self.stack.agent)
+        self.assertFalse(os.path.ismount(self.at))
+        self.assertEqual(os.listdir(self.at), [])
+
+    def test_stats_off(self):
+        stack = self.enterContext(self.made(stats="off"))
+        self.assertEqual(stack.chat("small").status, 200)
+        with open("/proc/mounts", encoding="utf-8") as f:
+            self.assertNotIn(stack.home, f.read())
+
+    def test_a_place_where_it_can_not_be(self):
+        """The agent serves without it, and says so."""
+        stack = self.enterContext(self.made(stats="/proc/none"))
+        self.assertEqual(stack.chat("small").status, 200)
+        with open(stack.path("agentd.log"), encoding="utf-8") as f:
+            self.assertRegex(f.read(), r"level=warning area=statfs event=statfs.not_mounted path=/proc/none")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,51 @@
+"""One thread of a process made to stand still, while the others go on: a disk that takes its time.
+
+    with Stopped(pid, "committer"): ...
+"""
+import ctypes
+import errno
+import os
+
+SEIZE, INTERRUPT, DETACH, WALL = 0x4206, 0x4207, 17, 0x40000000
+libc = ctypes.CDLL(None, use_errno=True)
+libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+libc.ptrace.restype = ctypes.c_long
+
+
+def threads(pid):
+    """{thread id: name}"""
+    out = {}
+    for tid in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{tid}/comm", encoding="ascii") as f:
+            out[int(tid)] = f.read().strip()
+    return out
+
+
+def ptrace(request, tid):
+    if libc.ptrace(request, tid, None, None) < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+class Stopped:
+    def __init__(self, pid, name):
+        self.tid = next(t for t, n in threads(pid).items() if n == name)
+
+    def __enter__(self):
+        ptrace(SEIZE, self.tid)
+        ptrace(INTERRUPT, self.tid)
+        os.waitpid(self.tid, WALL)
+        return self
+
+    def __exit__(self, *exc):
+        ptrace(DETACH, self.tid)
+
+
+def may_stop(pid):
+    """None, or why not."""
+    try:
+        with Stopped(pid, threads(pid)[pid]):
+            return None
+    except OSError as e:
+        if e.errno not in (errno.EPERM, errno.ENOSYS):
+            raise
+        return f"ptrace is not allowed here: {e.strerror}"
