@@ -375,7 +375,8 @@ static int cache_folder(const char *state_dir, char path[static PATH_MAX], struc
 	return r ? err_set(e, r, "cannot sync %s: %s", state_dir, strerror(-r)) : 0;
 }
 
-/* A credential becomes part of a head: nothing in it may end a line. Files are checked by secret_read_file(). */
+/* A credential becomes part of a head: nothing in it may end a line. Files are checked by
+ * secret_read_file(). */
 static bool is_one_line(struct slice s)
 {
 	for (size_t i = 0; i < s.n; i++) {

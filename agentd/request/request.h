@@ -19,8 +19,9 @@
 #define ANSWER_WHOLE_BYTES   (64u << 10) /* a plain answer up to this is sent in one write */
 #define REQUESTS_KEPT        256
 #define FORWARD_INLINE_BYTES 96 /* forwarded header lines that need no memory of their own */
-#define EVENT_MAX_BYTES      (4u << 20) /* an SSE event above this is relayed without being looked at \
-					 */
+#define EVENT_MAX_BYTES                                                                            \
+	(4u << 20) /* an SSE event above this is relayed without being looked at                   \
+		    */
 
 /* What all workers share: gauges and switches as atomics, stores by their own rules. */
 struct gateway {

@@ -20,7 +20,8 @@ struct price {
 	int64_t nano[PRICE_COUNT]; /* 10^-9 currency units per million tokens; per_request: per
 				      request */
 	bool has[PRICE_COUNT];     /* a missing component falls back: cached_input, cache_write,
-				    * audio_in -> input;     reasoning, audio_out -> output; per_request ->
+				    * audio_in -> input;     reasoning, audio_out -> output; per_request
+				    * ->
 				    * 0 */
 	int64_t version;           /* stable id of this row: day of effect and CRC of its content */
 };

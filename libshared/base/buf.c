@@ -21,7 +21,7 @@ void buf_reset(struct buf *b)
 }
 
 /* Memory for `want` bytes. One byte above max may be held: the NUL of buf_cstr(). */
-__attribute__((noinline, noclone)) /* else LTO warns of a realloc that is_borrowed forbids */
+__attribute__((noinline)) /* else LTO warns of a realloc that is_borrowed forbids */
 static int
 buf_grow(struct buf *b, size_t want)
 {

@@ -34,8 +34,7 @@ def dependencies(build):
 
 def stamp(entry, files):
   h = hashlib.sha256(entry["command"].encode())
-  for path in [os.path.join(ROOT, ".clang-tidy")] + sorted(f for f in files if f.startswith(ROOT + os.sep)) + [
-      os.path.join(ROOT, "tests/lint/analyzer.h")]:
+  for path in [os.path.join(ROOT, ".clang-tidy")] + sorted(f for f in files if f.startswith(ROOT + os.sep)):
     with open(path, "rb") as f:
       h.update(hashlib.sha256(f.read()).digest())
   return h.hexdigest()
@@ -49,11 +48,9 @@ def read(path):
     return ""
 
 
-def tidy(build, path, files):
-  """({check: number of findings}, what it printed). files: what it was made from."""
+def tidy(build, path):
+  """({check: number of findings}, what it printed)."""
   command = ["clang-tidy", "-p", build, "--quiet", path]
-  if os.path.join(ROOT, "include/aigw/errbuf.h") in files and not path.endswith("/errbuf.c"):
-    command.append("--extra-arg-before=-include" + os.path.join(ROOT, "tests/lint/analyzer.h"))
   r = subprocess.run(command, capture_output=True, text=True)
   counts = {}
   for _, check in set(FINDING.findall(r.stdout)):
@@ -92,7 +89,7 @@ def main():
       todo[path] = (name, mark, now)
   bad = shrinking.grown(tree, KNOWN) + [f"{KNOWN}: {k}: no such file; strike it" for k in known if not tree.exists(k.split(":")[0])]
   with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-    for path, (counts, text) in zip(todo, pool.map(lambda p: tidy(build, p, deps.get(entries[p]["output"], [])), todo)):
+    for path, (counts, text) in zip(todo, pool.map(lambda p: tidy(build, p), todo)):
       name, mark, now = todo[path]
       lines = list(judge(name, counts, known))
       if lines:

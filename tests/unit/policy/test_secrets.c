@@ -290,8 +290,11 @@ static void a_secret_of_two_lines_is_not_kept(void **state)
 
 	put(f, "one", 1, "good one");
 	for (size_t i = 0; i < ARRAY_LEN(wrong); i++)
-		assert_int_equal(secret_cache_put(f->state, SLICE("one"), 2, slice_str(wrong[i]), &e), -EINVAL);
-	assert_int_equal(secret_cache_put(f->state, SLICE("one"), 2, slice_of("a\0b", 3), &e), -EINVAL);
+		assert_int_equal(
+			secret_cache_put(f->state, SLICE("one"), 2, slice_str(wrong[i]), &e),
+			-EINVAL);
+	assert_int_equal(
+		secret_cache_put(f->state, SLICE("one"), 2, slice_of("a\0b", 3), &e), -EINVAL);
 	s = load(f);
 	assert_true(slice_eq(secret_set_get(s, SLICE("one"), NULL, NULL), SLICE("good one")));
 	secret_set_unref(s);
