@@ -320,16 +320,30 @@ void request_client_drained(struct request *r)
 		relay_drained(r);
 }
 
+/* The disk has failed: the record stays in its slot until the next start books it. The end of an answer is the proof of its record, so it is not
+ * given. */
+static void end_unbilled(struct request *r)
+{
+	if (r->client && r->head_sent)
+		relay_end_in_band(r, FAIL_store_unavailable, fail_row(FAIL_store_unavailable)->text);
+	else if (r->client)
+		reply_error(r, FAIL_store_unavailable, "");
+}
+
 void requests_durable(struct request_env *env, uint64_t watermark)
 {
 	while (!list_is_empty(&env->awaiting)) {
 		struct request *r = list_entry(env->awaiting.next, struct request, await_node);
 
-		if (r->ticket > watermark) {
+		bool durable = r->ticket <= watermark;
+
+		if (!durable && committer_state(env->gw->committer) != COMMITTER_FAILED) {
 			committer_await(env->gw->committer, env->worker, r->ticket);
 			return;
 		}
 		list_remove(&r->await_node);
+		if (!durable)
+			end_unbilled(r);
 		relay_end(r);
 	}
 }
