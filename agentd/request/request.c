@@ -320,12 +320,13 @@ void request_client_drained(struct request *r)
 		relay_drained(r);
 }
 
-/* The disk has failed: the record stays in its slot until the next start books it. The end of an answer is the proof of its record, so it is not
- * given. */
+/* The disk has failed: the record stays in its slot until the next start books it. The end of an
+ * answer is the proof of its record, so it is not given. */
 static void end_unbilled(struct request *r)
 {
 	if (r->client && r->head_sent)
-		relay_end_in_band(r, FAIL_store_unavailable, fail_row(FAIL_store_unavailable)->text);
+		relay_end_in_band(
+			r, FAIL_store_unavailable, fail_row(FAIL_store_unavailable)->text);
 	else if (r->client)
 		reply_error(r, FAIL_store_unavailable, "");
 }
