@@ -86,6 +86,13 @@ class Answers(Case):
         cls.stack = cls.stack_of(raw=f"http://127.0.0.1:{cls.provider.port}/some/v1", quiet=(f"http://127.0.0.1:{cls.provider.port}/v1",
                                  "options: {stream_usage: false}"))
 
+    def price_version(self):
+        """Of all calls at this provider the same: its price has not changed."""
+        a, _ = self.served(ANSWER)
+        version = self.record(a)["price_version"]
+        self.assertNotEqual(version, 0)
+        return version
+
     def served(self, data, model="raw", close=True, **members):
         """(answer or None, request) of a call that is answered with these bytes."""
         wire = self.begin(model, **members)
@@ -98,12 +105,13 @@ class Answers(Case):
         return wire.answer(), request
 
     def test_an_answer(self):
-        a, request = self.served(ANSWER, close=False)
+        a, request = self.served(ANSWER, close=False, user="u-1")
         self.assertEqual((a.status, a.json()), (200, CHAT_ANSWER))
         self.assertEqual(request.line, "POST /some/v1/chat/completions HTTP/1.1")
         self.assertEqual(request.header("host"), f"127.0.0.1:{self.provider.port}")
         self.check_record(a, "ok", input_tokens=3, output_tokens=2, estimated=False, attempts=1, endpoint="chat", model="raw", provider="raw",
-                          upstream_model="up-raw", model_asked="raw", bytes_out=len(a.body), status=200, cost="0.500007000", charge="0.500007000")
+                          upstream_model="up-raw", model_asked="raw", bytes_out=len(a.body), status=200, cost="0.500007000", charge="0.500007000", end_user="u-1",
+                          price_version=self.price_version())
 
     def test_interim_answers(self):
         a, _ = self.served(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n" + ANSWER)

@@ -9,6 +9,7 @@ import unittest
 
 import check_choke_points
 import check_docs
+import check_fails
 import check_layers
 import check_ratchet
 import check_tables
@@ -218,6 +219,24 @@ class Tables(Planted):
           self.assertIn("no sentence", " ".join(found))
         else:
           self.assertFound(found, f"include/aigw/tbl/{table}.h", says)
+
+
+class Fails(Planted):
+  def test_rows(self):
+    path = "tests/lint/fails"
+    for row, says in (("no_policy : - again", "stands in line"), ("nonsense : - why", "no row of tbl/fail.h"), ("draining", "neither"),
+                      ("none : tests/e2e/none.py:test_x", "no test_x in")):
+      with self.subTest(row=row):
+        found = [x for x in self.planted(check_fails.check, path, row + "\n") if says in x]
+        self.assertFound(found, path, says)
+    found = self.planted(check_fails.check, "include/aigw/tbl/fail.h", 'FAIL(fresh_fail, 503, "server_error", YES, "Sentence.")\n')
+    self.assertFound(found, "include/aigw/tbl/fail.h", "which test produces fresh_fail")
+
+  def test_a_test_that_names_another(self):
+    text = "class C:\n  def test_a(self):\n    x = 1\n    expect('spool_full')\n\n  def test_b(self):\n    expect(\"draining\")\n"
+    self.assertNotIn('"draining"', check_fails.body_of(text, "test_a"))
+    self.assertIn('"draining"', check_fails.body_of(text, "test_b"))
+    self.assertIsNone(check_fails.body_of(text, "test_c"))
 
 
 class Words(Planted):

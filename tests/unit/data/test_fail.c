@@ -51,6 +51,7 @@ static void facts_of_single_rows(void **state)
 		{ FAIL_spool_full, 503, FAIL_RETRY_YES, "server_error" },
 		{ FAIL_upstream_auth_failed, 502, FAIL_RETRY_NO, "server_error" },
 		{ FAIL_upstream_cut, 502, FAIL_RETRY_ANY, "server_error" },
+		{ FAIL_internal, 500, FAIL_RETRY_ANY, "server_error" },
 	};
 
 	(void)state;
