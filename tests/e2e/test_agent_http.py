@@ -11,8 +11,8 @@ import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../lib"))
-from fails import expect  # noqa: E402
-from harness import Stack, bearer, build_root  # noqa: E402
+from fails import expect, row  # noqa: E402
+from harness import Stack, bearer, build_root, wait_for  # noqa: E402
 from wire import Wire, request_bytes  # noqa: E402
 
 BUILD = build_root()
@@ -382,6 +382,42 @@ class Framing(Case):
             self.assertEqual([wire.answer().status for _ in range(3)], [200, 200, 200])
             wire.sock.sendall(b"hello\r\n\r\n")
             expect(self, wire.answer(), "bad_request")
+
+
+class Records(Case):
+    """What was let through is in the ledger, also if it was refused; what came from nobody is not."""
+
+    def records_of(self, answers):
+        ids = {a.header("x-request-id"): name for name, a in answers}
+        stack.chat("small", key=key)  # one that is recorded for sure, behind them
+        done = stack.chat("small", key=key).header("x-request-id")
+        wait_for(lambda: done in {r["request_id"] for r in stack.records()}, "the last record")
+        return [(ids[r["request_id"]], r) for r in stack.records() if r["request_id"] in ids]
+
+    def test_refused_calls(self):
+        known = [("model_not_found", {"model": "nobody"}), ("model_not_allowed", {"model": "secret"}), ("missing_model", {}), ("invalid_json", b"{"),
+                 ("duplicate_member", b'{"model":"small","model":"small"}'), ("request_too_large", b" " * (MAX_BODY + 1))]
+        got = self.records_of([(name, stack.call(CHAT, body, key=stack.make_key("search", name))) for name, body in known])
+        self.assertEqual([name for name, _ in got], [name for name, _ in known])
+        for name, r in got:
+            self.assertEqual((r["outcome"], r["fail"], r["status"], r["project"], r["attempts"], r["input_tokens"], r["output_tokens"]),
+                             ("refused", name, row(name).status, "search", 0, 0, 0))
+            self.assertIn(r["cost"], (None, "0.000000000"))
+        self.assertEqual([r["model_asked"] for name, r in got if name.startswith("model_")], ["nobody", "secret"])
+
+    def test_what_leaves_none(self):
+        calls = [("invalid_api_key", stack.chat("small", key="sk-aigw-x")), ("unknown_url", stack.call("/v1/files", ask(), key=key)),
+                 ("method_not_allowed", stack.call(CHAT, key=key)), ("models", stack.call("/v1/models", key=key)), ("healthz", stack.call("/healthz", key=key))]
+        self.assertEqual(self.records_of(calls), [])
+
+    def test_a_flood_of_refusals_is_only_counted(self):
+        """Above ten a second of one identity."""
+        mine, begun = stack.make_key("search", "flood"), time.monotonic()
+        with stack.connect() as wire:
+            answers = [("model_not_found", wire.call(CHAT, {"model": "nobody"}, bearer(mine))) for _ in range(200)]
+        seconds = int(time.monotonic() - begun) + 2
+        self.assertEqual({a.status for _, a in answers}, {404})
+        self.assertTrue(10 <= len(self.records_of(answers)) <= 10 * seconds)
 
 
 class ZLate(Case):

@@ -108,6 +108,9 @@ class Stats(unittest.TestCase):
         records = self.stack.wait_records(MANY)
         wait_for(lambda: self.stat()["inflight"] == 0, "nothing is in flight")
         total = self.stat()
+        self.assertEqual(total["conns_opened"], MANY)
+        self.assertLessEqual(total["conns_idle"], 2 * 64)  # 64 of each worker are kept
+        self.assertEqual(total["conns_open"], total["conns_idle"])
         self.assertEqual((total["requests"], total["ok"], total["tokens_out"]), (MANY, MANY, sum(r["output_tokens"] for r in records)))
         self.assertEqual(f"{total['cost_usd']:.9f}", f"{sum(float(r['cost']) for r in records):.9f}")
         for project in ("search", "playground"):
