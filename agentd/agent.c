@@ -157,6 +157,7 @@ int agent_new(const char *config_path, bool may_miss, struct agent **ret, struct
 	struct agent *a = calloc(1, sizeof(*a));
 	int err;
 
+	*ret = a; /* also on failure: the program ends then, and the stores' locks go with it */
 	if (!a)
 		return err_set(e, -ENOMEM, "out of memory");
 	a->config_path = config_path;
@@ -171,11 +172,7 @@ int agent_new(const char *config_path, bool may_miss, struct agent **ret, struct
 		name_agent(a);
 		err = agent_start(a, e);
 	}
-	if (err)
-		return err; /* the program ends: the stores' locks go with it, and nothing was
-			       served */
-	*ret = a;
-	return 0;
+	return err;
 }
 
 void agent_run(struct agent *a)

@@ -39,7 +39,7 @@ static int check(const char *path, bool may_miss)
 
 static int run(const char *path, bool may_miss)
 {
-	struct agent *a = NULL;
+	static struct agent *a; /* a start that failed is not taken apart: the program ends */
 	struct errbuf why = { "" };
 
 	if (agent_new(path, may_miss, &a, &why)) {

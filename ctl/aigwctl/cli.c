@@ -258,11 +258,12 @@ static int secret_from_terminal(const struct cli *c, const char *what, struct se
 			strerror(errno));
 	quiet = old;
 	quiet.c_lflag &= ~(tcflag_t)ECHO;
-	(void)fprintf(c->err, "%s (not shown), then Enter: ", what);
-	(void)fflush(c->err);
 	if (tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet) < 0)
 		return cli_fail(c, EXIT_FAILED, "can't switch off the terminal's echo: %s",
 			strerror(errno));
+	/* Asked only now: the flush above throws away what was typed before. */
+	(void)fprintf(c->err, "%s (not shown), then Enter: ", what);
+	(void)fflush(c->err);
 	rc = read_line(line, sizeof(line), &n);
 	(void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &old);
 	(void)fputc('\n', c->err);
