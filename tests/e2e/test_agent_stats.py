@@ -70,11 +70,19 @@ class Stats(unittest.TestCase):
         self.at = self.stack.agent_settings["stats"]
         os.chmod(self.stack.home, 0o711)
         self.key = self.stack.make_key("search")
+        self.wait_mounted()
 
     def made(self, **settings):
         stack = Stack(BUILD, POLICY, agent=settings)
         stack.agent_settings.setdefault("stats", stack.path("stats"))
         return stack
+
+    def wait_mounted(self):
+        """It comes last at the start, and without it the agent serves as well."""
+        def met():
+            with contextlib.suppress(OSError):
+                return self.read("version")
+        wait_for(met, "the stats are mounted")
 
     def read(self, *path):
         with open(os.path.join(self.at, *path), encoding="utf-8") as f:
@@ -174,7 +182,8 @@ class Stats(unittest.TestCase):
         self.stack.start_agent()
         with contextlib.suppress(OSError):  # of a file system that is gone
             os.close(held)
-        wait_for(lambda: self.stat()["requests"] == 0, "the new agent's numbers")
+        self.wait_mounted()
+        self.assertEqual(self.stat()["requests"], 0)  # the new agent's numbers
         self.assertEqual(sh("cat health", self.at), "ok\n")
         self.stack.chat("small")
         self.assertEqual(self.stat()["ok"], 1)
