@@ -220,13 +220,13 @@ int worker_start(
 		err = worker_rules_new(rules, NULL, &w->loop, w->env.stats, &w->env.rules);
 	if (!err)
 		err = start_listeners(w);
+	*ret = w; /* before it serves: the committer may want to wake it at once */
 	if (!err)
 		err = -pthread_create(&w->thread, NULL, run, w);
 	if (err) /* at start only: the program ends, so the rest goes with it */
 		return err_set(e, err, "worker %u can't start: %s", c->index, strerror(-err));
 	(void)snprintf(name, sizeof(name), "worker-%u", c->index);
 	(void)pthread_setname_np(w->thread, name);
-	*ret = w;
 	return 0;
 }
 
