@@ -88,11 +88,14 @@ static const char *string_special(const struct scan *s, const char *p)
 	return p;
 }
 
-#ifdef __SSE2__
+#ifdef __x86_64__
 /* Inside a string: 64 bytes at a time, and all that means something among them. Stops behind the
  * closing quote (*ret_closed), or where no more bytes are left. */
 static const char *skip_blocks(struct scan *s, const char *p, bool *ret_closed)
 {
+	p = scan_string_blocks(p, s->end, &s->escaped, ret_closed);
+	if (LIKELY(*ret_closed))
+		return p;
 	while (s->end - p > 64) { /* so that there is a byte behind each backslash */
 		uint64_t mask = scan_string_mask64(p);
 		const char *from = p; /* the mask's lowest bit */
@@ -124,7 +127,7 @@ static const char *skip_blocks(struct scan *s, const char *p, bool *ret_closed)
 /* Inside a string that is longer, or holds escapes. */
 static const char *skip_long_string(struct scan *s, const char *p)
 {
-#ifdef __SSE2__
+#ifdef __x86_64__
 	bool closed = false;
 
 	p = skip_blocks(s, p, &closed);

@@ -1,5 +1,5 @@
-/* Sixteen bytes at a time to the next byte that means something. Nothing is read outside of the
- * bytes given. Private to codec; pure. */
+/* Sixteen bytes and more at a time to the next byte that means something. Nothing is read outside
+ * of the bytes given. Private to codec; pure. */
 #ifndef AIGW_CODEC_SCAN_H
 #define AIGW_CODEC_SCAN_H
 
@@ -81,6 +81,14 @@ static inline __m128i scan_load_short(const char *p, size_t n)
 	}
 	return _mm_set_epi64x((long long)b, (long long)a);
 }
+#endif
+
+#ifdef __x86_64__
+/* scan_string.c: from inside a string, at the begin of a character, over as many whole characters
+ * as can be walked 64 bytes at a time on this CPU. *ret_closed: the place behind the closing quote;
+ * else an earlier place between two characters, p itself perhaps, with all before it right.
+ * *escaped is set if an escape was passed. */
+const char *scan_string_blocks(const char *p, const char *end, bool *escaped, bool *ret_closed);
 #endif
 
 /* First quote, backslash or control byte (below 0x20) in p..end, or end. */

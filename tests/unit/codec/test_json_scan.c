@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <cmocka.h>
+#include <ctype.h>
 
 #include <aigw/json.h>
 #include <aigw/json_scan.h>
@@ -520,6 +521,86 @@ static void test_agrees_with_the_tree_parser(void **state)
 	assert_true(good > 1000 && good < 19000);
 }
 
+/* A string's rules byte by byte: where it ends (behind the quote) or goes wrong. */
+static size_t string_end(const char *p, size_t n, bool *ret_right, bool *ret_escaped)
+{
+	size_t at = 1;
+
+	*ret_right = *ret_escaped = false;
+	while (at < n && (unsigned char)p[at] >= 0x20) {
+		if (p[at] == '"') {
+			*ret_right = true;
+			return at + 1;
+		}
+		if (p[at++] != '\\')
+			continue;
+		*ret_escaped = true;
+		if (at == n || !p[at] || !strchr("\"\\/bfnrtu", p[at]))
+			return at;
+		if (p[at++] != 'u')
+			continue;
+		for (unsigned i = 0; i < 4; i++, at++) {
+			if (at == n || !isxdigit((unsigned char)p[at]))
+				return at;
+		}
+	}
+	return at;
+}
+
+static uint32_t draw(uint32_t *seed, uint32_t below)
+{
+	*seed = *seed * 1664525 + 1013904223;
+	return (*seed >> 8) % below;
+}
+
+/* Long strings are walked in blocks: whatever lies across the border of two, and wherever the text
+ * ends, the verdict, its place and the flag are those of the rules. */
+static void test_long_strings(void **state)
+{
+	static const char *const pieces[] = { "\\\"", "\\\\", "\\n", "\\/", "\\u00e4", "\\uABCD",
+		"\303\244", "u", "word and ", "\\\\\\\\\\\\" };
+	static const char *const rare[] = { "\"", "\\", "\\u12", "\\x", "\n", "\001" };
+	unsigned good = 0, escaped_n = 0;
+	uint32_t seed = 7;
+	char text[800];
+
+	(void)state;
+	for (unsigned round = 0; round < 60000; round++) {
+		size_t n = 2, want = 40 + draw(&seed, 600), at, offset = 0, end;
+		uint32_t density = 1 + draw(&seed, 20);
+		struct seen s = { 0 };
+		bool right, escaped;
+		int r;
+
+		memcpy(text, "[\"", 2);
+		while (n < want) {
+			const char *piece =
+				draw(&seed, 300) == 0       ? rare[draw(&seed, ARRAY_LEN(rare))]
+				: draw(&seed, density) == 0 ? pieces[draw(&seed, ARRAY_LEN(pieces))]
+							    : "x";
+
+			memcpy(text + n, piece, strlen(piece));
+			n += strlen(piece);
+		}
+		memcpy(text + n, "\"]", 2);
+		n += round % 7 ? 2 : 0;
+		r = jscan_array(slice_of(text, n), see, &s, &offset);
+		at = string_end(text + 1, n - 1, &right, &escaped);
+		end = 1 + at;
+		if (!right || end + 1 != n || text[end] != ']') {
+			assert_int_equal(r, -EINVAL);
+			assert_true(right || offset == end);
+			continue;
+		}
+		assert_int_equal(r, 0);
+		assert_int_equal(s.m[0].value.n, at);
+		assert_int_equal(s.m[0].value_escaped, escaped);
+		good++;
+		escaped_n += escaped;
+	}
+	assert_true(good > 10000 && escaped_n > 5000 && escaped_n < good);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -536,6 +617,7 @@ int main(void)
 		cmocka_unit_test(test_int),
 		cmocka_unit_test(test_string),
 		cmocka_unit_test(test_agrees_with_the_tree_parser),
+		cmocka_unit_test(test_long_strings),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
