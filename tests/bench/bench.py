@@ -6,7 +6,7 @@ rotation, and figures are medians over the rotations. CPU per call is the CPU ti
 process tree over a run divided by the calls that the upstream answered in it: the steadiest figure.
 Compare ratios; absolute numbers of two machines do not compare.
 
-Measures (--only): calls, latency, held, tls, strict. Targets: direct, relay, nginx, aigw.
+Measures (--only): calls, latency, held, tls, strict, readers, against. Targets: direct, relay, nginx, aigw.
 Exit code: 0 every floor holds (always with --quick), 1 one does not, 2 the benchmark could not run.
 """
 import argparse
@@ -19,12 +19,14 @@ import time
 
 import report
 from measures import MEASURES, Bench
+from pairs import PAIRS
 from procs import Failed, filesystem, private_network, raise_files
 from targets import Nginx, Place, Upstream, nginx_program
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MEMORY_FILESYSTEMS = ("tmpfs", "ramfs", "devtmpfs")
 TARGETS = ("direct", "relay", "nginx", "aigw")
+ALL = {**MEASURES, **PAIRS}
 
 
 def arguments(argv):
@@ -36,11 +38,12 @@ def arguments(argv):
   ap.add_argument("--json", metavar="FILE", help="write all records to FILE")
   ap.add_argument("--report", metavar="FILE", help="print the report of such a file and end")
   ap.add_argument("--state-root", metavar="DIR", help="where stores lie; must be a disk for `strict` (/var/tmp)")
+  ap.add_argument("--against", metavar="DIR", help="build tree of an older aigw, for `against`")
   ap.add_argument("--controller", action="store_true", help="keep the controller: records are shipped meanwhile")
   ap.add_argument("--load-cpu", type=int, default=0)
   ap.add_argument("--target-cpu", type=int, default=1)
   o = ap.parse_args(argv)
-  o.measures = choice(ap, "--only", o.only, MEASURES)
+  o.measures = choice(ap, "--only", o.only, ALL)
   o.targets = choice(ap, "--targets", o.targets, TARGETS)
   return o
 
@@ -112,6 +115,8 @@ def missing_left_out(o, place):
 
 def run(o):
   buildtype = build_check(o.build)
+  if o.against:
+    build_check(o.against)
   load_cpus, target_cpus = cpus(o)
   own_network = private_network()
   files = raise_files()
@@ -132,7 +137,7 @@ def run(o):
             "network": "own namespace" if own_network else "the host's loopback", "state": filesystem(state_dir),
             "controller": "running" if o.controller else "stopped", "quick": o.quick}
     for name in o.measures:
-      MEASURES[name](bench)
+      ALL[name](bench)
     return {"meta": meta, "results": bench.results}
   finally:
     if upstream:

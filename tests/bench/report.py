@@ -4,6 +4,8 @@ from figures import (SATURATED, is_saturated, kib_each, mean_interval, median, m
 
 CPU_FLOORS = {"1 KB": 1.0, "32 KB": 0.7, "50-event stream": 0.5}  # times nginx
 P99_FLOOR = 1.2  # times the relay's added p99
+READERS_FLOOR = 1.15  # times the p99 without readers of the mount
+AGAINST_FLOOR = 1.05  # times the older build's CPU per call
 HELD_KIB = {"plain": 3, "tls": 48}
 IDLE_KIB = 8 * 1024
 HOLD_P50, HOLD_P99 = 5, 15  # times the median synced write
@@ -156,6 +158,35 @@ def strict_tables(results):
                     f"p99 {number(mid(results['sync'], 'p99'), 0)} us."]
 
 
+def reader_pairs(results):
+  """[(p99 with readers, without)]"""
+  records = results.get("readers", [])
+  having, lacking = (by_rep(pick(records, reading=r), "p99") for r in (True, False))
+  return [(having[r], lacking[r]) for r in sorted(having) if r in lacking]
+
+
+def against_pairs(results, shape):
+  """[(CPU per call of this build, of the older one)]"""
+  records = pick(results.get("against", []), shape=shape)
+  ours, old = (by_rep(pick(records, target=t), "cpu_us") for t in ("aigw", "aigw-old"))
+  return [(ours[r], old[r]) for r in sorted(ours) if r in old]
+
+
+def pair_tables(results):
+  out = []
+  if results.get("readers"):
+    turns = mid(pick(results["readers"], reading=True), "turns")
+    out += table(f"1,000 calls/s beside 200 streams: p99, us; readers went through the mount {number(turns, 0)} times a run",
+                 ["pair", "with readers", "without", "ratio"],
+                 [[str(i + 1), number(a, 0), number(b, 0), number(ratio(a, b), 2)]
+                  for i, (a, b) in enumerate(reader_pairs(results))])
+  for shape in CPU_FLOORS if results.get("against") else ():
+    out += table(f"{shape}: CPU us per call of this build and the older one", ["pair", "this", "older", "ratio"],
+                 [[str(i + 1), number(a, 2), number(b, 2), number(ratio(a, b), 3)]
+                  for i, (a, b) in enumerate(against_pairs(results, shape))])
+  return out
+
+
 # ---- verdicts
 
 def floor(name, got, limit, good, digits=2):
@@ -176,11 +207,17 @@ def cpu_floors(results):
   return out
 
 
-def p99_floor(results):
-  interval, _ = ratio_interval(p99_pairs(results))
-  got = interval_text(interval) if interval else None
-  return floor("added p99 at 2,000/s to relay", got, f"interval not above {P99_FLOOR:g}",
-               interval is not None and interval[1] <= P99_FLOOR)
+def interval_floor(name, pairs, limit):
+  interval, _ = ratio_interval(pairs)
+  return floor(name, interval_text(interval) if interval else None, f"interval not above {limit:g}",
+               interval is not None and interval[1] <= limit)
+
+
+def pair_floors(results):
+  out = [interval_floor("p99 with readers of the mount", reader_pairs(results), READERS_FLOOR)]
+  for shape in CPU_FLOORS if results.get("against") else ():
+    out.append(interval_floor(f"CPU per call to the older build, {shape}", against_pairs(results, shape), AGAINST_FLOOR))
+  return out
 
 
 def memory_floors(results):
@@ -208,14 +245,14 @@ def strict_floors(results):
 
 
 def failure_floor(results):
-  runs = [r for m in ("calls", "latency", "strict") for r in results.get(m, [])]
+  runs = [r for m in ("calls", "latency", "strict", "readers", "against") for r in results.get(m, [])]
   lost = sum(r["failures"] for r in runs) + sum(r["streams"] - r["held"] for r in results.get("held", []))
   return floor("calls that failed, all targets", lost if runs or results.get("held") else None, "0", lost == 0, 0)
 
 
 def floors(results):
-  return [*cpu_floors(results), p99_floor(results), *memory_floors(results), *strict_floors(results),
-          failure_floor(results)]
+  return [*cpu_floors(results), interval_floor("added p99 at 2,000/s to relay", p99_pairs(results), P99_FLOOR),
+          *memory_floors(results), *strict_floors(results), *pair_floors(results), failure_floor(results)]
 
 
 def failed(results):
@@ -227,5 +264,6 @@ def render(run):
   meta, results = run["meta"], run["results"]
   out = ["## aigw benchmark", "", ", ".join(f"{k} {v}" for k, v in meta.items())]
   out += calls_tables(results) + latency_tables(results) + held_table(results) + strict_tables(results)
+  out += pair_tables(results)
   title = "floors" + (" (a smoke run: too short to judge by)" if meta.get("quick") else "")
   return "\n".join(out + table(title, ["floor", "measured", "wanted", "verdict"], floors(results))) + "\n"

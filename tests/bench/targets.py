@@ -195,7 +195,7 @@ controller: unix:{dir}/agents.sock
 agent_id: bench
 state_dir: {state}/agent
 runtime_dir: {dir}/runtime
-stats: off
+stats: {stats}
 secrets_dir: off
 workers: 1
 durability: {durability}
@@ -237,9 +237,9 @@ class Aigw(Target):
 
   models = {"mock-gpt": "mock-gpt", "mock-held": "mock-held"}
 
-  def __init__(self, name, place, upstream, durability="relaxed", keep_controller=False):
+  def __init__(self, name, place, upstream, durability="relaxed", keep_controller=False, stats="off"):
     super().__init__(name, place, upstream)
-    self.durability, self.keep_controller = durability, keep_controller
+    self.durability, self.keep_controller, self.stats = durability, keep_controller, stats
     self.controller, self.state = None, None
 
   def provider(self):
@@ -260,7 +260,7 @@ class Aigw(Target):
       shutil.rmtree(fresh, ignore_errors=True)
     for path in (folder, f"{folder}/runtime", f"{self.state}/agent", f"{self.state}/ctl"):
       os.makedirs(path, mode=0o700)
-    names = {"dir": folder, "state": self.state, "port": port, "durability": self.durability}
+    names = {"dir": folder, "state": self.state, "port": port, "durability": self.durability, "stats": self.stats}
     ctld = self.place.write(folder, "ctld.yaml", CTLD.format(**names))
     agentd = self.place.write(folder, "agentd.yaml", AGENTD.format(**names))
     base_url, options = self.provider()
