@@ -1,7 +1,7 @@
 #include "front/listener.h"
 
 #include <aigw/text.h>
-#include <arpa/inet.h>
+#include <aigw/stream.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <unistd.h>
@@ -25,16 +25,14 @@ static int parse(
 	memset(ret, 0, sizeof(*ret));
 	if (uv_ip4_addr(text, (int)port, (struct sockaddr_in *)ret) == 0) {
 		*ret_n = sizeof(struct sockaddr_in);
-		if ((ntohl(((struct sockaddr_in *)ret)->sin_addr.s_addr) >> 24) == 127)
-			return 0;
 	} else if (uv_ip6_addr(text, (int)port, (struct sockaddr_in6 *)ret) == 0) {
 		*ret_n = sizeof(struct sockaddr_in6);
-		if (IN6_IS_ADDR_LOOPBACK(&((struct sockaddr_in6 *)ret)->sin6_addr))
-			return 0;
 	} else {
 		return err_set(
 			e, -EINVAL, "listen: '%s' is no IP address; write 127.0.0.1:PORT", text);
 	}
+	if (address_is_loopback((struct sockaddr *)ret))
+		return 0;
 	return err_set(e, -EACCES,
 		"listen: %s is not a loopback address; without TLS only 127.0.0.0/8 and [::1] are "
 		"served",

@@ -40,6 +40,7 @@ struct stream {
 
 struct stream_plain {
 	struct stream s;
+	int fd; /* of the handle, while it is open; -1 before */
 	union {
 		uv_handle_t handle;
 		uv_stream_t stream;
@@ -51,6 +52,7 @@ struct stream_plain {
 int stream_plain_init(
 	struct stream_plain *p, struct loop *l, bool is_unix, const struct stream_events *ev);
 int stream_accept(struct stream_plain *p, uv_stream_t *listener); /* open at once; TCP_NODELAY */
+bool address_is_loopback(const struct sockaddr *addr); /* AF_INET, AF_INET6; else false */
 int stream_connect(struct stream_plain *p,
 	const struct sockaddr *addr);  /* AF_INET, AF_INET6 or AF_UNIX; `open` follows */
 int stream_fd(const struct stream *s); /* the socket, for SO_PEERCRED only */

@@ -1,6 +1,8 @@
 /* Streams over a socket of their own: TCP and unix. */
 #include "stream_private.h"
 
+#include <netinet/in.h>
+#include <sys/socket.h>
 #include <sys/un.h>
 
 struct plain_queued {
@@ -21,6 +23,7 @@ int stream_plain_init(
 	int err = is_unix ? uv_pipe_init(&l->uv, &p->pipe, 0) : uv_tcp_init(&l->uv, &p->tcp);
 
 	memset(&p->s, 0, sizeof(p->s));
+	p->fd = -1;
 	p->s.ev = ev;
 	p->s.loop = l;
 	p->s.kind = STREAM_PLAIN;
@@ -29,16 +32,31 @@ int stream_plain_init(
 	return err;
 }
 
+static void opened(struct stream_plain *p)
+{
+	uv_os_fd_t fd;
+
+	p->s.open = true;
+	p->fd = uv_fileno(&p->handle, &fd) ? -1 : fd;
+	if (!p->s.is_unix)
+		(void)uv_tcp_nodelay(&p->tcp, 1);
+}
+
 int stream_accept(struct stream_plain *p, uv_stream_t *listener)
 {
 	int err = uv_accept(listener, &p->stream);
 
-	if (err)
-		return err;
-	if (!p->s.is_unix)
-		(void)uv_tcp_nodelay(&p->tcp, 1);
-	p->s.open = true;
-	return 0;
+	if (!err)
+		opened(p);
+	return err;
+}
+
+bool address_is_loopback(const struct sockaddr *addr)
+{
+	if (addr->sa_family == AF_INET)
+		return ntohl(((const struct sockaddr_in *)addr)->sin_addr.s_addr) >> 24 == 127;
+	return addr->sa_family == AF_INET6 &&
+	       IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)addr)->sin6_addr);
 }
 
 static void on_connected(uv_connect_t *req, int status)
@@ -48,11 +66,8 @@ static void on_connected(uv_connect_t *req, int status)
 	free(req);
 	if (p->s.closing)
 		return;
-	if (status == 0) {
-		p->s.open = true;
-		if (!p->s.is_unix)
-			(void)uv_tcp_nodelay(&p->tcp, 1);
-	}
+	if (status == 0)
+		opened(p);
 	p->s.ev->open(&p->s, status);
 }
 
@@ -76,9 +91,7 @@ int stream_connect(struct stream_plain *p, const struct sockaddr *addr)
 
 int plain_fd(const struct stream *s)
 {
-	uv_os_fd_t fd;
-
-	return uv_fileno(&plain_of(s)->handle, &fd) ? -1 : fd;
+	return plain_of(s)->fd;
 }
 
 static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *ret)
@@ -178,13 +191,31 @@ static int queue_rest(struct stream_plain *p, uv_buf_t *b, unsigned n, size_t le
 	return 1;
 }
 
+/* What the kernel takes at once. uv_try_write() would do the same by write(2), which costs more on
+ * a socket than send(2): it goes by way of the file layer. uv_buf_t is laid out as struct iovec. */
+static ssize_t send_now(const struct stream_plain *p, uv_buf_t *b, unsigned n)
+{
+	struct msghdr m = { .msg_iov = (struct iovec *)b, .msg_iovlen = n };
+	ssize_t sent;
+
+	do {
+		if (n == 1)
+			sent = send(p->fd, b->base, b->len, MSG_DONTWAIT | MSG_NOSIGNAL);
+		else
+			sent = sendmsg(p->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+	} while (sent < 0 && errno == EINTR);
+	if (sent >= 0)
+		return sent;
+	return errno == EAGAIN || errno == ENOBUFS ? 0 : -errno;
+}
+
 int plain_write(struct stream *s, const struct slice *v, unsigned n, bool held)
 {
 	struct stream_plain *p = plain_of(s);
 	uv_buf_t bufs[STREAM_MAX_SLICES], *b = bufs;
 	size_t total = 0;
 	unsigned m = 0;
-	int done;
+	ssize_t done;
 
 	ASSERT(n <= STREAM_MAX_SLICES);
 	if (s->closing || !s->open)
@@ -197,16 +228,14 @@ int plain_write(struct stream *s, const struct slice *v, unsigned n, bool held)
 	}
 	if (!total)
 		return 0;
-	done = s->queued_writes ? 0 : uv_try_write(&p->stream, b, m);
-	if (done == UV_EAGAIN)
-		done = 0;
+	done = s->queued_writes ? 0 : send_now(p, b, m);
 	if (done < 0)
-		return done;
+		return (int)done;
 	if ((size_t)done == total)
 		return 0;
 	total -= (size_t)done;
 	while ((size_t)done >= b->len) {
-		done -= (int)b->len;
+		done -= (ssize_t)b->len;
 		b++;
 		m--;
 	}
