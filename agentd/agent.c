@@ -35,19 +35,6 @@ void agent_on_drain_end(struct deadline *d)
 	deadline_set(&a->loop, &a->drain, AGENT_STOP_GRACE_US);
 }
 
-/* Ours: the workers have closed, or are going to close, their own. Once all are, new connections
- * are refused. */
-static void close_sockets(struct agent *a)
-{
-	if (a->tcp_fd >= 0)
-		close(a->tcp_fd);
-	if (a->unix_fd >= 0) {
-		close(a->unix_fd);
-		(void)unlink(a->cfg.socket);
-	}
-	a->tcp_fd = a->unix_fd = -1;
-}
-
 static void begin_drain(struct agent *a)
 {
 	if (a->draining) {
@@ -59,7 +46,8 @@ static void begin_drain(struct agent *a)
 	atomic_store_explicit(&a->gw.draining, true, memory_order_relaxed);
 	log_event(LOG_INFO, "agent", "agent.draining", "inflight=%u timeout_s=%" PRId64,
 		inflight_used(a->gw.inflight), (int64_t)(a->cfg.drain_timeout / USEC_PER_S));
-	close_sockets(a);
+	agent_close_sockets(a);
+	(void)sd_notify(&a->sd, "STOPPING=1\nSTATUS=Draining.");
 	for (unsigned i = 0; i < a->n_workers; i++)
 		worker_post_drain(a->workers[i]);
 	deadline_set(&a->loop, &a->drain, a->cfg.drain_timeout);
@@ -134,10 +122,13 @@ void agent_on_signal(uv_signal_t *s, int number)
 {
 	struct agent *a = s->data;
 
-	if (number == SIGHUP)
-		reload(a);
-	else
+	if (number != SIGHUP) {
 		begin_drain(a);
+		return;
+	}
+	sd_notify_reloading(&a->sd);
+	reload(a);
+	agent_tell_ready(a);
 }
 
 /* --- life
@@ -162,12 +153,14 @@ int agent_new(const char *config_path, bool may_miss, struct agent **ret, struct
 		return err_set(e, -ENOMEM, "out of memory");
 	a->config_path = config_path;
 	a->config_may_miss = may_miss;
-	a->tcp_fd = a->unix_fd = -1;
+	a->tcp_fd = a->unix_fd = a->door.fd = a->door.visitor_fd = -1;
 	a->start_wall_us = clock_wall_us();
 	a->start_mono_us = clock_mono_us();
 	(void)pthread_mutex_init(&a->policy_lock, NULL);
 	arena_init(&a->config_memory, 4096, 1 << 20);
-	err = agent_config_load(config_path, may_miss, &a->config_memory, &a->cfg, e);
+	err = sd_init(&a->sd, e);
+	if (!err)
+		err = agent_config_load(config_path, may_miss, &a->config_memory, &a->cfg, e);
 	if (!err) {
 		name_agent(a);
 		err = agent_start(a, e);
@@ -197,7 +190,7 @@ static void on_uplink_closed(void *owner)
 
 void agent_free(struct agent *a)
 {
-	statfs_stop(a->mount);
+	agent_stop_mount(a);
 	for (unsigned i = 0; i < a->n_workers; i++)
 		worker_stop(a->workers[i]);
 	a->workers_gone = true;
@@ -213,7 +206,7 @@ void agent_free(struct agent *a)
 		uv_close((uv_handle_t *)&a->signals[i], NULL);
 	mailbox_close(&a->mailbox);
 	loop_fini(&a->loop);
-	close_sockets(a);
+	agent_close_sockets(a);
 	rules_unref(a->rules);
 	policy_unref(a->shown_policy);
 	builder_fini(&a->builder);

@@ -1,6 +1,7 @@
 /* The agent between its files: life and signals (agent.c), start of its parts (agent_start.c), what
  * is in force and who has confirmed it (agent_rules.c), what the uplink asks and tells
- * (agent_link.c). Only for these files; control loop's thread, unless it says otherwise. */
+ * (agent_link.c), the mount (agent_mount.c), systemd (agent_service.c). Only for these files;
+ * control loop's thread, unless it says otherwise. */
 #ifndef AGENTD_AGENT_PRIVATE_H
 #define AGENTD_AGENT_PRIVATE_H
 
@@ -9,6 +10,15 @@
 #include "builder.h"
 #include "statfs/statfs.h"
 #include "worker.h"
+
+#include <aigw/sd.h>
+
+/* Where a helper hands over the descriptor of a mount that it has made (agent_mount.c). */
+struct mount_door {
+	uv_poll_t listener, poll;
+	struct deadline patience;
+	int fd, visitor_fd; /* -1: none */
+};
 
 struct agent {
 	struct loop loop;
@@ -29,10 +39,16 @@ struct agent {
 	struct policy *shown_policy;
 	struct uplink *uplink;
 	struct stat_mount *mount;
+	struct mount_door door;
+	struct sd sd;
+	struct deadline watchdog;
+	_Atomic unsigned unanswered; /* workers that have not answered the last question */
+	bool stuck;                  /* and it has been logged */
 	struct worker **workers;
 	unsigned n_workers;
 	unsigned n_empty;    /* workers that have told so while draining */
 	int tcp_fd, unix_fd; /* -1: off */
+	bool activated;      /* they are the service manager's, who keeps them */
 	usec start_wall_us, start_mono_us;
 	_Atomic int control; /* enum uplink_state, for statfs */
 	bool draining;
@@ -50,6 +66,17 @@ void agent_on_worker_empty(unsigned worker, void *owner); /* worker's thread */
 /* --- agent_start.c --- */
 int agent_start(
 	struct agent *a, struct errbuf *e); /* everything, in order; on failure the program ends */
+
+/* --- agent_service.c --- */
+int agent_open_sockets(struct agent *a, struct errbuf *e);
+void agent_close_sockets(struct agent *a); /* ours: the workers have closed, or are going to close,
+					      their own */
+void agent_start_service(struct agent *a); /* last: tells that it serves, feeds the watchdog */
+void agent_tell_ready(struct agent *a);
+
+/* --- agent_mount.c --- */
+void agent_start_mount(struct agent *a); /* without it the agent goes on, and has said why */
+void agent_stop_mount(struct agent *a);
 
 /* --- agent_rules.c --- */
 int agent_start_rules(struct agent *a,

@@ -4,7 +4,6 @@
 
 #include <aigw/clock.h>
 #include <aigw/log.h>
-#include <aigw/peer.h>
 
 #include <signal.h>
 #include <sys/resource.h>
@@ -75,20 +74,6 @@ static int start_committer(struct agent *a, struct errbuf *e)
 	return err;
 }
 
-static int open_sockets(struct agent *a, struct errbuf *e)
-{
-	int err = 0;
-
-	if (strcmp(a->cfg.listen, "off") != 0)
-		err = listen_tcp(a->cfg.listen, &a->tcp_fd, e);
-	if (!err && strcmp(a->cfg.socket, "off") != 0)
-		err = unix_listen(a->cfg.socket, 0666, LISTEN_BACKLOG, &a->unix_fd, e);
-	if (!err && a->tcp_fd < 0 && a->unix_fd < 0)
-		err = err_set(
-			e, -EINVAL, "listen and socket are both off: nothing could be served");
-	return err;
-}
-
 static int start_workers(struct agent *a, unsigned descriptors, struct errbuf *e)
 {
 	struct worker_config c = {
@@ -110,48 +95,6 @@ static int start_workers(struct agent *a, unsigned descriptors, struct errbuf *e
 		err = worker_start(&c, a->rules, &a->workers[i], e);
 	}
 	return err;
-}
-
-static void on_info(struct statfs_info *ret, void *owner)
-{
-	static const char *const names[] = { [UPLINK_OFF] = "standalone",
-		[UPLINK_RETRYING] = "retrying",
-		[UPLINK_CONNECTED] = "connected" };
-	struct agent *a = owner;
-
-	memset(ret, 0, sizeof(*ret));
-	(void)snprintf(ret->agent_id, sizeof(ret->agent_id), "%s", a->agent_id);
-	ret->start_wall_us = a->start_wall_us;
-	ret->start_mono_us = a->start_mono_us;
-	ret->control = names[atomic_load_explicit(&a->control, memory_order_relaxed)];
-	spool_read_gauges(a->gw.spool, &ret->spool);
-	ret->committer = committer_state(a->gw.committer);
-	ret->strict = atomic_load_explicit(&a->gw.strict, memory_order_relaxed);
-	ret->draining = atomic_load_explicit(&a->gw.draining, memory_order_relaxed);
-}
-
-static struct policy *on_policy_get(void *owner)
-{
-	return agent_shown_policy(owner);
-}
-
-static void start_mount(struct agent *a)
-{
-	const struct statfs_config c = {
-		.mountpoint = a->cfg.stats,
-		.stats = a->gw.stats,
-		.inflight = a->gw.inflight,
-		.policy_get = on_policy_get,
-		.info_get = on_info,
-		.owner = a,
-	};
-	struct errbuf why;
-
-	if (!strcmp(a->cfg.stats, "off"))
-		return;
-	if (statfs_start(&c, &a->mount, &why))
-		log_event(LOG_WARNING, "statfs", "statfs.not_mounted", "path=%s why=%s",
-			a->cfg.stats, log_quote(slice_str(why.text)));
 }
 
 static int start_loop(struct agent *a, struct errbuf *e)
@@ -192,12 +135,14 @@ int agent_start(struct agent *a, struct errbuf *e)
 	if (!err)
 		err = start_committer(a, e);
 	if (!err)
-		err = open_sockets(a, e);
+		err = agent_open_sockets(a, e);
 	if (!err)
 		err = start_workers(a, descriptors, e);
 	if (!err)
 		err = agent_start_link(a, e);
 	if (!err)
-		start_mount(a);
+		agent_start_mount(a);
+	if (!err)
+		agent_start_service(a);
 	return err;
 }

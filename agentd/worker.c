@@ -75,6 +75,12 @@ static void on_keys(struct mail *mail, void *owner)
 	finish_mail(mail, 0);
 }
 
+static void on_ping(struct mail *mail, void *owner)
+{
+	(void)owner; /* that it is handled is the answer */
+	finish_mail(mail, 0);
+}
+
 static void tell_if_empty(struct worker *w)
 {
 	if (!w->draining || w->told_empty || w->conns.n_conns || w->env.n_live)
@@ -130,6 +136,11 @@ void worker_post_rules(
 void worker_post_keys(struct worker *w, void (*done)(void *arg, int err), void *arg)
 {
 	post(w, on_keys, NULL, done, arg);
+}
+
+void worker_post_ping(struct worker *w, void (*done)(void *arg, int err), void *arg)
+{
+	post(w, on_ping, NULL, done, arg);
 }
 
 void worker_post_drain(struct worker *w)

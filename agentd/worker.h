@@ -30,6 +30,8 @@ void worker_post_rules(struct worker *w, struct rules *rules, void (*done)(void 
 	void *arg); /* takes a reference */
 void worker_post_keys(struct worker *w, void (*done)(void *arg, int err),
 	void *arg); /* key verdicts of older sequences are not used from here on */
+void worker_post_ping(
+	struct worker *w, void (*done)(void *arg, int err), void *arg); /* whether its loop turns */
 void worker_post_drain(struct worker *w);
 void worker_post_end_all(struct worker *w); /* the drain's time is over */
 void worker_wake_durable(struct worker *w); /* committer: the watermark moved */

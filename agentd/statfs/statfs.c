@@ -345,19 +345,43 @@ static int mount_session(struct stat_mount *m, const char *path, struct errbuf *
 	return r;
 }
 
-static int mount_and_serve(struct stat_mount *m, const char *path, struct errbuf *e)
+/* The kernel's side is there already, made by somebody with the right to. The session closes the
+ * descriptor that it is given, but not always when it fails: so it gets one of its own. */
+static int mount_handed_over(struct stat_mount *m, int fd, struct errbuf *e)
+{
+	int own = fcntl(fd, F_DUPFD_CLOEXEC, 3), err = -errno;
+	char path[32];
+
+	(void)close(fd);
+	if (own < 0)
+		return err_set(e, err, "no stats mount: %s", strerror(-err));
+	(void)snprintf(path, sizeof(path), "/dev/fd/%d", own);
+	return mount_session(m, path, e);
+}
+
+static int mount_by_path(struct stat_mount *m, const char *path, struct errbuf *e)
 {
 	int r;
 
 	if (access("/dev/fuse", F_OK) < 0) /* the helper may open what we may not */
 		return err_set(e, -errno, "no stats mount: /dev/fuse: %s", strerror(errno));
 	r = mount_point_prepare(path, e);
-	if (r < 0)
-		return r;
+	return r < 0 ? r : mount_session(m, path, e);
+}
+
+static int mount_and_serve(struct stat_mount *m, const struct statfs_config *c, struct errbuf *e)
+{
+	int r = 0;
+
 	m->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (m->stop_fd < 0)
-		return err_set(e, -errno, "no stats mount: %s", strerror(errno));
-	r = mount_session(m, path, e);
+	if (m->stop_fd < 0) {
+		r = err_set(e, -errno, "no stats mount: %s", strerror(errno));
+		if (c->fuse_fd >= 0)
+			(void)close(c->fuse_fd);
+		return r;
+	}
+	r = c->fuse_fd >= 0 ? mount_handed_over(m, c->fuse_fd, e)
+			    : mount_by_path(m, c->mountpoint, e);
 	if (r == 0) {
 		r = start_thread(m);
 		if (r < 0) {
@@ -376,13 +400,16 @@ int statfs_start(const struct statfs_config *c, struct stat_mount **ret, struct 
 	struct stat_mount *m = calloc(1, sizeof(*m));
 	int r;
 
-	if (!m)
+	if (!m) {
+		if (c->fuse_fd >= 0)
+			(void)close(c->fuse_fd);
 		return err_set(e, -ENOMEM, "no stats mount: no memory");
+	}
 	m->config = *c;
 	m->config.mountpoint = NULL;
 	m->owner = find_owner();
 	watch_init(&m->watch, c->stats, clock_mono_us(), clock_wall_us());
-	r = mount_and_serve(m, c->mountpoint, e);
+	r = mount_and_serve(m, c, e);
 	if (r < 0) {
 		free(m);
 		return r;

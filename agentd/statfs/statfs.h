@@ -26,7 +26,10 @@ struct statfs_info {
 };
 
 struct statfs_config {
-	const char *mountpoint; /* absolute; made (0755) if it is missing; copied */
+	const char *mountpoint; /* absolute; made (0755) if it is missing; used while starting */
+	int fuse_fd; /* of a mount that is made already, taken also on failure; -1: mount at
+		      * mountpoint
+		      */
 	const struct stats *stats;
 	struct inflight *inflight; /* read by slot_peek() only; NULL: none */
 	/* Both on the statfs thread. The first returns a reference that statfs drops, NULL if there

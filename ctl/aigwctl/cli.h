@@ -72,6 +72,7 @@ int cmd_usage_show(struct cli *c);
 int cmd_agent_list(struct cli *c);
 int cmd_agent_show(struct cli *c);
 int cmd_provider_secret_set(struct cli *c);
+int cmd_init(struct cli *c);
 int cmd_demo(struct cli *c);
 int cmd_version(struct cli *c);
 int cmd_help(struct cli *c);

@@ -56,6 +56,9 @@ enum flag_id {
 	FLAG_requests,
 	FLAG_selftest,
 	FLAG_keep,
+	FLAG_model,
+	FLAG_local_user,
+	FLAG_no_start,
 	FLAG_COUNT
 };
 

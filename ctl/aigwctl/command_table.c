@@ -42,13 +42,19 @@ const struct flag command_flags[FLAG_COUNT] = {
 	[FLAG_until] = { "until", 0, "T", NULL, "up to, not included; as --since (default now)" },
 	[FLAG_secret_file] = { "secret-file", 0, "F", NULL,
 		"read the secret from this file; - is stdin" },
-	[FLAG_provider] = { "provider", 0, "P", NULL, "sim (the default) or openai" },
+	[FLAG_provider] = { "provider", 0, "P", NULL,
+		"demo: sim (the default) or openai; init: openai (the default) or a base URL" },
 	[FLAG_port] = { "port", 0, "N", NULL,
 		"TCP port of the API (default 2449, else the first free from 2460)" },
 	[FLAG_requests] = { "requests", 0, "N", NULL,
 		"sample calls at the start (default 12; selftest and openai 0)" },
 	[FLAG_selftest] = { "selftest", 0, NULL, NULL,
 		"make six calls, check them to the ledger, end" },
+	[FLAG_model] = { "model", 0, "NAME[=TARGET]", NULL,
+		"the first model's name, and the provider's name of it" },
+	[FLAG_local_user] = { "local-user", 0, "USER", NULL,
+		"may call on the unix socket without a key" },
+	[FLAG_no_start] = { "no-start", 0, NULL, NULL, "write the files only" },
 	[FLAG_keep] = { "keep", 0, NULL, NULL, "leave the folder with state and logs behind" },
 };
 
@@ -57,6 +63,16 @@ const struct flag command_flags[FLAG_COUNT] = {
 #define LIST (NET | FLAG_BIT(columns) | FLAG_BIT(no_header) | FLAG_BIT(limit))
 
 const struct command command_table[] = {
+	{ { "init" }, "[--provider openai|URL] [--secret-file F] [--project P]", 0, false,
+		NET | FLAG_BIT(provider) | FLAG_BIT(secret_file) | FLAG_BIT(project) |
+			FLAG_BIT(model) | FLAG_BIT(local_user) | FLAG_BIT(no_start) | FLAG_BIT(yes),
+		cmd_init, "set up this host: files, units, policy, first key",
+		{ "printf %s \"$YOUR_OPENAI_KEY\" | aigwctl init --secret-file -",
+			"aigwctl init --provider http://127.0.0.1:11434/v1 --model llama3.2" },
+		"For a single host with one provider. Writes /etc/aigw/policy.yaml and the secret, "
+		"starts the units, applies the\n"
+		"policy, and prints the first key: standard output holds it and nothing else. "
+		"Overwrites nothing (exit 5)." },
 	{ { "status" }, "", 0, false, NET, cmd_status,
 		"one screen: controller, agents, providers, keys, traffic",
 		{ "aigwctl status", "aigwctl status -o json" }, "" },
@@ -145,7 +161,6 @@ const struct exit_doc command_exits[] = {
 const unsigned command_exit_count = ARRAY_LEN(command_exits);
 
 const char *const command_later[] = {
-	"init",
 	"doctor",
 	"top",
 	"tail",

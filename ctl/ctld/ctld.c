@@ -3,6 +3,7 @@
 #include "admin/api.h"
 #include <aigw/clock.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/statvfs.h>
 
 #define HOUSEKEEPING_US      (30 * USEC_PER_S)
@@ -28,6 +29,25 @@ static void on_housekeeping(struct deadline *d)
 
 	disk_look(c);
 	deadline_set(&c->loop, d, HOUSEKEEPING_US);
+}
+
+#define FEEDS_PER_WATCHDOG 4
+
+static void on_watchdog(struct deadline *d)
+{
+	struct ctld *c = container_of(d, struct ctld, watchdog);
+
+	(void)sd_notify(&c->sd, "WATCHDOG=1");
+	deadline_set(&c->loop, d, c->sd.watchdog_us / FEEDS_PER_WATCHDOG);
+}
+
+static void tell_ready(struct ctld *c)
+{
+	char status[64];
+
+	(void)snprintf(status, sizeof(status), "Serving; policy revision %" PRIu64 ".",
+		c->feed.policy ? c->feed.policy->revision : 0);
+	sd_notify_ready(&c->sd, status);
 }
 
 /* --- signals ------------------------------------------------------------------------------------
@@ -61,7 +81,9 @@ static void ctld_stop(struct ctld *c)
 	if (c->stopping)
 		return;
 	c->stopping = true;
+	(void)sd_notify(&c->sd, "STOPPING=1");
 	deadline_stop(&c->loop, &c->housekeeping);
+	deadline_stop(&c->loop, &c->watchdog);
 	feed_waits_end(&c->feed); /* whoever waits for agents is told how far they are */
 	api_stop(c);
 	agents_close(&c->agents);
@@ -75,7 +97,9 @@ static void on_signal(uv_signal_t *s, int number)
 	struct ctld *c = s->data;
 
 	if (number == SIGHUP) {
+		sd_notify_reloading(&c->sd);
 		config_reload(c);
+		tell_ready(c);
 		return;
 	}
 	if (!c->stopping)
@@ -115,12 +139,19 @@ static void ctld_fini(struct ctld *c)
 
 static int sides_start(struct ctld *c, struct errbuf *e)
 {
+	const struct sd_socket *agents = sd_take(&c->sd, "agents", AF_UNIX);
+	const struct sd_socket *admin = sd_take(&c->sd, "admin", AF_UNIX);
+	char unused[256];
 	int r = signals_start(c, e);
 
+	sd_close_rest(&c->sd, unused, sizeof(unused));
+	if (unused[0])
+		log_event(LOG_WARNING, "main", "ctld.sockets_unused", "names=%s",
+			log_quote(slice_str(unused)));
 	if (r == 0)
-		r = agents_listen(&c->agents, c->config.agents_socket, e);
+		r = agents_listen(&c->agents, c->config.agents_socket, agents ? agents->fd : -1, e);
 	if (r == 0)
-		r = api_start(c, c->config.admin_socket, e);
+		r = api_start(c, c->config.admin_socket, admin ? admin->fd : -1, e);
 	return r;
 }
 
@@ -130,6 +161,10 @@ int ctld_start(struct ctld *c, struct errbuf *e)
 
 	c->started_us = clock_wall_us();
 	deadline_init(&c->housekeeping, on_housekeeping);
+	deadline_init(&c->watchdog, on_watchdog);
+	r = sd_init(&c->sd, e);
+	if (r < 0)
+		return r;
 	r = store_open(c->config.state_dir, STORE_MAP_BYTES, &c->store, e);
 	if (r < 0)
 		return r;
@@ -150,6 +185,9 @@ int ctld_start(struct ctld *c, struct errbuf *e)
 		return r;
 	}
 	on_housekeeping(&c->housekeeping);
+	if (c->sd.watchdog_us)
+		on_watchdog(&c->watchdog);
+	tell_ready(c);
 	return 0;
 close_loop:
 	feed_fini(&c->feed);

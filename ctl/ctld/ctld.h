@@ -6,6 +6,7 @@
 #include "agents/feed.h"
 #include "config.h"
 #include <aigw/http_server.h>
+#include <aigw/sd.h>
 
 struct ctld {
 	struct loop loop;
@@ -21,7 +22,9 @@ struct ctld {
 	uv_signal_t signals[3];
 	unsigned n_signals;
 	struct deadline housekeeping;
-	unsigned disk_percent; /* in use on the store's file system, as of the last look */
+	struct sd sd;
+	struct deadline watchdog; /* fed by the one loop that there is */
+	unsigned disk_percent;    /* in use on the store's file system, as of the last look */
 	bool stopping;
 };
 

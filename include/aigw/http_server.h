@@ -34,6 +34,10 @@ struct http_server_config {
 int http_server_listen_unix(struct loop *l, const char *path, mode_t mode,
 	const struct http_server_config *c, void *owner, struct http_server **ret,
 	struct errbuf *e);
+/* The same on a unix socket that listens already (socket activation): fd is taken, also on failure;
+ * no file is removed at the end. */
+int http_server_listen_fd(struct loop *l, int fd, const struct http_server_config *c, void *owner,
+	struct http_server **ret, struct errbuf *e);
 void http_server_close(
 	struct http_server *s); /* stops, closes connections; memory goes with the loop's turn */
 

@@ -354,36 +354,45 @@ static void on_connection(uv_stream_t *listener, int status)
 	stream_read_start(&x->stream.s);
 }
 
-int http_server_listen_unix(struct loop *l, const char *path, mode_t mode,
-	const struct http_server_config *c, void *owner, struct http_server **ret, struct errbuf *e)
+int http_server_listen_fd(struct loop *l, int fd, const struct http_server_config *c, void *owner,
+	struct http_server **ret, struct errbuf *e)
 {
 	struct http_server *s = calloc(1, sizeof(*s));
-	int fd = -1;
-	int err = s ? unix_listen(path, mode, 128, &fd, e) : err_set(e, -ENOMEM, "out of memory");
+	int err = s ? uv_pipe_init(&l->uv, &s->listener, 0) : -ENOMEM;
 
-	if (!err) {
-		s->loop = l;
-		s->cfg = *c;
-		s->owner = owner;
-		s->path = strdup(path);
-		list_init(&s->conns);
-		err = uv_pipe_init(&l->uv, &s->listener, 0);
-	}
 	if (err) {
-		if (fd >= 0)
-			close(fd);
+		(void)close(fd);
 		free(s);
-		return err;
+		return err_set(e, err, "can't listen: %s", uv_strerror(err));
 	}
+	s->loop = l;
+	s->cfg = *c;
+	s->owner = owner;
+	list_init(&s->conns);
 	err = uv_pipe_open(&s->listener, fd);
-	if (!err)
+	if (err)
+		(void)close(fd);
+	else
 		err = uv_listen((uv_stream_t *)&s->listener, 128, on_connection);
 	if (err) {
 		http_server_close(s);
-		return err_set(e, err, "can't listen on %s: %s", path, uv_strerror(err));
+		return err_set(e, err, "can't listen: %s", uv_strerror(err));
 	}
 	*ret = s;
 	return 0;
+}
+
+int http_server_listen_unix(struct loop *l, const char *path, mode_t mode,
+	const struct http_server_config *c, void *owner, struct http_server **ret, struct errbuf *e)
+{
+	int fd, err = unix_listen(path, mode, 128, &fd, e);
+
+	if (err)
+		return err;
+	err = http_server_listen_fd(l, fd, c, owner, ret, e);
+	if (!err)
+		(*ret)->path = strdup(path);
+	return err;
 }
 
 static void on_listener_closed(uv_handle_t *h)

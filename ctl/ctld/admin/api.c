@@ -330,7 +330,7 @@ static void on_gone(struct http_exchange *x, void *owner)
 	wait_free(w);
 }
 
-int api_start(struct ctld *c, const char *path, struct errbuf *e)
+int api_start(struct ctld *c, const char *path, int activated_fd, struct errbuf *e)
 {
 	static const struct http_server_config config = {
 		.max_body_bytes = API_MAX_BODY_BYTES,
@@ -340,6 +340,8 @@ int api_start(struct ctld *c, const char *path, struct errbuf *e)
 		.gone = on_gone,
 	};
 
+	if (activated_fd >= 0)
+		return http_server_listen_fd(&c->loop, activated_fd, &config, c, &c->admin, e);
 	return http_server_listen_unix(&c->loop, path, 0660, &config, c, &c->admin, e);
 }
 

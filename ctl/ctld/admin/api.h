@@ -23,7 +23,8 @@ struct api_request {
 	json_t *body;     /* an object; NULL: the route takes none */
 };
 
-int api_start(struct ctld *c, const char *path, struct errbuf *e);
+/* At path, or on a socket that the service manager opened and keeps (-1: none). */
+int api_start(struct ctld *c, const char *path, int activated_fd, struct errbuf *e);
 void api_stop(struct ctld *c);
 
 /* Answers; both take the value. */

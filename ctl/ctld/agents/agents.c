@@ -482,26 +482,34 @@ int agents_init(
 	return r < 0 ? err_set(e, r, "can't read the known agents from the store") : 0;
 }
 
-int agents_listen(struct agents *all, const char *path, struct errbuf *e)
+static int listen_on(struct agents *all, int fd, struct errbuf *e)
 {
-	int fd, r;
+	int r = uv_pipe_init(&all->loop->uv, &all->listener, 0);
 
-	r = unix_listen(path, 0660, 128, &fd, e);
-	if (r < 0)
-		return r;
-	r = uv_pipe_init(&all->loop->uv, &all->listener, 0);
 	if (r < 0) {
 		(void)close(fd);
-		return err_set(e, r, "%s: %s", path, uv_strerror(r));
+		return err_set(e, r, "can't listen for agents: %s", uv_strerror(r));
 	}
 	all->listening = true;
-	all->path = strdup(path);
 	r = uv_pipe_open(&all->listener, fd);
 	if (r < 0)
 		(void)close(fd);
 	else
 		r = uv_listen((uv_stream_t *)&all->listener, 128, on_connection);
-	return r < 0 ? err_set(e, r, "%s: %s", path, uv_strerror(r)) : 0;
+	return r < 0 ? err_set(e, r, "can't listen for agents: %s", uv_strerror(r)) : 0;
+}
+
+int agents_listen(struct agents *all, const char *path, int activated_fd, struct errbuf *e)
+{
+	int fd = activated_fd, r = 0;
+
+	if (fd < 0) {
+		r = unix_listen(path, 0660, 128, &fd, e);
+		if (r < 0)
+			return r;
+		all->path = strdup(path);
+	}
+	return listen_on(all, fd, e);
 }
 
 void agents_close(struct agents *all)

@@ -70,7 +70,8 @@ struct agents {
 /* Reads the known agents from the store. */
 int agents_init(
 	struct agents *all, struct loop *l, struct store *s, struct feed *f, struct errbuf *e);
-int agents_listen(struct agents *all, const char *path, struct errbuf *e);
+/* At path, or on a socket that the service manager opened and keeps (-1: none). */
+int agents_listen(struct agents *all, const char *path, int activated_fd, struct errbuf *e);
 void agents_close(
 	struct agents *all); /* listener and sessions; then the loop runs on until they are gone */
 void agents_fini(struct agents *all);

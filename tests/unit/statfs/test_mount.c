@@ -45,6 +45,7 @@ static void info_get(struct statfs_info *ret, void *owner)
 static int serve(struct served *s, struct errbuf *e)
 {
 	const struct statfs_config c = { .mountpoint = s->path,
+		.fuse_fd = -1,
 		.stats = s->f.stats,
 		.inflight = s->f.inflight,
 		.policy_get = policy_get,
