@@ -1,4 +1,5 @@
 #include "cli.h"
+#include "filter.h"
 #include "interrupt.h"
 
 #include <aigw/clock.h>
@@ -135,6 +136,13 @@ int cli_settings(struct cli *c, struct errbuf *e)
 		return err_set(e, -EINVAL,
 			"--timeout %.60s: must be a time from 1ms to 5m with its unit, like 30s",
 			timeout);
+	for (unsigned i = 0; i < c->inv.n_filters; i++) {
+		struct filter f;
+
+		rc = filter_parse(c->inv.filters[i], &f, e);
+		if (rc)
+			return rc;
+	}
 	if (limit && (text_parse_u64(slice_str(limit), &c->limit) < 0 || c->limit == 0))
 		return err_set(e, -EINVAL, "--limit %.60s: must be a number from 1", limit);
 	return 0;

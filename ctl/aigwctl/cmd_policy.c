@@ -1,25 +1,18 @@
 /* validate and apply: policy files -> findings, or the policy in force */
 #include "client.h"
+#include "policy_files.h"
 #include "print.h"
 
 #include <aigw/atomic_file.h>
 #include <aigw/clock.h>
 #include <aigw/policy_doc.h>
 #include <aigw/text.h>
-#include <glob.h>
 #include <unistd.h>
 
 #define POLICY_FILE     "/etc/aigw/policy.yaml"
 #define POLICY_DIR_GLOB "/etc/aigw/policy.d/*.yaml"
 
-struct files {
-	const char *names[COMMAND_MAX_FILES];
-	struct buf texts[COMMAND_MAX_FILES];
-	unsigned n;
-	glob_t found; /* owns the names if they come from the folder */
-};
-
-static void files_fini(struct files *f)
+void policy_files_fini(struct policy_files *f)
 {
 	for (unsigned i = 0; i < f->n; i++)
 		buf_fini(&f->texts[i]);
@@ -27,7 +20,7 @@ static void files_fini(struct files *f)
 }
 
 /* The files of -f, else the usual ones in name order. */
-static int files_name(const struct cli *c, struct files *f)
+static int files_name(const struct cli *c, struct policy_files *f)
 {
 	memset(f, 0, sizeof(*f));
 	for (unsigned i = 0; i < c->inv.n_files; i++)
@@ -48,7 +41,7 @@ static int files_name(const struct cli *c, struct files *f)
 			      "no policy: " POLICY_FILE " does not exist; name one with -f FILE");
 }
 
-static int files_read(const struct cli *c, struct files *f)
+int policy_files_read(const struct cli *c, struct policy_files *f)
 {
 	int code = files_name(c, f);
 	struct errbuf e;
@@ -100,13 +93,13 @@ static json_t *verdict(const struct policy_doc *doc, struct slice report)
 int cmd_validate(struct cli *c)
 {
 	struct policy_doc *doc = NULL;
-	struct files f;
+	struct policy_files f;
 	struct buf report;
-	int code = files_read(c, &f);
+	int code = policy_files_read(c, &f);
 	JSON_AUTO *v = NULL;
 
 	if (code) {
-		files_fini(&f);
+		policy_files_fini(&f);
 		return code;
 	}
 	buf_init(&report, 1u << 20);
@@ -124,19 +117,15 @@ int cmd_validate(struct cli *c)
 	if (!code)
 		policy_doc_free(doc);
 	buf_fini(&report);
-	files_fini(&f);
+	policy_files_fini(&f);
 	return code;
 }
 
 /* --- apply ------------------------------------------------------------------------- */
 
-static json_t *apply_body(
-	const struct cli *c, const struct files *f, bool dry_run, int64_t if_revision)
+json_t *policy_files_json(const struct policy_files *f)
 {
-	bool wait = !cli_flag(c, FLAG_no_wait);
-	const char *message = cli_flag(c, FLAG_message);
 	json_t *list = json_array();
-	json_t *body;
 
 	for (unsigned i = 0; i < f->n; i++) {
 		struct slice text = buf_view(&f->texts[i]);
@@ -150,19 +139,11 @@ static json_t *apply_body(
 			return NULL;
 		}
 	}
-	body = json_pack("{s:o, s:s, s:b, s:b, s:I}", "files", list, "message",
-		message ? message : "", "dry_run", dry_run, "wait", wait, "timeout_ms",
-		(json_int_t)client_timeout_ms(c));
-	if (if_revision >= 0 &&
-		json_object_set_new(body, "if_revision", json_integer(if_revision)) < 0) {
-		json_decref(body);
-		return NULL;
-	}
-	return body;
+	return list;
 }
 
 /* Bytes that no JSON can carry never reach the controller: the place is found here. */
-static int say_not_text(const struct cli *c, const struct files *f)
+int policy_files_say_why(const struct cli *c, const struct policy_files *f)
 {
 	struct policy_doc *doc = NULL;
 	struct buf report;
@@ -179,15 +160,36 @@ static int say_not_text(const struct cli *c, const struct files *f)
 	return cli_fail(c, EXIT_FAILED, "out of memory");
 }
 
-static int send_policy(
-	const struct cli *c, const struct files *f, bool dry_run, int64_t if_revision, json_t **ret)
+static json_t *apply_body(
+	const struct cli *c, const struct policy_files *f, bool dry_run, int64_t if_revision)
+{
+	bool wait = !cli_flag(c, FLAG_no_wait);
+	const char *message = cli_flag(c, FLAG_message);
+	json_t *list = policy_files_json(f);
+	json_t *body;
+
+	if (!list)
+		return NULL;
+	body = json_pack("{s:o, s:s, s:b, s:b, s:I}", "files", list, "message",
+		message ? message : "", "dry_run", dry_run, "wait", wait, "timeout_ms",
+		(json_int_t)client_timeout_ms(c));
+	if (if_revision >= 0 &&
+		json_object_set_new(body, "if_revision", json_integer(if_revision)) < 0) {
+		json_decref(body);
+		return NULL;
+	}
+	return body;
+}
+
+static int send_policy(const struct cli *c, const struct policy_files *f, bool dry_run,
+	int64_t if_revision, json_t **ret)
 {
 	json_t *body = apply_body(c, f, dry_run, if_revision);
 	int code;
 
 	*ret = NULL;
 	if (!body)
-		return say_not_text(c, f);
+		return policy_files_say_why(c, f);
 	code = client_send(c, "POST", "/api/v1/policy", body, !dry_run, ret);
 	if (code == EXIT_POLICY)
 		(void)print_object(c, *ret);
@@ -216,7 +218,7 @@ static size_t plan_lines(const struct cli *c, FILE *out, const json_t *plan, con
 	return json_array_size(list);
 }
 
-static void show_plan(const struct cli *c, FILE *out, const json_t *answer)
+void revision_show_plan(const struct cli *c, FILE *out, const json_t *answer)
 {
 	const json_t *plan = json_object_get(answer, "plan");
 	size_t agents = json_array_size(json_object_get(answer, "agents"));
@@ -228,7 +230,7 @@ static void show_plan(const struct cli *c, FILE *out, const json_t *answer)
 		added, changed, removed, agents, agents == 1 ? "" : "s");
 }
 
-static void show_warnings(const struct cli *c, const json_t *answer)
+void revision_show_warnings(const struct cli *c, const json_t *answer)
 {
 	size_t i;
 	json_t *w;
@@ -237,7 +239,7 @@ static void show_warnings(const struct cli *c, const json_t *answer)
 		cli_note(c, "%s", json_string_value(w));
 }
 
-static int report(const struct cli *c, const json_t *answer, usec took_us)
+int revision_report(const struct cli *c, const json_t *answer, usec took_us)
 {
 	bool wait = !cli_flag(c, FLAG_no_wait);
 	size_t all = json_array_size(json_object_get(answer, "agents"));
@@ -270,7 +272,7 @@ static int report(const struct cli *c, const json_t *answer, usec took_us)
 
 /* The plan was made against a revision; what a human said yes to may only be applied to that one.
  */
-static int base_revision(const struct cli *c, int64_t *ret)
+int revision_base(const struct cli *c, int64_t *ret)
 {
 	JSON_AUTO *status = NULL;
 	int code = client_get(c, "/api/v1/status", &status);
@@ -280,16 +282,16 @@ static int base_revision(const struct cli *c, int64_t *ret)
 	return code;
 }
 
-static int ask(const struct cli *c)
+int revision_ask(const struct cli *c, const char *question)
 {
-	int answer = cli_ask(c, "Apply?");
+	int answer = cli_ask(c, question);
 
 	if (answer == -EINTR)
 		return cli_fail(c, EXIT_INTERRUPTED, "interrupted; nothing was changed");
 	return answer > 0 ? EXIT_DONE : cli_fail(c, EXIT_FAILED, "not applied");
 }
 
-static int apply_files(const struct cli *c, const struct files *f, int64_t if_revision)
+static int apply_files(const struct cli *c, const struct policy_files *f, int64_t if_revision)
 {
 	bool dry_run = cli_flag(c, FLAG_dry_run), asks = !cli_flag(c, FLAG_yes) && !dry_run;
 	JSON_AUTO *plan = NULL, *answer = NULL;
@@ -297,44 +299,54 @@ static int apply_files(const struct cli *c, const struct files *f, int64_t if_re
 	int code = EXIT_DONE;
 
 	if (asks && if_revision < 0)
-		code = base_revision(c, &if_revision);
+		code = revision_base(c, &if_revision);
 	if (!code)
 		code = send_policy(c, f, true, if_revision, &plan);
 	if (code)
 		return code;
-	show_warnings(c, plan);
+	revision_show_warnings(c, plan);
 	if (dry_run) {
 		if (!print_object(c, plan))
-			show_plan(c, c->out, plan);
+			revision_show_plan(c, c->out, plan);
 		return EXIT_DONE;
 	}
 	if (asks || !c->quiet)
-		show_plan(c, c->err, plan);
+		revision_show_plan(c, c->err, plan);
 	if (asks && !json_get_bool(plan, "unchanged", false))
-		code = ask(c);
+		code = revision_ask(c, "Apply?");
 	if (code)
 		return code;
 	start = clock_mono_us();
 	code = send_policy(c, f, false, if_revision, &answer);
-	return code ? code : report(c, answer, clock_mono_us() - start);
+	return code ? code : revision_report(c, answer, clock_mono_us() - start);
 }
 
-int cmd_apply(struct cli *c)
+int revision_flags(const struct cli *c, int64_t *ret_if_revision)
 {
 	const char *text = cli_flag(c, FLAG_if_revision);
 	uint64_t if_revision = 0;
-	struct files f;
-	int code;
 
 	if (text && (text_parse_u64(slice_str(text), &if_revision) < 0 || if_revision > INT64_MAX))
 		return cli_fail(c, EXIT_USAGE, "--if-revision %s: must be a number", text);
+	*ret_if_revision = text ? (int64_t)if_revision : -1;
 	if (!cli_flag(c, FLAG_yes) && !cli_flag(c, FLAG_dry_run) &&
 		!(isatty(STDIN_FILENO) && isatty(STDERR_FILENO)))
 		return cli_fail(c, EXIT_USAGE,
 			"there is no terminal to ask on: say -y (or -n to see the plan only)");
-	code = files_read(c, &f);
+	return EXIT_DONE;
+}
+
+int cmd_apply(struct cli *c)
+{
+	int64_t if_revision;
+	struct policy_files f;
+	int code = revision_flags(c, &if_revision);
+
+	if (code)
+		return code;
+	code = policy_files_read(c, &f);
 	if (!code)
-		code = apply_files(c, &f, text ? (int64_t)if_revision : -1);
-	files_fini(&f);
+		code = apply_files(c, &f, if_revision);
+	policy_files_fini(&f);
 	return code;
 }

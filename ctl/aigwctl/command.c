@@ -101,6 +101,10 @@ static int flag_store(struct invocation *inv, int id, const char *value, struct 
 		if (inv->n_files == COMMAND_MAX_FILES)
 			return err_set(e, -EINVAL, "more than %d files", COMMAND_MAX_FILES);
 		inv->files[inv->n_files++] = value;
+	} else if (id == FLAG_filter) {
+		if (inv->n_filters == COMMAND_MAX_FILTERS)
+			return err_set(e, -EINVAL, "more than %d filters", COMMAND_MAX_FILTERS);
+		inv->filters[inv->n_filters++] = value;
 	} else if (inv->value[id] && command_flags[id].arg && strcmp(inv->value[id], value) != 0) {
 		return err_set(e, -EINVAL, "--%s is given twice: %s and %s", command_flags[id].name,
 			inv->value[id], value);
@@ -119,6 +123,8 @@ static int take_long(
 	if (id < 0)
 		return id;
 	if (!command_flags[id].arg) {
+		if (eq && id == FLAG_watch) /* the one with a value that may be left out */
+			return flag_store(inv, id, eq + 1, e);
 		if (eq)
 			return err_set(e, -EINVAL, "--%s takes no value", command_flags[id].name);
 		return flag_store(inv, id, "", e);

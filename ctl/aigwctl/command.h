@@ -59,6 +59,13 @@ enum flag_id {
 	FLAG_model,
 	FLAG_local_user,
 	FLAG_no_start,
+	FLAG_revision,
+	FLAG_show,
+	FLAG_at,
+	FLAG_shell,
+	FLAG_filter,
+	FLAG_sort,
+	FLAG_watch,
 	FLAG_COUNT
 };
 
@@ -97,8 +104,9 @@ extern const unsigned command_exit_count;
 extern const char *const command_later[];       /* "diff", "key rotate" */
 extern const char *const command_later_flags[]; /* "sort"; one letter: a short one */
 
-#define COMMAND_MAX_ARGS  8
-#define COMMAND_MAX_FILES 64
+#define COMMAND_MAX_ARGS    8
+#define COMMAND_MAX_FILES   64
+#define COMMAND_MAX_FILTERS 8
 
 /* A parsed command line; texts are borrowed from argv. */
 struct invocation {
@@ -110,6 +118,8 @@ struct invocation {
 	const char *value[FLAG_COUNT];        /* NULL: not given; "" for a flag without value */
 	const char *files[COMMAND_MAX_FILES]; /* of -f, in order */
 	unsigned n_files;
+	const char *filters[COMMAND_MAX_FILTERS]; /* of --filter: all have to hold */
+	unsigned n_filters;
 };
 
 /* 0, or -EINVAL with a sentence that names what was typed and what was meant. With -h or -V given

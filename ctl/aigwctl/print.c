@@ -1,5 +1,7 @@
 #include "print.h"
 
+#include "filter.h"
+
 #include <aigw/text.h>
 #include <libsmartcols/libsmartcols.h>
 #include <unistd.h>
@@ -66,7 +68,8 @@ static bool title_is(const char *title, struct slice word)
 	return true;
 }
 
-static int column_unknown(const struct cli *c, const struct listing *l, struct slice word)
+static int column_unknown(
+	const struct cli *c, const char *flag, const struct listing *l, struct slice word)
 {
 	struct slice names[PRINT_MAX_COLUMNS], near;
 	struct buf list;
@@ -80,13 +83,24 @@ static int column_unknown(const struct cli *c, const struct listing *l, struct s
 	near = text_near(word, names, l->n_columns);
 	if (near.n)
 		code = cli_fail(c, EXIT_USAGE,
-			"--columns: no column " SLICE_FMT "; did you mean " SLICE_FMT "?",
+			"%s: no column " SLICE_FMT "; did you mean " SLICE_FMT "?", flag,
 			SLICE_ARG(word), SLICE_ARG(near));
 	else
-		code = cli_fail(c, EXIT_USAGE, "--columns: no column " SLICE_FMT "; there are %s",
+		code = cli_fail(c, EXIT_USAGE, "%s: no column " SLICE_FMT "; there are %s", flag,
 			SLICE_ARG(word), buf_cstr(&list));
 	buf_fini(&list);
 	return code;
+}
+
+/* By member or title; n_columns: none. */
+static unsigned column_find(const struct listing *l, struct slice word)
+{
+	unsigned i = 0;
+
+	while (i < l->n_columns && !slice_eq(slice_str(l->columns[i].member), word) &&
+		!title_is(l->columns[i].title, word))
+		i++;
+	return i;
 }
 
 /* The columns to show, in order. */
@@ -106,13 +120,10 @@ static int choose(
 	}
 	for (;;) {
 		struct slice word = slice_trim(slice_of(text, strcspn(text, ",")));
-		unsigned i = 0;
+		unsigned i = column_find(l, word);
 
-		while (i < l->n_columns && !slice_eq(slice_str(l->columns[i].member), word) &&
-			!title_is(l->columns[i].title, word))
-			i++;
 		if (i == l->n_columns)
-			return column_unknown(c, l, word);
+			return column_unknown(c, "--columns", l, word);
 		if (n == PRINT_MAX_COLUMNS)
 			return cli_fail(
 				c, EXIT_USAGE, "--columns: more than %d", PRINT_MAX_COLUMNS);
@@ -309,6 +320,107 @@ int print_yaml(struct buf *b, const json_t *v)
 	return b->err;
 }
 
+/* --- which rows, in which order ---------------------------------------------------- */
+
+static struct slice member_text(const json_t *row, const char *member, struct buf *b)
+{
+	buf_reset(b);
+	(void)print_value(b, json_object_get(row, member));
+	return buf_view(b);
+}
+
+static int filter_rows(const struct cli *c, json_t *rows, const struct listing *l)
+{
+	struct errbuf e;
+	struct buf b;
+	int code = EXIT_DONE;
+
+	buf_init(&b, PRINT_MAX_BYTES);
+	for (unsigned i = 0; i < c->inv.n_filters && !code; i++) {
+		struct filter f;
+		unsigned column;
+
+		if (filter_parse(c->inv.filters[i], &f, &e)) {
+			code = cli_fail(c, EXIT_USAGE, "%s", e.text);
+			break;
+		}
+		column = column_find(l, f.column);
+		if (column == l->n_columns) {
+			code = column_unknown(c, "--filter", l, f.column);
+			break;
+		}
+		for (size_t k = json_array_size(rows); k-- > 0;) {
+			const json_t *row = json_array_get(rows, k);
+
+			if (!filter_holds(&f, member_text(row, l->columns[column].member, &b)))
+				(void)json_array_remove(rows, k);
+		}
+	}
+	buf_fini(&b);
+	return code;
+}
+
+struct sort_row {
+	json_t *row;
+	char *text;
+	size_t n, at;
+};
+
+static int sort_up(const void *a, const void *b)
+{
+	const struct sort_row *x = a, *y = b;
+	int r = filter_compare(slice_of(x->text, x->n), slice_of(y->text, y->n));
+
+	return r ? r : (x->at > y->at) - (x->at < y->at);
+}
+
+static int sort_down(const void *a, const void *b)
+{
+	const struct sort_row *x = a, *y = b;
+	int r = filter_compare(slice_of(y->text, y->n), slice_of(x->text, x->n));
+
+	return r ? r : (x->at > y->at) - (x->at < y->at);
+}
+
+/* Equal ones stay in their order. */
+static int sort_rows(const struct cli *c, json_t *rows, const struct listing *l)
+{
+	const char *word = cli_flag(c, FLAG_sort);
+	bool down = word && *word == '-';
+	size_t n = json_array_size(rows);
+	struct sort_row *v;
+	unsigned column;
+	struct buf b;
+
+	if (!word)
+		return EXIT_DONE;
+	column = column_find(l, slice_str(word + down));
+	if (column == l->n_columns)
+		return column_unknown(c, "--sort", l, slice_str(word + down));
+	v = calloc(n + 1, sizeof(*v));
+	if (!v)
+		return cli_fail(c, EXIT_FAILED, "out of memory");
+	buf_init(&b, PRINT_MAX_BYTES);
+	for (size_t i = 0; i < n; i++) {
+		struct slice s =
+			member_text(json_array_get(rows, i), l->columns[column].member, &b);
+
+		v[i] = (struct sort_row){ json_incref(json_array_get(rows, i)),
+			strndup(s.n ? s.p : "", s.n), s.n, i };
+		if (!v[i].text)
+			v[i].n = 0;
+	}
+	qsort(v, n, sizeof(*v), down ? sort_down : sort_up);
+	(void)json_array_clear(rows);
+	for (size_t i = 0; i < n; i++) {
+		(void)json_array_append_new(rows, v[i].row);
+		free(v[i].text);
+	}
+	free(v);
+	buf_fini(&b);
+	return EXIT_DONE;
+}
+
 /* --- formats ----------------------------------------------------------------------- */
 
 static int put(const struct cli *c, struct buf *b)
@@ -357,6 +469,26 @@ static int reduce(json_t *rows, const struct column *const *shown, unsigned n)
 	return 0;
 }
 
+/* Under --watch: whether the row was not in the last round. The rows of two rounds are kept. */
+static json_t *round_before, *round_now;
+
+static bool is_news(const json_t *row)
+{
+	const json_t *seen;
+	size_t i;
+
+	(void)json_array_append(round_now, (json_t *)(uintptr_t)row);
+	json_array_foreach(round_before, i, seen) if (json_equal(seen, row)) return false;
+	return true;
+}
+
+void print_begin_round(void)
+{
+	json_decref(round_before);
+	round_before = round_now ? round_now : json_array();
+	round_now = json_array();
+}
+
 static int print_rows(const struct cli *c, const json_t *rows, const struct listing *l,
 	const struct column *const *shown, unsigned n)
 {
@@ -370,6 +502,8 @@ static int print_rows(const struct cli *c, const json_t *rows, const struct list
 	} else {
 		json_array_foreach(rows, i, row)
 		{
+			if (c->output == OUTPUT_JSONL && cli_flag(c, FLAG_watch) && !is_news(row))
+				continue;
 			if (c->output == OUTPUT_JSONL)
 				(void)json_write(row, &b, false);
 			else
@@ -393,8 +527,13 @@ int print_listing(const struct cli *c, json_t *answer, const struct listing *l)
 		return cli_fail(
 			c, EXIT_FAILED, "the controller's answer has no list `%s`", l->member);
 	code = choose(c, l, shown, &n);
+	if (!code)
+		code = filter_rows(c, rows, l);
+	if (!code)
+		code = sort_rows(c, rows, l);
 	if (code)
 		return code;
+	all = json_array_size(rows);
 	while (json_array_size(rows) > c->limit)
 		(void)json_array_remove(rows, json_array_size(rows) - 1);
 	if (json_array_size(rows) < all)

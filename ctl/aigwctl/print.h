@@ -34,7 +34,8 @@ struct listing {
 	bool exact; /* long numbers in full (wide) */
 };
 
-/* Prints the list in the format asked for; --limit, --columns and --no-header act. An exit code. */
+/* Prints the list in the format asked for; --filter, --sort, --limit, --columns and --no-header
+ * act. An exit code. */
 int print_listing(const struct cli *c, json_t *answer, const struct listing *l);
 /* json, jsonl, yaml: prints the object and returns true; table: false, the caller has its own form.
  */
@@ -49,6 +50,10 @@ int print_csv_field(struct buf *b, struct slice s);
 int print_yaml(struct buf *b, const json_t *v);
 
 const char *print_color_state(const json_t *row); /* by "state": green, yellow, red */
+
+/* Under --watch, before each round: with -o jsonl only rows are printed that the last one had not.
+ */
+void print_begin_round(void);
 
 /* Whether all that was printed reached stdout; else the sentence and EXIT_FAILED. */
 int print_finish(const struct cli *c, int code);

@@ -287,8 +287,8 @@ class ExitCodes(Case):
 
     def test_usage_errors(self):
         for args, says in (
-                ((), "Commands:"), (("statsu",), "did you mean `status`"), (("diff",), "not supported yet"),
-                (("status", "--watch"), "not supported yet"), (("key", "list", "-n"), "has no flag --dry-run"),
+                ((), "Commands:"), (("statsu",), "did you mean `status`"), (("top",), "not supported yet"),
+                (("status", "--watch=1ms"), "100ms"), (("status", "--debug"), "not supported yet"), (("key", "list", "-n"), "has no flag --dry-run"),
                 (("--ctl", "tls://ctl1:2450", "status"), "not supported yet"), (("--ctl", "/run/x", "status"), "unix:PATH"),
                 (("status", "-o", "jsno"), "did you mean json"), (("status", "-o", "csv"), "table, json, jsonl or yaml"),
                 (("status", "--color", "allways"), "did you mean always"), (("status", "--timeout", "10"), "unit"),
@@ -302,6 +302,10 @@ class ExitCodes(Case):
                 (("usage", "show", "--since", "2026-02-01", "--until", "2026-01-01"), "before it begins"),
                 (("usage", "show", "--since", "long-ago"), "is no time"),
                 (("provider", "secret", "set", "openai"), "--secret-file"),
+                (("key", "list", "--filter", "state"), "COLUMN OP VALUE"), (("completion", "tcsh"), "bash, zsh or fish"),
+                (("diff", "--revision", "x..2"), "A..B"), (("diff", "--revision", "..", "-f", "/dev/null"), "exclude"),
+                (("env",), "--secret-file"), (("env", "--shell", "csh", "--secret-file", "-"), "bash, zsh or fish"),
+                (("rollback", "x", "-y"), "number of one revision"), (("rollback", "1", "2", "-y"), "number of one revision"),
                 (("apply", "-y", "--if-revision", "x", "-f", "/dev/null"), "must be a number")):
             self.check(*args, code=2, err=says)
         self.assertEqual(self.admin.calls, [])
@@ -381,7 +385,7 @@ class Flags(Case):
             r = self.check(*args, out="aigwctl")
             self.assertEqual(r.stderr, "")
         self.check("help", "nonsense", code=2, err="unknown command")
-        self.check("diff", "-h", code=2, err="not supported yet")
+        self.check("top", "-h", code=2, err="not supported yet")
         self.check("-V", out="aigwctl ")
         self.assertEqual(self.admin.calls, [])
 

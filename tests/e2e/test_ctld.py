@@ -157,7 +157,8 @@ class Api(CtldTest):
         routes = {f"{method.upper()} {path}" for path, methods in api["paths"].items() for method in methods}
         self.assertEqual(routes, {
             "GET /api/v1/openapi.json", "GET /api/v1/version", "GET /api/v1/status", "POST /api/v1/policy/validate",
-            "POST /api/v1/policy", "GET /api/v1/policy", "GET /api/v1/revisions", "GET /api/v1/keys", "POST /api/v1/keys",
+            "POST /api/v1/policy", "GET /api/v1/policy", "GET /api/v1/revisions", "POST /api/v1/policy/rollback",
+            "POST /api/v1/policy/diff", "GET /api/v1/providers", "GET /api/v1/models", "GET /api/v1/projects", "GET /api/v1/prices", "GET /api/v1/keys", "POST /api/v1/keys",
             "GET /api/v1/keys/{id}", "POST /api/v1/keys/{id}/revoke", "GET /api/v1/agents", "GET /api/v1/agents/{name}",
             "GET /api/v1/secrets", "PUT /api/v1/secrets/{name}", "GET /api/v1/usage", "GET /api/v1/records",
             "POST /api/v1/rollups/rebuild", "GET /api/v1/audit"})

@@ -66,5 +66,6 @@ json_t *api_lines(struct slice lines, bool warnings_only);
 
 /* Shared between resources. */
 json_t *api_agents_json(struct ctld *c);
+json_t *api_providers_json(struct api_request *q); /* NULL: answered */
 
 #endif

@@ -259,6 +259,21 @@ static void status_warnings(struct status_run *run)
 	}
 }
 
+json_t *api_providers_json(struct api_request *q)
+{
+	struct status_run run = {
+		.c = q->ctld, .versions = json_object(), .warnings = json_array()
+	};
+	int r = store_read(q->ctld->store, status_read, &run);
+	json_t *list = r < 0 ? NULL : status_providers(&run);
+
+	json_decref(run.versions);
+	json_decref(run.warnings);
+	if (r < 0)
+		api_store_error(q->x, r);
+	return list;
+}
+
 void api_status(struct api_request *q)
 {
 	struct ctld *c = q->ctld;

@@ -266,6 +266,252 @@ out:
 	buf_fini(&report);
 }
 
+/* --- rollback -----------------------------------------------------------------------------------
+ */
+
+struct old_run {
+	uint64_t number;
+	struct policy_file files[PUBLISH_MAX_FILES];
+	size_t n;
+	struct buf texts; /* owns what files point to */
+	size_t at[PUBLISH_MAX_FILES][3];
+};
+
+/* The files of a revision, copied out of the store's transaction. */
+static int old_read(struct store_txn *t, void *arg)
+{
+	struct old_run *run = arg;
+	struct store_revision rev;
+	struct slice name, text, files;
+	int r = store_revision_get(t, run->number, &rev);
+
+	if (r < 0)
+		return r;
+	files = rev.files;
+	while (run->n < PUBLISH_MAX_FILES && store_files_next(&files, &name, &text)) {
+		run->at[run->n][0] = run->texts.n;
+		(void)buf_slice(&run->texts, name);
+		run->at[run->n][1] = run->texts.n;
+		(void)buf_slice(&run->texts, text);
+		run->at[run->n++][2] = run->texts.n;
+	}
+	return run->texts.err;
+}
+
+/* 0, or answers and gives a negative errno. */
+static int old_take(struct api_request *q, struct old_run *run)
+{
+	int r = store_read(q->ctld->store, old_read, run);
+
+	for (size_t i = 0; r == 0 && i < run->n; i++) {
+		const size_t *at = run->at[i];
+
+		run->files[i].name = slice_of(run->texts.p + at[0], at[1] - at[0]);
+		run->files[i].text = slice_of(run->texts.p + at[1], at[2] - at[1]);
+	}
+	if (r == -ENOENT)
+		api_error(q->x, 404, "not_found", "there is no revision %" PRIu64, run->number);
+	else if (r < 0)
+		api_store_error(q->x, r);
+	return r;
+}
+
+/* Builds the document of a stored revision, or answers. It was valid once; a newer version of this
+ * program may know better. */
+static struct policy_doc *old_build(struct api_request *q, struct old_run *run, struct buf *report)
+{
+	struct policy_doc *doc;
+	int r;
+
+	if (old_take(q, run) < 0)
+		return NULL;
+	r = publish_build(run->files, run->n, &doc, report);
+	if (r == 0)
+		return doc;
+	if (r == -EINVAL)
+		answer_invalid(q, buf_view(report));
+	else
+		api_error(q->x, 500, "internal", "%s", strerror(-r));
+	return NULL;
+}
+
+static void old_fini(struct old_run *run)
+{
+	buf_fini(&run->texts);
+	free(run);
+}
+
+static struct old_run *old_new(uint64_t number)
+{
+	struct old_run *run = calloc(1, sizeof(*run));
+
+	if (run) {
+		run->number = number;
+		buf_init(&run->texts, 256u << 20);
+	}
+	return run;
+}
+
+/* An older content as a new revision. Keys are no part of it, so none comes back to life. */
+void api_policy_rollback(struct api_request *q)
+{
+	const struct published *now = q->ctld->feed.policy;
+	int64_t to = json_get_int(q->body, "revision", now ? (int64_t)now->revision - 1 : 0);
+	struct last_number last = { 0 };
+	struct policy_doc *doc;
+	struct old_run *run;
+	struct buf report;
+	json_t *plan;
+
+	if (to < 1) {
+		api_error(q->x, 404, "not_found", "there is no revision before the running one");
+		return;
+	}
+	run = old_new((uint64_t)to);
+	if (!run) {
+		api_answer(q->x, 500, NULL);
+		return;
+	}
+	buf_init(&report, REPORT_BYTES);
+	doc = old_build(q, run, &report);
+	if (!doc || !apply_may(q, doc, &last)) {
+		policy_doc_free(doc);
+		goto out;
+	}
+	plan = plan_json(now ? now->doc : NULL, doc);
+	if (!plan) {
+		policy_doc_free(doc);
+		api_answer(q->x, 500, NULL);
+		goto out;
+	}
+	apply_doc(q, doc, run->files, run->n, &last,
+		json_pack("{s:o, s:o}", "warnings", api_lines(buf_view(&report), true), "plan",
+			plan));
+out:
+	buf_fini(&report);
+	old_fini(run);
+}
+
+/* --- diff ---------------------------------------------------------------------------------------
+ */
+
+static const char *const change_names[] = {
+	[PUBLISH_ADDED] = "added", [PUBLISH_CHANGED] = "changed", [PUBLISH_REMOVED] = "removed"
+};
+
+static json_t *tree_json(const struct tree *t)
+{
+	struct buf b;
+	json_t *v;
+
+	if (!t)
+		return json_null();
+	buf_init(&b, 1u << 20);
+	publish_text(t, &b);
+	v = json_slice(buf_view(&b));
+	buf_fini(&b);
+	return v;
+}
+
+static void add_member(
+	void *arg, const char *member, const struct tree *old, const struct tree *fresh)
+{
+	(void)json_array_append_new(
+		arg, json_pack("{s:s, s:s, s:o, s:o}", "member", member, "change",
+			     change_names[!old    ? PUBLISH_ADDED
+					  : fresh ? PUBLISH_CHANGED
+						  : PUBLISH_REMOVED],
+			     "from", tree_json(old), "to", tree_json(fresh)));
+}
+
+static int add_change(void *arg, enum publish_change change, const char *name,
+	const struct tree *old, const struct tree *fresh)
+{
+	json_t *members = json_array();
+
+	publish_members(old, fresh, add_member, members);
+	return json_array_append_new(arg, json_pack("{s:s, s:s, s:o}", "object", name, "change",
+						  change_names[change], "members", members)) < 0
+		       ? -ENOMEM
+		       : 0;
+}
+
+static void answer_diff(struct api_request *q, const struct policy_doc *from,
+	const struct policy_doc *to, uint64_t from_number, uint64_t to_number)
+{
+	json_t *changes = json_array();
+	int r = publish_compare(from, to, add_change, changes);
+
+	if (r < 0) {
+		json_decref(changes);
+		api_error(q->x, 500, "internal", "%s", strerror(-r));
+		return;
+	}
+	api_answer(q->x, 200,
+		json_pack("{s:o, s:o, s:b, s:o, s:o}", "from",
+			from_number ? json_integer((json_int_t)from_number) : json_null(), "to",
+			to_number ? json_integer((json_int_t)to_number) : json_null(), "same",
+			json_array_size(changes) == 0, "changes", changes, "agents",
+			dry_agents(q->ctld, to)));
+}
+
+/* The document of a numbered revision; the running one is at hand. *ret_owned: to be freed. */
+static bool diff_side(struct api_request *q, int64_t number, const struct policy_doc **ret,
+	struct policy_doc **ret_owned)
+{
+	const struct published *now = q->ctld->feed.policy;
+	struct old_run *run;
+	struct buf report;
+
+	*ret_owned = NULL;
+	if (now && (uint64_t)number == now->revision) {
+		*ret = now->doc;
+		return true;
+	}
+	run = old_new((uint64_t)number);
+	if (!run) {
+		api_answer(q->x, 500, NULL);
+		return false;
+	}
+	buf_init(&report, REPORT_BYTES);
+	*ret = *ret_owned = old_build(q, run, &report);
+	buf_fini(&report);
+	old_fini(run);
+	return *ret != NULL;
+}
+
+/* From the running revision, or one by number, to files or another one. */
+void api_policy_diff(struct api_request *q)
+{
+	const struct published *now = q->ctld->feed.policy;
+	int64_t from = json_get_int(q->body, "from", now ? (int64_t)now->revision : 0);
+	int64_t to = json_get_int(q->body, "to", 0);
+	struct policy_doc *owned_from = NULL, *owned_to = NULL;
+	const struct policy_doc *a = NULL, *b = NULL;
+	struct policy_file files[PUBLISH_MAX_FILES];
+	struct buf report;
+	bool ok;
+	size_t n;
+
+	if (from < 0 || to < 0 || (to == 0) == !json_object_get(q->body, "files")) {
+		api_error(q->x, 400, "usage", "one of `files` and `to` says what to compare with");
+		return;
+	}
+	ok = from == 0 || diff_side(q, from, &a, &owned_from);
+	if (ok && to) {
+		ok = diff_side(q, to, &b, &owned_to);
+	} else if (ok) {
+		buf_init(&report, REPORT_BYTES);
+		b = owned_to = doc_take(q, files, &n, &report);
+		ok = b != NULL;
+		buf_fini(&report);
+	}
+	if (ok)
+		answer_diff(q, a, b, (uint64_t)from, (uint64_t)to);
+	policy_doc_free(owned_from);
+	policy_doc_free(owned_to);
+}
+
 /* --- reading ------------------------------------------------------------------------------------
  */
 

@@ -7,19 +7,20 @@
 #include <aigw/tree.h>
 
 struct plan {
-	struct publish_plan *out;
+	publish_change_fn *fn;
+	void *arg;
 	unsigned reported;
 	int err;
 };
 
 #define PLAN_NAME_MAX 512
 
-static void report(struct plan *p, struct buf *to, const char *name)
+static void report(struct plan *p, enum publish_change change, const char *name,
+	const struct tree *old, const struct tree *fresh)
 {
 	p->reported++;
-	(void)buf_str(to, name);
-	if (buf_char(to, '\n') < 0 && !p->err)
-		p->err = to->err;
+	if (!p->err)
+		p->err = p->fn(p->arg, change, name, old, fresh);
 }
 
 static bool is_object_list(const struct tree *t);
@@ -101,7 +102,7 @@ static void compare_lists(
 		(void)snprintf(path, sizeof(path), "%.240s.%.240s", at, name);
 		old = a ? item_find(a, name) : NULL;
 		if (!old)
-			report(p, &p->out->added, path);
+			report(p, PUBLISH_ADDED, path, NULL, it);
 		else if (!tree_same(old, it, false))
 			compare(p, path, old, it, depth);
 	}
@@ -109,7 +110,7 @@ static void compare_lists(
 		if (!item_name(it, name, sizeof(name)) || (b && item_find(b, name)))
 			continue;
 		(void)snprintf(path, sizeof(path), "%.240s.%.240s", at, name);
-		report(p, &p->out->removed, path);
+		report(p, PUBLISH_REMOVED, path, it, NULL);
 	}
 }
 
@@ -150,7 +151,7 @@ static void compare(
 		}
 	}
 	if (p->reported == before || !tree_same(a, b, true))
-		report(p, &p->out->changed, at);
+		report(p, PUBLISH_CHANGED, at, a, b);
 }
 
 static void compare_sections(struct plan *p, const struct tree *a, const struct tree *b)
@@ -164,9 +165,9 @@ static void compare_sections(struct plan *p, const struct tree *a, const struct 
 		if (is_named_list(m) || is_named_list(old))
 			compare_lists(p, name, old, m, 0);
 		else if (!old)
-			report(p, &p->out->added, name);
+			report(p, PUBLISH_ADDED, name, NULL, m);
 		else if (!tree_same(old, m, false))
-			report(p, &p->out->changed, name);
+			report(p, PUBLISH_CHANGED, name, old, m);
 	}
 	for (const struct tree *m = a ? a->child : NULL; m; m = m->next) {
 		if (tree_get(b, m->key))
@@ -175,7 +176,7 @@ static void compare_sections(struct plan *p, const struct tree *a, const struct 
 		if (is_named_list(m))
 			compare_lists(p, name, m, NULL, 0);
 		else
-			report(p, &p->out->removed, name);
+			report(p, PUBLISH_REMOVED, name, m, NULL);
 	}
 }
 
@@ -191,17 +192,14 @@ static int sections_unpack(struct arena *mem, const struct policy_doc *doc, cons
 	return *ret ? 0 : -EBADMSG;
 }
 
-int publish_plan(
-	const struct policy_doc *from, const struct policy_doc *to, struct publish_plan *ret)
+int publish_compare(const struct policy_doc *from, const struct policy_doc *to,
+	publish_change_fn *fn, void *arg)
 {
-	struct plan p = { .out = ret };
+	struct plan p = { .fn = fn, .arg = arg };
 	const struct tree *a = NULL, *b;
 	struct arena mem;
 	int r = 0;
 
-	buf_init(&ret->added, 4u << 20);
-	buf_init(&ret->changed, 4u << 20);
-	buf_init(&ret->removed, 4u << 20);
 	arena_init(&mem, 64u << 10, 256u << 20);
 	if (from)
 		r = sections_unpack(&mem, from, &a);
@@ -212,6 +210,34 @@ int publish_plan(
 		r = p.err;
 	}
 	arena_fini(&mem);
+	return r;
+}
+
+/* --- the names alone ------------------------------------------------------------------ */
+
+static int plan_add(void *arg, enum publish_change change, const char *name, const struct tree *old,
+	const struct tree *fresh)
+{
+	struct publish_plan *plan = arg;
+	struct buf *to = change == PUBLISH_ADDED     ? &plan->added
+			 : change == PUBLISH_REMOVED ? &plan->removed
+						     : &plan->changed;
+
+	(void)old;
+	(void)fresh;
+	(void)buf_str(to, name);
+	return buf_char(to, '\n');
+}
+
+int publish_plan(
+	const struct policy_doc *from, const struct policy_doc *to, struct publish_plan *ret)
+{
+	int r;
+
+	buf_init(&ret->added, 4u << 20);
+	buf_init(&ret->changed, 4u << 20);
+	buf_init(&ret->removed, 4u << 20);
+	r = publish_compare(from, to, plan_add, ret);
 	if (r < 0)
 		publish_plan_fini(ret);
 	return r;
@@ -222,4 +248,79 @@ void publish_plan_fini(struct publish_plan *p)
 	buf_fini(&p->added);
 	buf_fini(&p->changed);
 	buf_fini(&p->removed);
+}
+
+/* --- members of an object ------------------------------------------------------------- */
+
+static void members_of_list(const char *at, const struct tree *a, const struct tree *b,
+	publish_member_fn *fn, void *arg)
+{
+	char name[PLAN_NAME_MAX], path[PLAN_NAME_MAX];
+
+	for (const struct tree *it = b ? b->child : NULL; it; it = it->next) {
+		const struct tree *old;
+
+		if (!item_name(it, name, sizeof(name)))
+			continue;
+		old = a ? item_find(a, name) : NULL;
+		(void)snprintf(path, sizeof(path), "%.120s.%.380s", at, name);
+		if (!old || !tree_same(old, it, false))
+			fn(arg, path, old, it);
+	}
+	for (const struct tree *it = a ? a->child : NULL; it; it = it->next) {
+		if (!item_name(it, name, sizeof(name)) || (b && item_find(b, name)))
+			continue;
+		(void)snprintf(path, sizeof(path), "%.120s.%.380s", at, name);
+		fn(arg, path, it, NULL);
+	}
+}
+
+void publish_members(
+	const struct tree *old, const struct tree *fresh, publish_member_fn *fn, void *arg)
+{
+	char key[128];
+
+	for (const struct tree *m = fresh ? fresh->child : NULL; m; m = m->next) {
+		const struct tree *was = old ? tree_get(old, m->key) : NULL;
+
+		if (is_object_list(m) || is_object_list(was) || (was && tree_same(was, m, false)))
+			continue;
+		(void)snprintf(key, sizeof(key), "%.*s", (int)MIN(m->key.n, 120), m->key.p);
+		if (is_named_list(m) || is_named_list(was))
+			members_of_list(key, was, m, fn, arg);
+		else
+			fn(arg, key, was, m);
+	}
+	for (const struct tree *m = old ? old->child : NULL; m; m = m->next) {
+		if ((fresh && tree_get(fresh, m->key)) || is_object_list(m))
+			continue;
+		(void)snprintf(key, sizeof(key), "%.*s", (int)MIN(m->key.n, 120), m->key.p);
+		fn(arg, key, m, NULL);
+	}
+}
+
+void publish_text(const struct tree *t, struct buf *b)
+{
+	const struct tree *x;
+
+	switch (t->kind) {
+	case TREE_NULL: (void)buf_str(b, "null"); return;
+	case TREE_SCALAR: (void)buf_slice(b, t->text); return;
+	case TREE_LIST:
+		(void)buf_char(b, '[');
+		for (x = t->child; x; x = x->next) {
+			(void)buf_str(b, x == t->child ? "" : ", ");
+			publish_text(x, b);
+		}
+		(void)buf_char(b, ']');
+		return;
+	case TREE_MAP:
+		(void)buf_char(b, '{');
+		for (x = t->child; x; x = x->next) {
+			(void)buf_printf(b, "%s" SLICE_FMT ": ", x == t->child ? "" : ", ",
+				SLICE_ARG(x->key));
+			publish_text(x, b);
+		}
+		(void)buf_char(b, '}');
+	}
 }

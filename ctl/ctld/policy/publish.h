@@ -35,6 +35,21 @@ int publish_build(
  * sentence: it is of a newer version. */
 int publish_load(struct store *s, struct published **ret, struct errbuf *e);
 
+enum publish_change { PUBLISH_ADDED, PUBLISH_CHANGED, PUBLISH_REMOVED };
+/* An object that differs; trees live until the call returns, NULL: not there. 0, or the errno that
+ * ends the comparison. */
+typedef int publish_change_fn(void *arg, enum publish_change change, const char *name,
+	const struct tree *old, const struct tree *fresh);
+int publish_compare(const struct policy_doc *from, const struct policy_doc *to,
+	publish_change_fn *fn, void *arg); /* from: may be NULL */
+/* What differs inside an object, but for lists of other objects: "timeouts",
+ * "targets.openai/gpt-4o". */
+typedef void publish_member_fn(
+	void *arg, const char *member, const struct tree *old, const struct tree *fresh);
+void publish_members(
+	const struct tree *old, const struct tree *fresh, publish_member_fn *fn, void *arg);
+void publish_text(const struct tree *t, struct buf *b); /* on one line, for eyes */
+
 /* How a document differs from the running one, by object: "models.fast",
  * "customers.acme.projects.search". */
 struct publish_plan {

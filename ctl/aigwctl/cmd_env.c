@@ -1,0 +1,55 @@
+/* env: the variables that point an OpenAI SDK at this host's agent, for eval in a shell. */
+#include "cli.h"
+
+#include <aigw/secret.h>
+#include <unistd.h>
+
+#define BASE_URL "http://127.0.0.1:2449/v1"
+
+/* Into single quotes; a quote inside ends them, stands escaped, and begins them anew. */
+static void put_quoted(FILE *out, struct slice s, bool fish)
+{
+	(void)fputc('\'', out);
+	for (size_t i = 0; i < s.n; i++) {
+		if (s.p[i] == '\'')
+			(void)fputs(fish ? "\\'" : "'\\''", out);
+		else if (fish && s.p[i] == '\\')
+			(void)fputs("\\\\", out);
+		else
+			(void)fputc(s.p[i], out);
+	}
+	(void)fputc('\'', out);
+}
+
+static void put_variable(const struct cli *c, bool fish, const char *name, struct slice value)
+{
+	(void)fprintf(c->out, fish ? "set -gx %s " : "export %s=", name);
+	put_quoted(c->out, value, fish);
+	(void)fputs(fish ? ";\n" : "\n", c->out);
+}
+
+int cmd_env(struct cli *c)
+{
+	const char *shell = cli_flag(c, FLAG_shell), *file = cli_flag(c, FLAG_secret_file);
+	struct secret key = { 0 };
+	bool fish;
+	int code;
+
+	if (shell && strcmp(shell, "bash") != 0 && strcmp(shell, "fish") != 0 &&
+		strcmp(shell, "zsh") != 0)
+		return cli_fail(c, EXIT_USAGE, "--shell %s: bash, zsh or fish", shell);
+	fish = shell && strcmp(shell, "fish") == 0;
+	if (!file)
+		return cli_fail(c, EXIT_USAGE,
+			"which key? --secret-file F, or - for stdin: aigwctl key create NAME "
+			"--project P | aigwctl env --secret-file -");
+	code = cli_read_secret(c, file, "key", &key);
+	if (!code) {
+		put_variable(c, fish, "OPENAI_BASE_URL", SLICE(BASE_URL));
+		put_variable(c, fish, "OPENAI_API_KEY", secret_expose(&key));
+		if (isatty(fileno(c->out)))
+			cli_note(c, "to set them: eval \"$(aigwctl env --secret-file %s)\"", file);
+	}
+	secret_fini(&key);
+	return code;
+}

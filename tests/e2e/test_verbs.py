@@ -1,0 +1,277 @@
+"""Every verb of aigwctl against a real controller and agent: its output in table, json and csv as it is written down in golden/, its json as
+openapi.json describes it, completion in a real bash, --watch on a terminal and in a pipe.
+
+Usage: test_verbs.py [BUILD_ROOT] [unittest arguments]. AIGW_GOLDEN=write writes golden/ anew; then read the difference.
+"""
+import json
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import time
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "../lib"))
+from harness import Stack, build_root, wait_for  # noqa: E402
+
+BUILD = build_root()
+AIGWCTL = os.path.join(BUILD, "ctl/aigwctl/aigwctl")
+GOLDEN = os.path.join(HERE, "golden")
+WRITE = os.environ.get("AIGW_GOLDEN") == "write"
+
+POLICY = """\
+apiVersion: aigw/v1
+settings: {currency: USD}
+providers:
+  - {name: sim, type: openai-compatible, base_url: $SIM, credential: sim}
+  - {name: spare, type: openai-compatible, base_url: "http://127.0.0.1:9/v1"}
+prices:
+  - {provider: sim, model: "*", from: 2020-01-01, input: 1, cached_input: 0.5, output: 2}
+  - {provider: sim, model: "*", from: 2100-01-01, input: 3, output: 4, per_request: 0.01}
+models:
+  - {name: small, aliases: [tiny, mini], targets: [{provider: sim, model: sim-small}]}
+  - {name: "vendor/other", targets: [{provider: spare, model: other}]}
+customers:
+  - name: acme
+    projects: [{name: search, models: [small]}, {name: playground}]
+  - name: "zed.org"
+    projects: [{name: lab, models: []}]
+identities:
+  - {uid: $UID, project: playground}
+  - {unit: search.service, project: search}
+"""
+
+# What is another one in each run. Tables are compared with their white space, so a replacement keeps the width where it matters.
+MASKS = (
+    (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"), "TIME"),
+    (re.compile(r"key_[0-9A-Za-z]{12}"), "key_IDIDIDIDIDID"),
+    (re.compile(r"127\.0\.0\.1:\d{5}"), "127.0.0.1:PORT"),
+    (re.compile(r"\b[0-9a-f]{64}\b"), "DIGEST"),
+    (re.compile(r"\b[0-9a-f]{32}\b"), "STORE"),
+    (re.compile(r"\b(now|\d+s ago|\d+ms ago)\b"), "now"),
+    (re.compile(r'("(?:pid|uptime_s|clock_diff_ms|spool_lag_s|keys_seq|bytes|map_bytes|uid|version)": )(?:\d+|-\d+|"[^"]*")'), r"\1N"),
+    (re.compile(r'("(?:host|reason|started|applied_by|set_by)": )"[^"]*"'), r'\1"X"'),
+)
+
+LISTS = {  # verb: the schema of its json
+    ("key", "list", "--sort", "name"): "keys", ("usage", "show", "--by", "project,model"): "usage", ("history",): "revisions", ("provider", "list"): "providers",
+    ("model", "list"): "models", ("model", "list", "--project", "search"): "models", ("project", "list"): "projects", ("price", "list"): "prices",
+    ("price", "list", "--at", "2026-11-01"): "prices", ("price", "list", "--model", "x"): "prices", ("agent", "list"): "agents",
+}
+OBJECTS = {
+    ("provider", "show", "sim"): "provider", ("model", "show", "mini"): "model", ("project", "show", "lab"): "project",
+    ("agent", "show", "a1"): "agent", ("status",): "status", ("version",): None, ("explain", "spool_full"): None,
+    ("diff", "-f", "OTHER"): "policy_differences", ("diff", "--revision", "1..2"): "policy_differences", ("rollback", "1", "-n"): "policy_applied",
+    ("validate", "-f", "OTHER"): None,
+}
+VOLATILE = {("agent", "list"), ("agent", "show", "a1"), ("status",), ("version",)}  # only their json is compared, as its shape
+
+
+class Verbs(unittest.TestCase):
+    maxDiff = None
+
+    @classmethod
+    def setUpClass(cls):
+        cls.stack = cls.enterClassContext(Stack(BUILD, POLICY))
+        key = cls.stack.make_key("search", name="ci")
+        cls.stack.make_key("lab", name="a,b \"q\"")
+        for _ in range(3):
+            cls.stack.chat("small", key=key)
+        cls.stack.chat("small", way="unix")
+        cls.stack.wait_records(4)
+        cls.other = cls.stack.path("other.yaml")
+        text = cls.stack.expand(POLICY).replace("output: 2}", "output: 2.5}").replace("aliases: [tiny, ", "aliases: [wee, ")
+        with open(cls.other, "w", encoding="utf-8") as f:
+            f.write(text.replace("{name: playground}", "{name: playground}, {name: new}"))
+        cls.run_ctl("apply", "-y", "-f", cls.other, "-m", "two changes")
+        with open(cls.other, "w", encoding="utf-8") as f:  # what diff looks at: not what is in force
+            f.write(cls.stack.expand(POLICY))
+
+    @classmethod
+    def run_ctl(cls, *args, code=0, **more):
+        argv = [AIGWCTL, *(cls.other if a == "OTHER" else a for a in args)]
+        env = {k: v for k, v in os.environ.items() if not k.startswith("AIGW_")} | {"AIGW_CTL": "unix:" + cls.stack.admin, "TZ": "UTC"}
+        got = subprocess.run(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60, check=False, **more)
+        if code is not None and got.returncode != code:
+            raise AssertionError(f"{args}: exit {got.returncode}, not {code}: {got.stdout}{got.stderr}")
+        return got
+
+    def compare(self, name, text):
+        for pattern, instead in MASKS:
+            text = pattern.sub(instead, text)
+        text = text.replace(self.stack.home, "HOME").replace("\r\n", "\n")
+        path = os.path.join(GOLDEN, name)
+        if WRITE:
+            os.makedirs(GOLDEN, exist_ok=True)
+            with open(path, "w", encoding="utf-8") as f:
+                f.write(text)
+        with open(path, encoding="utf-8") as f:
+            self.assertEqual(text, f.read(), name)
+
+    def ok(self, args):
+        return 1 if args[0] == "diff" else 0
+
+    def test_golden(self):
+        """One file per verb and format."""
+        for args in (*LISTS, *OBJECTS):
+            for fmt in ("table", "json", "csv") if args in LISTS else ("table", "json"):
+                if args in VOLATILE and fmt != "json":
+                    self.run_ctl(*args, "-o", fmt)
+                    continue
+                more = [] if args in VOLATILE else ["-o", fmt]
+                if args[0] == "explain" and fmt == "csv":
+                    continue
+                with self.subTest(args=args, fmt=fmt):
+                    name = re.sub(r"[^A-Za-z0-9]+", "-", " ".join(args)).strip("-") + "." + fmt
+                    if args in VOLATILE:
+                        self.compare(name, shape(json.loads(self.run_ctl(*args, "-o", "json").stdout)))
+                    else:
+                        self.compare(name, self.run_ctl(*args, *more, code=self.ok(args)).stdout)
+
+    def test_json_is_as_described(self):
+        api = self.stack.api("GET", "/api/v1/openapi.json")
+        schemas = api["components"]["schemas"]
+        for args, name in {**LISTS, **OBJECTS}.items():
+            if name:
+                with self.subTest(args=args):
+                    self.fits(json.loads(self.run_ctl(*args, "-o", "json", code=self.ok(args)).stdout), schemas[name], schemas, name)
+
+    def fits(self, v, schema, schemas, where):
+        """v against the subset of JSON schema that the description uses; no member that it does not know."""
+        if "$ref" in schema:
+            schema = schemas[schema["$ref"].rsplit("/", 1)[1]]
+        if v is None:
+            return
+        kind = {"string": str, "integer": int, "boolean": bool, "array": list, "object": dict}[schema["type"]]
+        self.assertIsInstance(v, kind, where)
+        if kind is list:
+            for x in v:
+                self.fits(x, schema["items"], schemas, where + "[]")
+        for member in schema.get("required", []):
+            self.assertIn(member, v, where)
+        properties = schema.get("properties")
+        for member, x in v.items() if properties and "by" not in v and "requests" not in v else ():
+            self.assertIn(member, properties, where)
+            self.fits(x, properties[member], schemas, f"{where}.{member}")
+
+    def test_rows_are_chosen_and_ordered(self):
+        def names(*flags):
+            return self.run_ctl("project", "list", "-o", "name", *flags).stdout.split()
+        for flags, want in (
+                ((), ["search", "playground", "new", "lab"]), (("--sort", "name"), ["lab", "new", "playground", "search"]),
+                (("--sort", "-name", "--limit", "2"), ["search", "playground"]), (("--filter", "customer = acme"), ["search", "playground", "new"]),
+                (("--filter", "customer != acme"), ["lab"]), (("--filter", "name ~ a"), ["search", "playground", "lab"]),
+                (("--filter", "keys >= 1", "--sort", "name"), ["lab", "search"]), (("--filter", "keys < 1", "--filter", "name ~ new"), ["new"]),
+                (("--filter", "project='lab'"), ["lab"]), (("--filter", "keys > 1"), [])):
+            with self.subTest(flags=flags):
+                self.assertEqual(names(*flags), want)
+
+    def test_help_and_near_names(self):
+        for args in (*LISTS, *OBJECTS, ("apply",), ("key", "create"), ("key", "revoke"), ("provider", "secret", "set"), ("init",), ("env",),
+                     ("completion",), ("demo",), ("usage", "show")):
+            words = [w for w in args if w.isalpha()][:3 if args[:2] == ("provider", "secret") else 2 if len(args) > 1 and args[1].isalpha() else 1]
+            words = {"diff": ["diff"], "rollback": ["rollback"], "explain": ["explain"], "validate": ["validate"]}.get(args[0], words)
+            with self.subTest(words=words):
+                self.assertIn("aigwctl " + " ".join(words), self.run_ctl(*words, "-h").stdout)
+                wrong = [*words[:-1], words[-1][:-1] + "x" + words[-1][-1]]
+                self.assertIn("did you mean", self.run_ctl(*wrong, code=2).stderr)
+
+    def test_rollback_revives_no_key(self):
+        with Stack(BUILD, POLICY) as stack:
+            key = stack.make_key("search")
+            listed = stack.api("GET", "/api/v1/keys")["keys"]
+            stack.apply(POLICY.replace("output: 2}", "output: 9}"))
+            stack.api("POST", f"/api/v1/keys/{listed[0]['id']}/revoke", {"timeout_ms": 60000})
+            env = {**os.environ, "AIGW_CTL": "unix:" + stack.admin}
+            done = subprocess.run([AIGWCTL, "rollback", "-y"], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+            self.assertEqual(done.returncode, 0, done.stdout)
+            self.assertIn("revision 3 on 1/1 agents", done.stdout)
+            self.assertEqual(stack.chat("small", key=key).status, 401)
+            self.assertEqual(subprocess.run([AIGWCTL, "rollback", "1", "-y", "--if-revision", "1"], env=env, stdout=subprocess.PIPE,
+                                            stderr=subprocess.STDOUT, timeout=60).returncode, 5)
+
+    def test_env_is_for_eval(self):
+        for shell, secret in (("bash", "sk-aigw-it's $HOME"),):
+            out = self.run_ctl("env", "--secret-file", "-", "--shell", shell, input=secret + "\n").stdout
+            got = subprocess.run([shell, "-c", out + '\nprintf "%s|%s" "$OPENAI_BASE_URL" "$OPENAI_API_KEY"'], stdout=subprocess.PIPE, text=True,
+                                 timeout=60, check=True).stdout
+            self.assertEqual(got, f"http://127.0.0.1:2449/v1|{secret}")
+
+    def test_watch_in_a_pipe_gives_changes(self):
+        env = {**os.environ, "AIGW_CTL": "unix:" + self.stack.admin}
+        with subprocess.Popen([AIGWCTL, "key", "list", "-o", "jsonl", "--watch=100ms"], env=env, stdout=subprocess.PIPE, text=True) as watching:
+            try:
+                seen = [json.loads(watching.stdout.readline())["name"] for _ in range(2)]
+                self.stack.make_key("search", name="third")
+                self.assertEqual(json.loads(watching.stdout.readline())["name"], "third")
+                self.assertEqual(sorted(seen), ["a,b \"q\"", "ci"])
+                listed = {k["name"]: k["id"] for k in self.stack.api("GET", "/api/v1/keys")["keys"]}
+                self.stack.api("POST", f"/api/v1/keys/{listed['third']}/revoke", {})
+                self.assertEqual(json.loads(watching.stdout.readline())["state"], "revoked")
+            finally:
+                watching.terminate()
+
+
+class Terminal(unittest.TestCase):
+    """A bash that a person types into."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.stack = cls.enterClassContext(Stack(BUILD, POLICY))
+
+    def setUp(self):
+        pid, self.fd = pty.fork()
+        if pid == 0:
+            os.environ.update({"PATH": os.path.dirname(AIGWCTL) + ":" + os.environ["PATH"], "AIGW_CTL": "unix:" + self.stack.admin, "PS1": "$ ",
+                               "TERM": "xterm", "COLUMNS": "200"})
+            os.execvp("bash", ["bash", "--norc", "--noprofile", "-i"])
+        self.addCleanup(os.waitpid, pid, 0)
+        self.addCleanup(os.close, self.fd)
+        self.text = ""
+        self.type("bind 'set enable-bracketed-paste off'; PS1='READY$ '\n", "READY$ ")
+        self.type("eval \"$(aigwctl completion bash)\"\n", "READY$ ")
+
+    def type(self, keys, until):
+        self.text = ""
+        os.write(self.fd, keys.encode())
+
+        def seen():
+            while select.select([self.fd], [], [], 0.02)[0]:
+                self.text += os.read(self.fd, 65536).decode(errors="replace")
+            return until in self.text
+        wait_for(seen, lambda: f"{until!r} after {keys!r}: {self.text!r}", 30)
+
+    def test_words_flags_and_live_names(self):
+        for keys, until in (("aigwctl hist\t", "history "), ("\x15aigwctl price l\t", "list "), ("\x15aigwctl model show sm\t", "small "),
+                            ("\x15aigwctl key create x --project pl\t", "playground "), ("\x15aigwctl usage show --per\t", "--period "),
+                            ("\x15aigwctl usage show --period last\t", "last-month ")):
+            with self.subTest(keys=keys):
+                self.type(keys, until)
+
+    def test_without_a_controller_it_does_not_hang(self):
+        self.type("export AIGW_CTL=unix:/nowhere\n", "READY$ ")
+        began = time.monotonic()
+        self.type("aigwctl model show \t\t", "\x07")
+        self.assertLess(time.monotonic() - began, 10)
+
+    def test_watch_draws_anew(self):
+        self.type("aigwctl project list --watch=100ms\n", "\x1b[H\x1b[2J")
+        self.type("", "search")
+        self.type("\x03", "READY$ ")
+
+
+def shape(v, depth=0):
+    """The members and kinds of a json value, without its values."""
+    if isinstance(v, dict):
+        return "".join(f"{'  ' * depth}{k}:" + (f"\n{shape(x, depth + 1)}" if isinstance(x, (dict, list)) and x else f" {type(x).__name__}\n")
+                       for k, x in v.items() if k != "reason")
+    if isinstance(v, list):
+        return f"{'  ' * depth}-\n" + shape(v[0], depth + 1) if isinstance(v[0], (dict, list)) else f"{'  ' * depth}- {type(v[0]).__name__}\n"
+    return f"{'  ' * depth}{type(v).__name__}\n"
+
+
+if __name__ == "__main__":
+    unittest.main()
