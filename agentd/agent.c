@@ -190,6 +190,7 @@ static void on_uplink_closed(void *owner)
 
 void agent_free(struct agent *a)
 {
+	agent_stop_control(a);
 	agent_stop_mount(a);
 	for (unsigned i = 0; i < a->n_workers; i++)
 		worker_stop(a->workers[i]);
@@ -213,7 +214,9 @@ void agent_free(struct agent *a)
 	keyset_close(a->gw.keyset);
 	spool_close(a->gw.spool);
 	inflight_close(a->gw.inflight);
+	stat_tree_free(a->tree);
 	stats_free(a->gw.stats);
+	line_ring_free(a->gw.calls);
 	free(a->workers);
 	arena_fini(&a->config_memory);
 	(void)pthread_mutex_destroy(&a->policy_lock);

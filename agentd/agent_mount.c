@@ -42,18 +42,23 @@ static struct policy *on_policy_get(void *owner)
 	return agent_shown_policy(owner);
 }
 
-/* By path, or by a descriptor that is taken. */
-static int serve(struct agent *a, const char *path, int fuse_fd, struct errbuf *e)
+int agent_make_tree(struct agent *a, struct errbuf *e)
 {
-	const struct statfs_config c = {
-		.mountpoint = path,
-		.fuse_fd = fuse_fd,
+	const struct stat_tree_config c = {
 		.stats = a->gw.stats,
 		.inflight = a->gw.inflight,
 		.policy_get = on_policy_get,
 		.info_get = on_info,
 		.owner = a,
 	};
+
+	return stat_tree_new(&c, &a->tree) ? err_set(e, -ENOMEM, "out of memory") : 0;
+}
+
+/* By path, or by a descriptor that is taken. */
+static int serve(struct agent *a, const char *path, int fuse_fd, struct errbuf *e)
+{
+	const struct statfs_config c = { .mountpoint = path, .fuse_fd = fuse_fd, .tree = a->tree };
 
 	return statfs_start(&c, &a->mount, e);
 }

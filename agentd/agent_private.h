@@ -1,6 +1,7 @@
 /* The agent between its files: life and signals (agent.c), start of its parts (agent_start.c), what
  * is in force and who has confirmed it (agent_rules.c), what the uplink asks and tells
- * (agent_link.c), the mount (agent_mount.c), systemd (agent_service.c). Only for these files;
+ * (agent_link.c), the mount (agent_mount.c), the control socket (agent_control.c), systemd
+ * (agent_service.c). Only for these files;
  * control loop's thread, unless it says otherwise. */
 #ifndef AGENTD_AGENT_PRIVATE_H
 #define AGENTD_AGENT_PRIVATE_H
@@ -8,6 +9,7 @@
 #include "account/uplink.h"
 #include "agent.h"
 #include "builder.h"
+#include "control/control.h"
 #include "statfs/statfs.h"
 #include "worker.h"
 
@@ -38,7 +40,10 @@ struct agent {
 					takes it */
 	struct policy *shown_policy;
 	struct uplink *uplink;
+	struct stat_tree *tree;
 	struct stat_mount *mount;
+	struct control *local;    /* control.sock; NULL: off, or it could not be opened */
+	struct line_ring *events; /* lines of the log */
 	struct mount_door door;
 	struct sd sd;
 	struct deadline watchdog;
@@ -51,9 +56,9 @@ struct agent {
 	bool activated;      /* they are the service manager's, who keeps them */
 	usec start_wall_us, start_mono_us;
 	_Atomic int control; /* enum uplink_state, for statfs */
-	bool draining;
-	bool ended_all;    /* the drain is over: requests were ended in-band */
-	bool workers_gone; /* what still comes back from the committer has nobody to go to */
+	bool draining;       /* on the way out: nothing takes it back */
+	bool ended_all;      /* the drain is over: requests were ended in-band */
+	bool workers_gone;   /* what still comes back from the committer has nobody to go to */
 	bool uplink_closed;
 };
 
@@ -77,6 +82,13 @@ void agent_tell_ready(struct agent *a);
 /* --- agent_mount.c --- */
 void agent_start_mount(struct agent *a); /* without it the agent goes on, and has said why */
 void agent_stop_mount(struct agent *a);
+int agent_make_tree(struct agent *a, struct errbuf *e); /* what mount and control socket show */
+
+/* --- agent_control.c --- */
+int agent_keep_events(struct agent *a, struct errbuf *e); /* before any thread: from here on what is
+							     logged is kept */
+void agent_start_control(struct agent *a); /* without it the agent goes on, and has said why */
+void agent_stop_control(struct agent *a);
 
 /* --- agent_rules.c --- */
 int agent_start_rules(struct agent *a,

@@ -125,11 +125,15 @@ int agent_start(struct agent *a, struct errbuf *e)
 	if (!a->workers)
 		return err_set(e, -ENOMEM, "out of memory");
 	agent_take_settings(a);
-	err = open_stores(a, e);
+	err = agent_keep_events(a, e);
+	if (!err)
+		err = open_stores(a, e);
 	if (!err && stats_new(a->n_workers, &a->gw.stats))
 		err = err_set(e, -ENOMEM, "out of memory");
 	if (!err)
 		err = start_loop(a, e);
+	if (!err)
+		err = agent_make_tree(a, e);
 	if (!err)
 		err = agent_start_rules(a, e);
 	if (!err)
@@ -142,6 +146,8 @@ int agent_start(struct agent *a, struct errbuf *e)
 		err = agent_start_link(a, e);
 	if (!err)
 		agent_start_mount(a);
+	if (!err)
+		agent_start_control(a);
 	if (!err)
 		agent_start_service(a);
 	return err;

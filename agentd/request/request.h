@@ -8,6 +8,7 @@
 #define AGENTD_REQUEST_REQUEST_H
 
 #include "account/committer.h"
+#include "account/finished.h"
 #include "dialect/openai.h"
 #include "policy/keyset.h"
 #include "request/rules.h"
@@ -30,10 +31,11 @@ struct gateway {
 	struct spool *spool;
 	struct keyset *keyset;
 	struct stats *stats;
+	struct line_ring *calls;     /* struct finished of the last ones; NULL: not kept */
 	_Atomic uint64_t body_bytes; /* request bodies in memory */
 	_Atomic uint64_t max_body, body_memory;
 	_Atomic bool strict;
-	_Atomic bool draining;
+	_Atomic bool draining; /* by a signal or by the control socket */
 };
 
 /* A request's body: one block, counted against body_memory, released as soon as no attempt may need

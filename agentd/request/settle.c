@@ -148,6 +148,8 @@ static void submit(struct request *r)
 	struct slot *s = inflight_slot(r->env->gw->inflight, r->slot);
 	struct gateway *gw = r->env->gw;
 
+	if (gw->calls)
+		finished_post(gw->calls, s);
 	slot_set_state(s, SLOT_SETTLED);
 	r->ticket = committer_submit(gw->committer, r->env->worker, r->slot);
 	r->slot = SLOT_NONE;

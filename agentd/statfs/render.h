@@ -1,5 +1,6 @@
 /* Numbers -> text: the contents of each file of the stats mount, written whole into a buffer. Reads
- * the stats, the policy and what the agent said about itself; changes nothing. Statfs thread. */
+ * the stats, the policy and what the agent said about itself; changes nothing. Under the tree's
+ * mutex (stat_tree.h). */
 #ifndef AGENTD_STATFS_RENDER_H
 #define AGENTD_STATFS_RENDER_H
 

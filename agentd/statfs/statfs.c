@@ -6,14 +6,12 @@
 #include "statfs/statfs.h"
 
 #include "statfs/mount_point.h"
-#include "statfs/render.h"
 #include "statfs/snapshots.h"
 
 #include <aigw/clock.h>
 
 #include <fcntl.h>
 #include <fuse_lowlevel.h>
-#include <grp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -21,56 +19,35 @@
 #include <unistd.h>
 
 #define REQUESTS_PER_WAKE 64
-#define STATS_GROUP       "aigw-stats"
 
 struct stat_mount {
-	struct statfs_config config; /* mountpoint is used while starting only */
+	struct stat_tree *tree;
 	struct fuse_session *session;
 	pthread_t thread;
 	int stop_fd; /* eventfd: the thread shall end */
-	struct node_owner owner;
-	struct watch watch;
 	struct snapshots snapshots;
 	struct fuse_buf request;
 	char reply[64 << 10]; /* one folder listing */
 };
-
-/* What a request works with; the policy is held until done. */
-struct look {
-	struct node_view view;
-	struct policy *policy;
-};
-
-static struct look look_begin(const struct stat_mount *m)
-{
-	struct policy *p = m->config.policy_get(m->config.owner);
-
-	return (struct look){ { m->config.stats, p }, p };
-}
-
-static void look_end(struct look *l)
-{
-	policy_unref(l->policy);
-}
 
 /* --- requests ------------------------------------------------------------------------- */
 
 static void on_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct stat_mount *m = fuse_req_userdata(req);
-	struct look l = look_begin(m);
+	struct stat_look l = stat_look_begin(m->tree);
 	struct fuse_entry_param entry = { .generation = 1 };
 	struct node n;
 	int r = node_of_ino(&l.view, parent, &n);
 
 	if (r == 0)
 		r = node_child(&l.view, n, slice_str(name), &n);
-	look_end(&l);
+	stat_look_end(&l);
 	if (r < 0) {
 		(void)fuse_reply_err(req, -r);
 		return;
 	}
-	node_attr(n, &m->owner, clock_wall_us(), &entry.attr);
+	node_attr(n, stat_tree_owner(m->tree), clock_wall_us(), &entry.attr);
 	entry.ino = entry.attr.st_ino;
 	(void)fuse_reply_entry(req, &entry);
 }
@@ -78,18 +55,18 @@ static void on_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 static void on_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct stat_mount *m = fuse_req_userdata(req);
-	struct look l = look_begin(m);
+	struct stat_look l = stat_look_begin(m->tree);
 	struct stat st;
 	struct node n;
 	int r = node_of_ino(&l.view, ino, &n);
 
 	(void)fi;
-	look_end(&l);
+	stat_look_end(&l);
 	if (r < 0) {
 		(void)fuse_reply_err(req, -r);
 		return;
 	}
-	node_attr(n, &m->owner, clock_wall_us(), &st);
+	node_attr(n, stat_tree_owner(m->tree), clock_wall_us(), &st);
 	(void)fuse_reply_attr(req, &st, 0);
 }
 
@@ -108,13 +85,7 @@ static void on_readlink(fuse_req_t req, fuse_ino_t ino)
 /* Renders the file for this open. *ret: the handle. */
 static int open_node(struct stat_mount *m, fuse_ino_t ino, uint32_t uid, uint64_t *ret)
 {
-	struct look l = look_begin(m);
-	struct render render = { .stats = m->config.stats,
-		.inflight = m->config.inflight,
-		.policy = l.policy,
-		.watch = &m->watch,
-		.mono_us = clock_mono_us(),
-		.wall_us = clock_wall_us() };
+	struct stat_look l = stat_look_begin(m->tree);
 	size_t room = snapshots_room(&m->snapshots, uid);
 	struct node n;
 	struct buf b;
@@ -123,12 +94,9 @@ static int open_node(struct stat_mount *m, fuse_ino_t ino, uint32_t uid, uint64_
 	buf_init(&b, room);
 	if (r == 0 && room == 0)
 		r = -ENFILE;
-	if (r == 0) {
-		m->config.info_get(&render.info, m->config.owner);
-		watch_judge(&m->watch, &render.info, l.policy != NULL, render.wall_us);
-		r = render_node(&render, n, &b);
-	}
-	look_end(&l);
+	if (r == 0)
+		r = stat_tree_render(m->tree, &l, n, &b);
+	stat_look_end(&l);
 	if (r == 0)
 		*ret = snapshots_take(&m->snapshots, uid, &b);
 	buf_fini(&b);
@@ -192,7 +160,7 @@ static void on_readdir(
 	fuse_req_t req, fuse_ino_t ino, size_t size, off_t at, struct fuse_file_info *fi)
 {
 	struct stat_mount *m = fuse_req_userdata(req);
-	struct look l = look_begin(m);
+	struct stat_look l = stat_look_begin(m->tree);
 	uint64_t pos = at >= 2 ? (uint64_t)at - 2 : 0;
 	char name[NODE_NAME_MAX + 1];
 	struct node dir, child;
@@ -208,7 +176,7 @@ static void on_readdir(
 		room = add_entry(m, req, size, &n, "..", node_parent(dir), 2);
 	while (room && node_next(&l.view, dir, &pos, &child, name))
 		room = add_entry(m, req, size, &n, name, child, pos + 2);
-	look_end(&l);
+	stat_look_end(&l);
 	if (r < 0)
 		(void)fuse_reply_err(req, -r);
 	else
@@ -258,7 +226,7 @@ static void *serve(void *arg)
 			break;
 		if (p[1].revents)
 			break;
-		watch_tick(&m->watch, clock_mono_us(), clock_wall_us());
+		stat_tree_tick(m->tree);
 		serve_requests(m);
 	}
 	return NULL;
@@ -298,17 +266,6 @@ static void on_fuse_log(enum fuse_log_level level, const char *fmt, va_list ap)
 	n = strlen(fuse_said);
 	if (n && fuse_said[n - 1] == '\n')
 		fuse_said[n - 1] = '\0';
-}
-
-static struct node_owner find_owner(void)
-{
-	struct node_owner o = { .uid = geteuid(), .gid = getegid(), .stats_gid = getegid() };
-	char memory[4096];
-	struct group entry, *found = NULL;
-
-	if (getgrnam_r(STATS_GROUP, &entry, memory, sizeof(memory), &found) == 0 && found)
-		o.stats_gid = found->gr_gid;
-	return o;
 }
 
 static int mount_session(struct stat_mount *m, const char *path, struct errbuf *e)
@@ -405,10 +362,7 @@ int statfs_start(const struct statfs_config *c, struct stat_mount **ret, struct 
 			(void)close(c->fuse_fd);
 		return err_set(e, -ENOMEM, "no stats mount: no memory");
 	}
-	m->config = *c;
-	m->config.mountpoint = NULL;
-	m->owner = find_owner();
-	watch_init(&m->watch, c->stats, clock_mono_us(), clock_wall_us());
+	m->tree = c->tree;
 	r = mount_and_serve(m, c, e);
 	if (r < 0) {
 		free(m);
@@ -431,7 +385,6 @@ void statfs_stop(struct stat_mount *m)
 	fuse_session_unmount(m->session);
 	fuse_session_destroy(m->session);
 	(void)close(m->stop_fd);
-	watch_fini(&m->watch);
 	snapshots_fini(&m->snapshots);
 	free(m->request.mem);
 	free(m);

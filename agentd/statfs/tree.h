@@ -2,7 +2,7 @@
  * they are. Table driven (include/aigw/tbl/stat_nodes.h); look-up, listing and attributes all go
  * through here. It knows nothing of FUSE. Objects (models, providers, projects) are known by their
  * slot in the stats, which is theirs for the life of the process, so inode numbers stay valid over
- * policies. Statfs thread; nothing here is kept between calls. */
+ * policies. Any thread; nothing here is kept between calls. */
 #ifndef AGENTD_STATFS_TREE_H
 #define AGENTD_STATFS_TREE_H
 

@@ -4,9 +4,24 @@
 #ifndef AGENTD_STATFS_WATCH_H
 #define AGENTD_STATFS_WATCH_H
 
-#include "statfs/statfs.h"
+#include "account/committer.h"
+#include "account/inflight.h"
+#include "account/spool.h"
+#include "policy/policy.h"
+#include "stats/stats.h"
 
 #define WATCH_EVERY_US (10 * USEC_PER_S)
+
+/* What the agent says about itself. */
+struct statfs_info {
+	char agent_id[64];
+	usec start_wall_us, start_mono_us;
+	const char *control; /* static text: "connected", "retrying" or "standalone" */
+	struct spool_gauges spool;
+	enum committer_state committer;
+	bool strict;
+	bool draining;
+};
 
 enum watch_fault {
 	FAULT_draining,

@@ -213,6 +213,7 @@ int demo_config_write(struct demo *d)
 	put_path(d, &b, "controller", "unix:", "agents.sock");
 	put_path(d, &b, "state_dir", "", "agent");
 	put_path(d, &b, "runtime_dir", "", "run");
+	put_path(d, &b, "control_socket", "", "control.sock");
 	if (d->no_mount)
 		(void)buf_str(&b, "stats: off\n");
 	else

@@ -46,6 +46,8 @@ struct slice http_path(const struct http_exchange *x);                     /* wi
 struct slice http_field(const struct http_exchange *x, struct slice name); /* empty: absent */
 struct slice http_body(const struct http_exchange *x);
 struct http_peer http_peer_of(const struct http_exchange *x);
+/* Its supplementary groups as the kernel says (peer_groups_of). */
+int http_peer_groups(const struct http_exchange *x, uint32_t *groups, unsigned *ret_n);
 /* Value of a query member, percent-decoded into the exchange's memory; false: absent or malformed.
  */
 bool http_query_get(struct http_exchange *x, struct slice name, struct slice *ret);
@@ -55,5 +57,14 @@ void *http_user(const struct http_exchange *x);
 /* Copies body. x is gone after. */
 void http_answer(
 	struct http_exchange *x, unsigned status, const char *content_type, struct slice body);
+
+/* An answer in pieces, instead of http_answer(): begin, any number of writes, end. What the client
+ * does not take is queued here: a handler stops writing while http_stream_backlog() is above what
+ * it grants. A negative result says that the client is gone: only end is left. x is gone after end;
+ * `gone` may come before. */
+int http_stream_begin(struct http_exchange *x, unsigned status, const char *content_type);
+int http_stream_write(struct http_exchange *x, struct slice piece);
+size_t http_stream_backlog(const struct http_exchange *x); /* bytes */
+void http_stream_end(struct http_exchange *x);
 
 #endif

@@ -13,6 +13,10 @@ void log_init(const char *program, enum log_level level);
 int log_level_parse(struct slice s, enum log_level *ret); /* error|warning|info|debug; -EINVAL */
 void log_set_level(enum log_level level);
 enum log_level log_get_level(void);
+const char *log_level_name(enum log_level level);
+/* Before any other thread is there: every line of level info and above also goes to `tap`, without
+ * its newline, whatever the level of the log is. On the thread of whoever logs; must not wait. */
+void log_set_tap(void (*tap)(struct slice line));
 
 /* `fmt` prints key=value pairs; values that may hold spaces go through LOGQ ("%s" with
  * log_quote()). */

@@ -25,6 +25,7 @@ struct rate {
 
 static char log_program[64] = "aigw";
 static _Atomic int log_level_now = LOG_INFO;
+static void (*log_tap)(struct slice line);
 static pthread_mutex_t rate_lock =
 	PTHREAD_MUTEX_INITIALIZER; /* guards rates; never held across a write */
 static struct rate rates[LOG_RATE_SLOTS];
@@ -54,6 +55,16 @@ void log_set_level(enum log_level level)
 enum log_level log_get_level(void)
 {
 	return (enum log_level)atomic_load_explicit(&log_level_now, memory_order_relaxed);
+}
+
+const char *log_level_name(enum log_level level)
+{
+	return level_names[level];
+}
+
+void log_set_tap(void (*tap)(struct slice line))
+{
+	log_tap = tap;
 }
 
 /* FNV-1a over both names. */
@@ -115,7 +126,9 @@ void log_event(enum log_level level, const char *area, const char *event, const 
 	int r;
 	va_list ap;
 
-	if (level > log_get_level() || !rate_admit(area, event, &repeated))
+	bool written = level <= log_get_level(), tapped = log_tap && level <= LOG_INFO;
+
+	if ((!written && !tapped) || !rate_admit(area, event, &repeated))
 		return;
 	clock_format_utc(clock_wall_us(), true, ts);
 	r = snprintf(line, sizeof(line), "ts=%s prog=%s level=%s area=%s event=%s", ts, log_program,
@@ -139,8 +152,11 @@ void log_event(enum log_level level, const char *area, const char *event, const 
 				line[i] = ' ';
 		}
 	}
+	if (tapped)
+		log_tap(slice_of(line, n));
 	line[n] = '\n';
-	write_line(line, n + 1);
+	if (written)
+		write_line(line, n + 1);
 }
 
 static bool quote_needed(struct slice s)

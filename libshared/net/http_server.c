@@ -36,8 +36,9 @@ struct http_exchange {
 	const char *base;   /* in.p when head was parsed */
 	void *user;
 	bool in_body, with_handler, close_after, gone;
-	bool head_only; /* of the request that is being answered */
-	bool running;   /* conn_run is on the stack: answers given inside it don't start another */
+	bool streaming, broken; /* an answer in pieces; it can't be written any more */
+	bool head_only;         /* of the request that is being answered */
+	bool running; /* conn_run is on the stack: answers given inside it don't start another */
 };
 
 static void conn_next(struct http_exchange *x);
@@ -52,6 +53,14 @@ static void server_maybe_free(struct http_server *s)
 
 /* --- answers
  * ------------------------------------------------------------------------------------------ */
+
+/* The answer's last byte is written and nothing else follows. */
+static void close_behind(struct http_exchange *x)
+{
+	stream_shutdown(&x->stream.s);
+	if (!x->stream.s.queued_writes)
+		stream_close(&x->stream.s);
+}
 
 static void write_answer(
 	struct http_exchange *x, unsigned status, const char *type, struct slice body)
@@ -73,9 +82,7 @@ static void write_answer(
 	if (head.err || stream_write(&x->stream.s, v, 2) < 0) {
 		stream_close(&x->stream.s);
 	} else if (x->close_after) {
-		stream_shutdown(&x->stream.s);
-		if (!x->stream.s.queued_writes)
-			stream_close(&x->stream.s);
+		close_behind(x);
 	}
 	buf_fini(&head);
 }
@@ -108,6 +115,74 @@ void http_answer(
 		x->server->cfg.idle_us); /* also for reading the answer */
 	write_answer(x, status, content_type, body);
 	if (!x->stream.s.closing && !x->close_after)
+		conn_next(x);
+}
+
+/* --- answers in pieces
+ * ------------------------------------------------------------------------------------------ */
+
+int http_stream_begin(struct http_exchange *x, unsigned status, const char *content_type)
+{
+	struct buf head;
+	struct slice v;
+
+	ASSERT(x->with_handler && !x->streaming);
+	x->streaming = true;
+	if (x->head.minor == 0)
+		x->close_after = true; /* the end of the connection is the end of the answer */
+	buf_init(&head, 4096);
+	(void)buf_printf(&head, "HTTP/1.1 %u %s\r\n", status, h1_reason(status));
+	(void)h1_write_field(&head, SLICE("content-type"), slice_str(content_type));
+	if (x->head.minor)
+		(void)h1_write_field(&head, SLICE("transfer-encoding"), SLICE("chunked"));
+	if (x->close_after)
+		(void)h1_write_field(&head, SLICE("connection"), SLICE("close"));
+	(void)buf_str(&head, "\r\n");
+	v = buf_view(&head);
+	x->broken = head.err || stream_write(&x->stream.s, &v, 1) < 0;
+	buf_fini(&head);
+	return x->broken ? -EPIPE : 0;
+}
+
+int http_stream_write(struct http_exchange *x, struct slice piece)
+{
+	char size[24];
+	struct slice v[3] = { { size, 0 }, piece, SLICE("\r\n") };
+
+	ASSERT(x->with_handler && x->streaming);
+	if (x->broken)
+		return -EPIPE;
+	if (piece.n == 0 || x->head_only)
+		return 0;
+	v[0].n = (size_t)snprintf(size, sizeof(size), "%zx\r\n", piece.n);
+	if (x->head.minor)
+		x->broken = stream_write(&x->stream.s, v, 3) < 0;
+	else
+		x->broken = stream_write(&x->stream.s, &piece, 1) < 0;
+	return x->broken ? -EPIPE : 0;
+}
+
+size_t http_stream_backlog(const struct http_exchange *x)
+{
+	return x->stream.s.queued_bytes;
+}
+
+void http_stream_end(struct http_exchange *x)
+{
+	struct slice last = SLICE("0\r\n\r\n");
+
+	ASSERT(x->with_handler && x->streaming);
+	if (!x->broken && !x->head_only && x->head.minor)
+		x->broken = stream_write(&x->stream.s, &last, 1) < 0;
+	x->with_handler = x->streaming = false;
+	if (x->broken || x->gone) {
+		stream_close(&x->stream.s);
+		return;
+	}
+	deadline_set(x->server->loop, &x->idle, x->server->cfg.idle_us);
+	if (x->close_after)
+		close_behind(x);
+	else
 		conn_next(x);
 }
 
@@ -259,7 +334,7 @@ static void on_gone(struct http_exchange *x)
 	/* The handler still holds the exchange: its answer closes it, or it lets go now. */
 	if (x->server->cfg.gone) {
 		x->server->cfg.gone(x, x->server->owner);
-		x->with_handler = false;
+		x->with_handler = x->streaming = false;
 		stream_close(&x->stream.s);
 	}
 }
@@ -288,7 +363,7 @@ static void on_error(struct stream *s, int err)
 
 static void on_drained(struct stream *s)
 {
-	if (exchange_of(s)->close_after)
+	if (exchange_of(s)->close_after && !exchange_of(s)->with_handler)
 		stream_close(s);
 	else
 		conn_run(exchange_of(s));
@@ -444,6 +519,11 @@ struct slice http_body(const struct http_exchange *x)
 struct http_peer http_peer_of(const struct http_exchange *x)
 {
 	return x->peer;
+}
+
+int http_peer_groups(const struct http_exchange *x, uint32_t *groups, unsigned *ret_n)
+{
+	return peer_groups_of(stream_fd(&x->stream.s), groups, ret_n);
 }
 
 void http_set_user(struct http_exchange *x, void *p)

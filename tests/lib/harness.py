@@ -208,7 +208,7 @@ class Stack:
 
     def write_agent_settings(self):
         values = {"listen": f"127.0.0.1:{self.port}", "socket": self.unix, "controller": "unix:" + self.path("agents.sock"),
-                  "agent_id": "a1", "state_dir": self.path("agent"), "runtime_dir": self.path("run"), "stats": "off",
+                  "agent_id": "a1", "state_dir": self.path("agent"), "runtime_dir": self.path("run"), "stats": "off", "control_socket": self.path("control.sock"),
                   "secrets_dir": "off", "workers": 2, "drain_timeout": "20s", "spool_size": "64MiB"}
         values.update(self.agent_settings)
         return self.settings("agentd.yaml", values)

@@ -2,6 +2,7 @@
  * CONFIG(type, member, preset, min, max, choices, reload, doc) */
 CONFIG(STR,      listen,         "127.0.0.1:2449", 0, 0, "", false, "Address and port for OpenAI clients over TCP, loopback only; off: none.")
 CONFIG(STR,      socket,         "/run/aigw/agent.sock", 0, 0, "", false, "Unix socket for OpenAI clients, mode 0666; off: none.")
+CONFIG(STR,      control_socket, "/run/aigw/control.sock", 0, 0, "", false, "Unix socket for the host's administrators (aigwctl tail, agent drain, ...), mode 0660, group aigw-admin; off: none.")
 CONFIG(STR,      controller,     "unix:/run/aigw-ctl/agents.sock", 0, 0, "", false, "The controller, unix:PATH; off: none, serve from the caches.")
 CONFIG(STR,      agent_id,       "", 0, 0, "", false, "Name of this agent; default: the host's name.")
 CONFIG(STR,      state_dir,      "/var/lib/aigw", 0, 0, "", false, "Spool, caches and identity.")

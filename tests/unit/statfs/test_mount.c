@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "fixture.h"
+#include "statfs/statfs.h"
 
 #include <aigw/clock.h>
 
@@ -23,6 +24,7 @@ struct served {
 	struct fixture f;
 	char path[80]; /* of the mount */
 	struct stat_mount *m;
+	struct stat_tree *tree;
 };
 
 static struct served served;
@@ -44,14 +46,16 @@ static void info_get(struct statfs_info *ret, void *owner)
 
 static int serve(struct served *s, struct errbuf *e)
 {
-	const struct statfs_config c = { .mountpoint = s->path,
-		.fuse_fd = -1,
-		.stats = s->f.stats,
+	const struct stat_tree_config t = { .stats = s->f.stats,
 		.inflight = s->f.inflight,
 		.policy_get = policy_get,
 		.info_get = info_get,
 		.owner = s };
+	struct statfs_config c = { .mountpoint = s->path, .fuse_fd = -1 };
 
+	if (!s->tree) /* it outlives its mounts */
+		assert_int_equal(stat_tree_new(&t, &s->tree), 0);
+	c.tree = s->tree;
 	return statfs_start(&c, &s->m, e);
 }
 
@@ -74,6 +78,7 @@ static int end(void **state)
 
 	statfs_stop(s->m);
 	assert_int_equal(rmdir(s->path), 0); /* only if nothing is mounted there any more */
+	stat_tree_free(s->tree);
 	fixture_end(&s->f);
 	return 0;
 }
@@ -403,6 +408,7 @@ static void a_mount_that_fails_says_why(void **state)
 	assert_int_equal(serve(&s, &e), -ENOENT);
 	assert_non_null(strstr(e.text, "/nonexistent/folder"));
 	statfs_stop(NULL);
+	stat_tree_free(s.tree);
 }
 
 int main(void)

@@ -1,0 +1,41 @@
+/* Calls that have ended, for people who watch: what `tail` and `events` show of each, copied out of
+ * its slot when it is settled. Every call is kept, whether somebody watches or not, so that the
+ * last ones can be looked at after the fact; the ring bounds them. */
+#ifndef AGENTD_ACCOUNT_FINISHED_H
+#define AGENTD_ACCOUNT_FINISHED_H
+
+#include "account/inflight.h"
+#include "stats/line_ring.h"
+
+#include <aigw/buf.h>
+
+enum finished_text {
+	FINISHED_project,
+	FINISHED_model,
+	FINISHED_provider,
+	FINISHED_key,
+	FINISHED_fail,
+	FINISHED_TEXTS
+};
+
+struct finished {
+	int64_t start_us, duration_us, first_byte_us; /* wall; the others since the start */
+	int64_t input_tokens, cached_input_tokens, output_tokens, cost_nano;
+	int64_t uid; /* plus one; 0: none */
+	uint16_t status;
+	uint8_t outcome;
+	bool priced, stream, estimated;
+	uint8_t op_id[16];
+	uint8_t text_n[FINISHED_TEXTS];
+	char text[LINE_MAX_BYTES - 112]; /* one behind the other; only what is used is copied */
+};
+
+/* The slot's worker, before the slot goes to the committer. */
+void finished_post(struct line_ring *ring, const struct slot *s);
+
+/* Reader: what line_ring_read() gave. False: it is none. */
+bool finished_read(struct slice bytes, struct finished *ret);
+struct slice finished_text(const struct finished *f, enum finished_text which);
+int64_t finished_end_us(const struct finished *f); /* wall */
+
+#endif

@@ -1,0 +1,48 @@
+/* The agent's local admin face: HTTP and JSON on control.sock, served by the control loop. It shows
+ * the tree of the stats mount, the calls in flight, the finished ones as they finish, and events;
+ * it can drain, resume and set the log level. There is no way to change policy here. The peer's
+ * credentials decide, whatever the socket's mode lets in: root, the agent's own user, and members
+ * of the group aigw-admin.
+ *
+ * Everything that a client could make large is bounded: connections, followers, request bodies, and
+ * what is queued for a follower who does not read (the rings go on, and he is told what he lost).
+ */
+#ifndef AGENTD_CONTROL_CONTROL_H
+#define AGENTD_CONTROL_CONTROL_H
+
+#include "account/inflight.h"
+#include "statfs/stat_tree.h"
+#include "stats/line_ring.h"
+
+#include <aigw/loop.h>
+
+#define CONTROL_MAX_CONNS      64u
+#define CONTROL_MAX_FOLLOWERS  16u
+#define CONTROL_MAX_BODY_BYTES 4096u
+#define CONTROL_QUEUE_BYTES    (64u << 10) /* of one follower */
+#define CONTROL_IDLE_US        (60 * USEC_PER_S)
+#define CONTROL_LOOK_US                                                                            \
+	(20 * USEC_PER_MS) /* how often the rings are looked at, if somebody follows */
+#define CONTROL_FILE_BYTES ((size_t)16 << 20) /* of one rendered file or list */
+#define CONTROL_GROUP      "aigw-admin"
+
+struct control_config {
+	struct loop *loop;
+	const char *path;
+	int fd; /* a socket that the service manager opened, taken also on failure; -1: at path */
+	struct stat_tree *tree;
+	struct inflight *inflight;
+	struct line_ring *calls;  /* struct finished */
+	struct line_ring *events; /* lines of the log */
+	/* Control loop. False: it can't be changed any more, the agent is on its way out. */
+	bool (*drain)(bool on, void *owner);
+	void *owner;
+};
+
+struct control;
+
+int control_start(const struct control_config *c, struct control **ret, struct errbuf *e);
+/* Ends followers' answers, closes connections. NULL is allowed. The loop has to turn once more. */
+void control_close(struct control *c);
+
+#endif

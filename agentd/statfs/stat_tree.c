@@ -1,0 +1,133 @@
+#include "statfs/stat_tree.h"
+
+#include <aigw/clock.h>
+
+#include <grp.h>
+#include <pthread.h>
+#include <unistd.h>
+
+#define STATS_GROUP "aigw-stats"
+
+struct stat_tree {
+	struct stat_tree_config config;
+	struct node_owner owner;
+	pthread_mutex_t lock; /* guards watch */
+	struct watch watch;
+};
+
+static struct node_owner find_owner(void)
+{
+	struct node_owner o = { .uid = geteuid(), .gid = getegid(), .stats_gid = getegid() };
+	char memory[4096];
+	struct group entry, *found = NULL;
+
+	if (getgrnam_r(STATS_GROUP, &entry, memory, sizeof(memory), &found) == 0 && found)
+		o.stats_gid = found->gr_gid;
+	return o;
+}
+
+int stat_tree_new(const struct stat_tree_config *c, struct stat_tree **ret)
+{
+	struct stat_tree *t = calloc(1, sizeof(*t));
+
+	if (!t)
+		return -ENOMEM;
+	t->config = *c;
+	t->owner = find_owner();
+	(void)pthread_mutex_init(&t->lock, NULL);
+	watch_init(&t->watch, c->stats, clock_mono_us(), clock_wall_us());
+	*ret = t;
+	return 0;
+}
+
+void stat_tree_free(struct stat_tree *t)
+{
+	if (!t)
+		return;
+	watch_fini(&t->watch);
+	(void)pthread_mutex_destroy(&t->lock);
+	free(t);
+}
+
+void stat_tree_tick(struct stat_tree *t)
+{
+	(void)pthread_mutex_lock(&t->lock);
+	watch_tick(&t->watch, clock_mono_us(), clock_wall_us());
+	(void)pthread_mutex_unlock(&t->lock);
+}
+
+void stat_tree_info(const struct stat_tree *t, struct statfs_info *ret)
+{
+	t->config.info_get(ret, t->config.owner);
+}
+
+const struct node_owner *stat_tree_owner(const struct stat_tree *t)
+{
+	return &t->owner;
+}
+
+struct stat_look stat_look_begin(const struct stat_tree *t)
+{
+	struct policy *p = t->config.policy_get(t->config.owner);
+
+	return (struct stat_look){ { t->config.stats, p }, p };
+}
+
+void stat_look_end(struct stat_look *l)
+{
+	policy_unref(l->policy);
+	l->policy = NULL;
+}
+
+int stat_tree_render(struct stat_tree *t, const struct stat_look *l, struct node n, struct buf *b)
+{
+	struct render render = { .stats = t->config.stats,
+		.inflight = t->config.inflight,
+		.policy = l->policy,
+		.watch = &t->watch };
+	int r;
+
+	t->config.info_get(&render.info, t->config.owner);
+	(void)pthread_mutex_lock(&t->lock);
+	render.mono_us = clock_mono_us();
+	render.wall_us = clock_wall_us();
+	watch_judge(&t->watch, &render.info, l->policy != NULL, render.wall_us);
+	r = render_node(&render, n, b);
+	(void)pthread_mutex_unlock(&t->lock);
+	return r;
+}
+
+static bool is_in_group(const struct stat_peer *who, uint32_t gid)
+{
+	for (unsigned i = 0; i < who->n_groups; i++) {
+		if (who->groups[i] == gid)
+			return true;
+	}
+	return who->gid == gid;
+}
+
+/* Whether the bits (of others: 4 read, 1 pass) are that user's, as inode_permission(9) judges. */
+static bool has_bits(
+	const struct stat_tree *t, struct node n, const struct stat_peer *who, mode_t bits)
+{
+	struct stat st;
+
+	node_attr(n, &t->owner, 0, &st);
+	if (who->uid == st.st_uid)
+		bits <<= 6;
+	else if (is_in_group(who, st.st_gid))
+		bits <<= 3;
+	return (st.st_mode & bits) == bits;
+}
+
+bool stat_tree_may_read(const struct stat_tree *t, struct node n, const struct stat_peer *who)
+{
+	if (who->uid == 0)
+		return true;
+	for (struct node up = n; up.row != NODE_root;) {
+		up = node_parent(up);
+		if (!has_bits(t, up, who, S_IXOTH))
+			return false;
+	}
+	return has_bits(t, n, who, S_IROTH);
+}
