@@ -17,6 +17,7 @@ struct conn {
 	uint32_t kept_n, kept_cap;
 	uint32_t scanned;
 	uint8_t state;
+	uint64_t body_got; /* content bytes so far */
 };
 
 static struct conn *conn_of(struct stream *s)
@@ -146,6 +147,27 @@ static void on_finished(struct request *r, bool keep_alive)
  * ------------------------------------------------------------------------------------------------
  */
 
+/* Judged when bytes come; those that don't come at all have CONN_BODY_IDLE_US. */
+static bool body_dribbles(struct conn *c, size_t more)
+{
+	usec took = loop_now(loop_of(c)) - c->request->began_us;
+
+	c->body_got += more;
+	return took > CONN_BODY_GRACE_US &&
+	       c->body_got <
+		       (uint64_t)((took - CONN_BODY_GRACE_US) / USEC_PER_S) * CONN_BODY_MIN_RATE_S;
+}
+
+static void time_out(struct conn *c)
+{
+	struct request *r = c->request;
+
+	c->request = NULL;
+	refuse(c, FAIL_request_timeout, fail_row(FAIL_request_timeout)->text);
+	if (r)
+		request_client_gone(r);
+}
+
 /* Body bytes; returns how many of them belonged to the message, or -1 if the connection is through.
  */
 static ssize_t take_body(struct conn *c, char *p, size_t n)
@@ -171,6 +193,10 @@ static ssize_t take_body(struct conn *c, char *p, size_t n)
 		request_body_end(r);
 		return c->stream.s.closing || c->state == CONN_LINGERING ? -1 : (ssize_t)used;
 	}
+	if (body_dribbles(c, content)) {
+		time_out(c);
+		return -1;
+	}
 	deadline_set(loop_of(c), &c->deadline, CONN_BODY_IDLE_US);
 	return (ssize_t)used;
 }
@@ -187,6 +213,7 @@ static bool begin_request(struct conn *c, char *p, size_t head_n, bool more_is_h
 		return false;
 	}
 	c->state = CONN_BODY;
+	c->body_got = 0;
 	c->request = request_begin(env, &c->caller, &c->stream.s, on_finished, c);
 	if (!c->request) {
 		refuse(c, FAIL_gateway_overloaded, fail_row(FAIL_gateway_overloaded)->text);
@@ -346,16 +373,11 @@ static void on_closed(struct stream *s)
 static void on_deadline(struct deadline *d)
 {
 	struct conn *c = container_of(d, struct conn, deadline);
-	struct request *r = c->request;
 
-	if (c->state == CONN_IDLE || c->state == CONN_LINGERING) {
+	if (c->state == CONN_IDLE || c->state == CONN_LINGERING)
 		close_conn(c);
-		return;
-	}
-	c->request = NULL;
-	refuse(c, FAIL_request_timeout, fail_row(FAIL_request_timeout)->text);
-	if (r)
-		request_client_gone(r);
+	else
+		time_out(c);
 }
 
 static const struct stream_events conn_events = {

@@ -15,6 +15,10 @@
 #define CONN_IDLE_US      (75 * USEC_PER_S) /* kept alive without a request */
 #define CONN_HEAD_US      (10 * USEC_PER_S) /* from a head's first byte to its last */
 #define CONN_BODY_IDLE_US (30 * USEC_PER_S) /* between two reads of a body */
+/* After this time a body has to have come at this rate on the average since: who dribbles does not
+ * hold memory for ever. */
+#define CONN_BODY_GRACE_US   (30 * USEC_PER_S)
+#define CONN_BODY_MIN_RATE_S 16384u /* bytes per second */
 #define CONN_LINGER_US                                                                             \
 	(2 * USEC_PER_S) /* reading what a refused client still sends, so that it gets the answer  \
 			  */

@@ -2,19 +2,40 @@
 
 #include <sys/mman.h>
 
-static bool memory_take(struct gateway *gw, size_t n)
+/* Whose share it is; 0: nobody's, there is none. */
+static uint32_t share_of(const struct request *r)
 {
-	uint64_t all = atomic_fetch_add_explicit(&gw->body_bytes, n, memory_order_relaxed) + n;
-
-	if (all <= atomic_load_explicit(&gw->body_memory, memory_order_relaxed))
-		return true;
-	atomic_fetch_sub_explicit(&gw->body_bytes, n, memory_order_relaxed);
-	return false;
+	return r->rules ? r->rules->rules->policy->project_stat[r->project] : 0;
 }
 
-static void memory_give(struct gateway *gw, size_t n)
+static void memory_give(struct request *r, size_t n)
 {
+	struct gateway *gw = r->env->gw;
+	uint32_t share = share_of(r);
+
 	atomic_fetch_sub_explicit(&gw->body_bytes, n, memory_order_relaxed);
+	if (share)
+		atomic_fetch_sub_explicit(&gw->project_bytes[share], n, memory_order_relaxed);
+}
+
+/* So that one project can't take the place of all others: half for all its bodies, unless this is
+ * the only one. */
+static bool memory_take(struct request *r, size_t n)
+{
+	struct gateway *gw = r->env->gw;
+	uint64_t limit = atomic_load_explicit(&gw->body_memory, memory_order_relaxed);
+	uint64_t all = atomic_fetch_add_explicit(&gw->body_bytes, n, memory_order_relaxed) + n;
+	uint32_t share = share_of(r);
+	uint64_t his = 0;
+
+	if (share)
+		his = atomic_fetch_add_explicit(
+			      &gw->project_bytes[share], n, memory_order_relaxed) +
+		      n;
+	if (all <= limit && (his <= limit / 2 || his - n <= r->body.cap))
+		return true;
+	memory_give(r, n);
+	return false;
 }
 
 static size_t block_size(size_t cap)
@@ -100,34 +121,53 @@ void body_cache_close(struct request_env *env)
 	deadline_stop(env->loop, &env->bodies.trim);
 }
 
+/* Mapped blocks grow by moving pages, not bytes. */
+static char *block_grow(struct request *r, size_t size)
+{
+	void *p;
+
+	if (r->body.cap < BODY_MAPPED_BYTES) {
+		p = block_take(&r->env->bodies, size);
+		if (p) {
+			memcpy(p, r->body.bytes, r->body.n);
+			block_give(r->env, r->body.bytes, r->body.cap);
+		}
+		return p;
+	}
+	p = mremap(r->body.bytes, r->body.cap, size, MREMAP_MAYMOVE);
+	return p == MAP_FAILED ? NULL : p;
+}
+
 bool body_room(struct request *r, size_t cap)
 {
-	struct request_env *env = r->env;
-	size_t size = block_size(cap);
+	size_t size = block_size(cap), more = size - r->body.cap;
 	char *p;
 
-	if (!memory_take(env->gw, size))
+	if (!memory_take(r, more))
 		return false;
-	p = block_take(&env->bodies, size);
+	p = r->body.bytes ? block_grow(r, size) : block_take(&r->env->bodies, size);
 	if (!p) {
-		memory_give(env->gw, size);
+		memory_give(r, more);
 		return false;
-	}
-	if (r->body.bytes) {
-		memcpy(p, r->body.bytes, r->body.n);
-		block_give(env, r->body.bytes, r->body.cap);
-		memory_give(env->gw, r->body.cap);
 	}
 	r->body.bytes = p;
 	r->body.cap = size;
 	return true;
 }
 
+bool body_would_fit(const struct request *r, size_t n)
+{
+	const struct gateway *gw = r->env->gw;
+
+	return atomic_load_explicit(&gw->body_bytes, memory_order_relaxed) + n <=
+	       atomic_load_explicit(&gw->body_memory, memory_order_relaxed);
+}
+
 void body_free(struct request *r)
 {
 	if (!r->body.bytes)
 		return;
-	memory_give(r->env->gw, r->body.cap);
+	memory_give(r, r->body.cap);
 	block_give(r->env, r->body.bytes, r->body.cap);
 	r->body = (struct body){ 0, 0, NULL };
 }

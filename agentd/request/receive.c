@@ -200,7 +200,12 @@ static enum fail prepare_body(struct request *r, const struct h1_head *h, struct
 	if (!r->is_api || !h->has_length || !h->length)
 		return FAIL_none;
 	r->body_length = (size_t)h->length;
-	return body_room(r, (size_t)h->length) ? FAIL_none : FAIL_gateway_overloaded;
+	/* Memory goes to what has arrived. What can't be held anyway is refused before it is sent.
+	 */
+	return (r->body_length <= BODY_FIRST_BYTES || body_would_fit(r, r->body_length)) &&
+			       body_room(r, MIN(r->body_length, (size_t)BODY_FIRST_BYTES))
+		       ? FAIL_none
+		       : FAIL_gateway_overloaded;
 }
 
 enum fail receive_head(struct request *r, const struct h1_head *h, struct errbuf *why)
@@ -233,8 +238,11 @@ size_t request_body_room(struct request *r, char **ret)
 {
 	if (r->discard_body || !r->body.bytes || !r->is_api || r->body.n >= r->body_length)
 		return 0;
+	if (r->body.n == r->body.cap && !body_room(r, MIN(r->body_length, r->body.cap * (size_t)2)))
+		return 0; /* refused when the next byte is there */
 	*ret = r->body.bytes + r->body.n;
-	return r->body_length - r->body.n; /* not one byte of what follows the message */
+	/* Not one byte of what follows the message. */
+	return MIN(r->body_length, r->body.cap) - r->body.n;
 }
 
 static void body_refuse(struct request *r, enum fail f, const char *text)

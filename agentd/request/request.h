@@ -34,19 +34,23 @@ struct gateway {
 	struct line_ring *calls;     /* struct finished of the last ones; NULL: not kept */
 	_Atomic uint64_t body_bytes; /* request bodies in memory */
 	_Atomic uint64_t max_body, body_memory;
+	_Atomic uint64_t project_bytes[STAT_MAX_OBJECTS]; /* of body_bytes, by the project's slot */
 	_Atomic bool strict;
 	_Atomic bool draining; /* by a signal or by the control socket */
 };
 
 /* A request's body: one block, counted against body_memory, released as soon as no attempt may need
- * it. Blocks come in powers of two; those of BODY_MAPPED_BYTES and more are mapped, so that
- * short-lived prompts leave no holes in the heap among long-lived streams. Free ones are kept for
- * the next requests, and what a second did not need is given back. */
+ * it. It grows with what has arrived, not with what was announced; one project may hold half of
+ * body_memory, and a single body more. Blocks come in powers of two; those of BODY_MAPPED_BYTES and
+ * more are mapped, so that short-lived prompts leave no holes in the heap among long-lived streams.
+ * Free ones are kept for the next requests, and what a second did not need is given back. */
 #define BODY_LEAST_BYTES  1024
 #define BODY_MAPPED_BYTES 16384
 #define BODY_CLASSES      9  /* 1 KiB .. 256 KiB */
 #define BODY_KEEP         64 /* free blocks kept of each class */
 #define BODY_TRIM_US      USEC_PER_S
+
+#define BODY_FIRST_BYTES (64u << 10) /* taken at once of a longer body */
 
 struct body {
 	size_t n, cap;
@@ -206,6 +210,8 @@ void request_drop_forward(struct request *r);
 void request_finish(struct request *r); /* the answer's last byte is written, or can't be */
 bool body_room(struct request *r,
 	size_t cap); /* body.c: at least cap bytes; false: over body_memory or out of memory */
+bool body_would_fit(
+	const struct request *r, size_t n); /* now, if it came at once: nothing is taken */
 void body_free(struct request *r);
 void body_cache_init(struct body_cache *c);
 void body_cache_fini(struct body_cache *c);

@@ -14,6 +14,6 @@ CONFIG(ENUM,     durability,     "strict", 0, 0, "strict|relaxed", true, "strict
 CONFIG(SIZE,     spool_size,     "512MiB", 1048576, 1099511627776, "", false, "Size of the store of usage records; full at 80 %.")
 CONFIG(INT,      inflight_slots, "32768", 64, 1048576, "", false, "Calls that may be in flight.")
 CONFIG(SIZE,     max_body,       "32MiB", 1024, 1073741824, "", true, "Largest request body; more: 413.")
-CONFIG(SIZE,     body_memory,    "256MiB", 65536, 1099511627776, "", true, "Request bodies in memory, all together; more: 503.")
+CONFIG(SIZE,     body_memory,    "256MiB", 65536, 1099511627776, "", true, "Request bodies in memory, all together, by what has arrived; one project has half of it at most; more: 503.")
 CONFIG(DURATION, drain_timeout,  "80s", 0, 86400000000, "", true, "After SIGTERM streams may go on so long.")
 CONFIG(ENUM,     log,            "info", 0, 0, "error|warning|info|debug", true, "Log level.")

@@ -59,6 +59,7 @@ struct request *request_begin(struct request_env *env, struct caller *caller, st
 	p->r.client = client;
 	p->r.finished = finished;
 	p->r.front = front;
+	p->r.began_us = loop_now(env->loop);
 	p->wants_body = env->head.has_body;
 	p->left = env->head.has_length ? env->head.length : 0;
 	(void)snprintf(p->target, sizeof(p->target), "%.*s", SLICE_ARG(env->head.target));
@@ -499,22 +500,49 @@ static void test_slow_head(void **state)
 	end_fini(&e);
 }
 
-/* A body may take its time as long as something comes. */
+/* A body may take its time as long as it comes at some rate; then it may not be silent for long. */
 static void test_slow_body(void **state)
+{
+	static char part[CONN_BODY_MIN_RATE_S * 29];
+	size_t sent = 0;
+	struct end e;
+
+	(void)state;
+	memset(part, '.', sizeof(part) - 1);
+	client_open(&e);
+	client_send(&e, POST(10000000));
+	for (int i = 0; i < 5; i++) {
+		RUN_UNTIL(&play.loop, play.now && play.now->body.n == sent);
+		pass(CONN_BODY_IDLE_US - USEC_PER_S);
+		client_send(&e, part);
+		sent += sizeof(part) - 1;
+	}
+	RUN_UNTIL(&play.loop, play.now->body.n == sent);
+	assert_int_equal(play.refused, FAIL_none);
+	pass(CONN_BODY_IDLE_US + USEC_PER_S);
+	RUN_UNTIL(&play.loop, e.eofs);
+	assert_int_equal(play.refused, FAIL_request_timeout);
+	assert_null(play.now);
+	end_fini(&e);
+}
+
+/* Each byte of a dribble comes within CONN_BODY_IDLE_US, and yet it ends. */
+static void test_dribbled_body(void **state)
 {
 	struct end e;
 
 	(void)state;
 	client_open(&e);
-	client_send(&e, POST(100));
-	for (int i = 0; i < 5; i++) {
-		RUN_UNTIL(&play.loop, play.now && play.now->body.n == (size_t)i);
-		pass(CONN_BODY_IDLE_US - USEC_PER_S);
-		client_send(&e, ".");
-	}
-	RUN_UNTIL(&play.loop, play.now->body.n == 5);
+	client_send(&e, POST(1000000));
+	RUN_UNTIL(&play.loop, play.now);
+	client_send(&e, ".");
+	RUN_UNTIL(&play.loop, play.now->body.n == 1);
+	pass(CONN_BODY_GRACE_US - USEC_PER_S);
+	client_send(&e, ".");
+	RUN_UNTIL(&play.loop, play.now->body.n == 2);
 	assert_int_equal(play.refused, FAIL_none);
-	pass(CONN_BODY_IDLE_US + USEC_PER_S);
+	pass(3 * USEC_PER_S);
+	client_send(&e, ".");
 	RUN_UNTIL(&play.loop, e.eofs);
 	assert_int_equal(play.refused, FAIL_request_timeout);
 	assert_null(play.now);
@@ -752,6 +780,7 @@ int main(void)
 		T(test_idle_connections_end),
 		T(test_slow_head),
 		T(test_slow_body),
+		T(test_dribbled_body),
 		T(test_an_answer_may_take_long),
 		T(test_lingering),
 		T(test_lingering_for_a_slow_reader),

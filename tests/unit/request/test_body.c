@@ -111,10 +111,12 @@ static void test_the_limit(void **state)
 	assert_null(b.body.bytes);
 	assert_int_equal(world.gw.body_bytes, 65536);
 	assert_true(body_room(&b, 16384));
-	/* Growing needs both blocks for a moment; refused, the old one and its bytes stay. */
+	/* What it grows by has to be there; refused, the old block and its bytes stay. */
 	b.body.n = 3;
 	memcpy(b.body.bytes, "abc", 3);
-	assert_false(body_room(&b, 32768));
+	assert_true(body_would_fit(&b, 100000 - 65536 - 16384));
+	assert_false(body_would_fit(&b, 100001 - 65536 - 16384));
+	assert_false(body_room(&b, 65536));
 	assert_memory_equal(b.body.bytes, "abc", 3);
 	body_free(&a);
 	assert_true(body_room(&b, 32768));
