@@ -186,14 +186,16 @@ static void on_status(struct control *c, struct http_exchange *x)
 	json_t *v;
 
 	stat_tree_info(c->cfg.tree, &info);
-	v = json_pack("{s:s, s:s, s:I, s:I, s:s, s:s, s:b, s:I, s:I, s:s, s:i, s:i}", "agent",
+	v = json_pack("{s:s, s:s, s:I, s:I, s:o, s:s, s:s, s:b, s:I, s:I, s:s, s:i, s:i}", "agent",
 		info.agent_id, "version", AIGW_VERSION, "uptime_s",
 		(json_int_t)((clock_mono_us() - info.start_mono_us) / USEC_PER_S), "revision",
-		(json_int_t)(l.policy ? l.policy->revision : 0), "controller", info.control,
-		"durability", info.strict ? "strict" : "relaxed", "draining", (int)info.draining,
-		"inflight", (json_int_t)inflight_used(c->cfg.inflight), "spool_records",
-		(json_int_t)info.spool.records, "log_level", log_level_name(log_get_level()), "pid",
-		(int)getpid(), "followers", (int)c->n_followers);
+		(json_int_t)(l.policy ? l.policy->revision : 0), "currency",
+		l.policy ? json_slice(l.policy->doc->currency) : json_null(), "controller",
+		info.control, "durability", info.strict ? "strict" : "relaxed", "draining",
+		(int)info.draining, "inflight", (json_int_t)inflight_used(c->cfg.inflight),
+		"spool_records", (json_int_t)info.spool.records, "log_level",
+		log_level_name(log_get_level()), "pid", (int)getpid(), "followers",
+		(int)c->n_followers);
 	stat_look_end(&l);
 	control_answer(x, 200, v);
 }

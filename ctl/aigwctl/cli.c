@@ -56,8 +56,10 @@ static int set_output(struct cli *c, struct errbuf *e)
 		c->output = OUTPUT_TABLE;
 		if (!given) /* the environment says what is preferred, not what must be */
 			return 0;
-		return err_set(e, -EINVAL, "`aigwctl %s` prints table, json, jsonl or yaml, not %s",
-			c->inv.command->words[0], word);
+		return err_set(e, -EINVAL,
+			"`aigwctl %s%s%s` prints table, json, jsonl or yaml, not %s",
+			c->inv.command->words[0], c->inv.command->words[1] ? " " : "",
+			c->inv.command->words[1] ? c->inv.command->words[1] : "", word);
 	}
 	return near_error(
 		e, given ? "--output" : "AIGW_OUTPUT", word, output_names, ARRAY_LEN(output_names));
@@ -108,6 +110,22 @@ static int set_ctl(struct cli *c, struct errbuf *e)
 		e, -EINVAL, "%s %.200s: must be unix:PATH, like %s", from, word, CTL_DEFAULT);
 }
 
+/* A path, with or without unix: before it. */
+static int set_agent(struct cli *c, struct errbuf *e)
+{
+	const char *word = cli_flag(c, FLAG_agent);
+
+	if (!word)
+		word = getenv("AIGW_AGENT");
+	if (!word || !*word)
+		word = AGENT_DEFAULT;
+	c->agent = strncmp(word, "unix:", 5) == 0 ? word + 5 : word;
+	if (*c->agent)
+		return 0;
+	return err_set(e, -EINVAL, "--agent %.200s: must be the path of a socket, like %s", word,
+		AGENT_DEFAULT);
+}
+
 int cli_settings(struct cli *c, struct errbuf *e)
 {
 	const char *timeout = cli_flag(c, FLAG_timeout), *limit = cli_flag(c, FLAG_limit);
@@ -122,6 +140,8 @@ int cli_settings(struct cli *c, struct errbuf *e)
 		rc = set_output(c, e);
 	if (!rc)
 		rc = set_ctl(c, e);
+	if (!rc)
+		rc = set_agent(c, e);
 	if (rc)
 		return rc;
 	if (c->quiet && c->verbose)

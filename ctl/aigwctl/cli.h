@@ -28,12 +28,14 @@ struct cli {
 	usec timeout_us;
 	uint64_t limit;                    /* rows; UINT64_MAX: all */
 	const char *ctl;                   /* path of the controller's socket */
+	const char *agent;                 /* path of this host's agent's control socket */
 	const struct interrupt *interrupt; /* who waits for signals and looks after
 					    * the daemons (demo); NULL: nobody */
 	FILE *out, *err;
 };
 
-#define CTL_DEFAULT "unix:/run/aigw-ctl/admin.sock"
+#define CTL_DEFAULT   "unix:/run/aigw-ctl/admin.sock"
+#define AGENT_DEFAULT "/run/aigw/control.sock"
 
 /* Settings from flags and environment. 0, or -EINVAL with a sentence. */
 int cli_settings(struct cli *c, struct errbuf *e);
@@ -71,6 +73,13 @@ int cmd_key_revoke(struct cli *c);
 int cmd_usage_show(struct cli *c);
 int cmd_agent_list(struct cli *c);
 int cmd_agent_show(struct cli *c);
+int cmd_agent_stats_cat(struct cli *c);
+int cmd_agent_stats_ls(struct cli *c);
+int cmd_agent_drain(struct cli *c);
+int cmd_agent_resume(struct cli *c);
+int cmd_agent_log_level(struct cli *c);
+int cmd_tail(struct cli *c);
+int cmd_events(struct cli *c);
 int cmd_provider_secret_set(struct cli *c);
 int cmd_init(struct cli *c);
 int cmd_diff(struct cli *c);

@@ -41,10 +41,12 @@ static const struct code codes[] = {
 static int unknown(const struct cli *c, const char *asked)
 {
 	struct slice names[ARRAY_LEN(codes)], near;
+	size_t n = 0;
 
 	for (size_t i = 0; i < ARRAY_LEN(codes); i++)
-		names[i] = slice_str(codes[i].name);
-	near = text_near(slice_str(asked), names, ARRAY_LEN(codes));
+		if (strcmp(codes[i].name, "none") != 0)
+			names[n++] = slice_str(codes[i].name);
+	near = text_near(slice_str(asked), names, n);
 	if (near.n)
 		return cli_fail(c, EXIT_NOT_FOUND, "no error code %s; did you mean " SLICE_FMT "?",
 			asked, SLICE_ARG(near));

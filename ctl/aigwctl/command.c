@@ -1,6 +1,6 @@
 /* From words to a row of the table. Flags may stand anywhere; what they take doesn't depend on the
- * command, so they are read first, then the words name the row, then every flag given has to act in
- * it. */
+ * command (but for a letter of two flags), so they are read first, then the words name the row,
+ * then every flag given has to act in it. */
 #include "command.h"
 
 #include <aigw/text.h>
@@ -83,10 +83,18 @@ static int flag_find(struct slice name, struct errbuf *e)
 	return flag_unknown(typed, e);
 }
 
-static int letter_find(char letter, struct errbuf *e)
+static const struct command *row_find(const struct invocation *inv);
+
+/* A letter may stand for two flags: it is the one that acts in the command whose words stand before
+ * it ("tail -n 3"), else the first. */
+static int letter_find(const struct invocation *inv, char letter, struct errbuf *e)
 {
+	const struct command *row = row_find(inv);
 	char typed[2] = { letter, 0 };
 
+	for (int i = 0; row && i < FLAG_COUNT; i++)
+		if (command_flags[i].letter == letter && row->flags & UINT64_C(1) << i)
+			return i;
 	for (int i = 0; i < FLAG_COUNT; i++)
 		if (command_flags[i].letter == letter)
 			return i;
@@ -144,7 +152,7 @@ static int take_letters(
 {
 	*ret_used = 1;
 	for (; *text; text++) {
-		int id = letter_find(*text, e);
+		int id = letter_find(inv, *text, e);
 		int rc;
 
 		if (id < 0)

@@ -66,6 +66,10 @@ enum flag_id {
 	FLAG_filter,
 	FLAG_sort,
 	FLAG_watch,
+	FLAG_agent,
+	FLAG_follow,
+	FLAG_kind,
+	FLAG_lines,
 	FLAG_COUNT
 };
 

@@ -65,11 +65,17 @@ const struct flag command_flags[FLAG_COUNT] = {
 	[FLAG_local_user] = { "local-user", 0, "USER", NULL,
 		"may call on the unix socket without a key" },
 	[FLAG_no_start] = { "no-start", 0, NULL, NULL, "write the files only" },
+	[FLAG_agent] = { "agent", 0, "PATH", "AIGW_AGENT",
+		"the control socket of this host's agent (default /run/aigw/control.sock)" },
+	[FLAG_follow] = { "follow", 0, NULL, NULL, "go on with what comes, until Ctrl-C" },
+	[FLAG_kind] = { "kind", 0, "GLOB", NULL, "only events like this: call.*, agent.*" },
+	[FLAG_lines] = { "lines", 'n', "N", NULL, "the last N (default 10, at most 4096)" },
 	[FLAG_keep] = { "keep", 0, NULL, NULL, "leave the folder with state and logs behind" },
 };
 
-#define TALK (FLAG_BIT(help) | FLAG_BIT(quiet) | FLAG_BIT(verbose) | FLAG_BIT(color))
-#define NET  (TALK | FLAG_BIT(ctl) | FLAG_BIT(timeout) | FLAG_BIT(output))
+#define TALK  (FLAG_BIT(help) | FLAG_BIT(quiet) | FLAG_BIT(verbose) | FLAG_BIT(color))
+#define NET   (TALK | FLAG_BIT(ctl) | FLAG_BIT(timeout) | FLAG_BIT(output))
+#define LOCAL (TALK | FLAG_BIT(agent) | FLAG_BIT(timeout) | FLAG_BIT(output))
 #define LIST                                                                                       \
 	(NET | FLAG_BIT(columns) | FLAG_BIT(no_header) | FLAG_BIT(limit) | FLAG_BIT(filter) |      \
 		FLAG_BIT(sort) | FLAG_BIT(watch))
@@ -150,6 +156,39 @@ const struct command command_table[] = {
 		{ "aigwctl agent list", "aigwctl agent list -o wide" }, "" },
 	{ { "agent", "show" }, "NAME", 1, false, NET, cmd_agent_show, "one agent",
 		{ "aigwctl agent show web-01" }, "" },
+	{ { "agent", "stats", "cat" }, "PATH", 1, false, TALK | FLAG_BIT(agent) | FLAG_BIT(timeout),
+		cmd_agent_stats_cat, "a file of this host's stats, also where they are not mounted",
+		{ "aigwctl agent stats cat summary",
+			"aigwctl agent stats cat models/gpt-4o-mini/stat" },
+		"The same bytes as in the mount, see aigw-stats(5)." },
+	{ { "agent", "stats", "ls" }, "[PATH]", 0, true, (LIST | FLAG_BIT(agent)) & ~FLAG_BIT(ctl),
+		cmd_agent_stats_ls, "a folder of this host's stats",
+		{ "aigwctl agent stats ls", "aigwctl agent stats ls models" }, "" },
+	{ { "agent", "drain" }, "NAME", 1, false, LOCAL, cmd_agent_drain,
+		"refuse new calls at this host's agent, let the running ones go on",
+		{ "aigwctl agent drain web-01" },
+		"The process stays; `agent resume` takes it back. NAME has to be the agent of this "
+		"host." },
+	{ { "agent", "resume" }, "NAME", 1, false, LOCAL, cmd_agent_resume,
+		"take calls again after `agent drain`", { "aigwctl agent resume web-01" }, "" },
+	{ { "agent", "log-level" }, "NAME [LEVEL]", 0, true, LOCAL, cmd_agent_log_level,
+		"show or set how much this host's agent logs",
+		{ "aigwctl agent log-level web-01", "aigwctl agent log-level web-01 debug" },
+		"error, warning, info or debug; until the agent's next reload or start." },
+	{ { "tail" }, "[--filter EXPR] [-n N] [--follow]", 0, false,
+		((LIST & ~FLAG_BIT(watch)) | FLAG_BIT(agent) | FLAG_BIT(follow) | FLAG_BIT(lines)) &
+			~FLAG_BIT(ctl),
+		cmd_tail, "requests of this host as they finish",
+		{ "aigwctl tail --follow", "aigwctl tail -n 100 --filter status>=400",
+			"aigwctl tail --follow -o jsonl" },
+		"The agent keeps the last 4096 in memory. Times are UTC." },
+	{ { "events" }, "[--follow] [--kind GLOB] [--since T]", 0, false,
+		((LIST & ~FLAG_BIT(watch)) | FLAG_BIT(agent) | FLAG_BIT(follow) | FLAG_BIT(kind) |
+			FLAG_BIT(since)) &
+			~FLAG_BIT(ctl),
+		cmd_events, "what happened at this host's agent",
+		{ "aigwctl events --since 1h", "aigwctl events --follow --kind agent.*" },
+		"Policy, keys, drains, trouble, and finished requests (call.done)." },
 	{ { "provider", "list" }, "", 0, false, LIST, cmd_provider_list,
 		"providers and where their credentials are",
 		{ "aigwctl provider list", "aigwctl provider list -o json" }, "" },
@@ -230,8 +269,6 @@ const unsigned command_exit_count = ARRAY_LEN(command_exits);
 const char *const command_later[] = {
 	"doctor",
 	"top",
-	"tail",
-	"events",
 	"chat",
 	"try",
 	"run",
@@ -277,10 +314,7 @@ const char *const command_later[] = {
 	"usage reconcile",
 	"usage top",
 	"agent join-token",
-	"agent drain",
-	"agent resume",
 	"agent revoke",
-	"agent stats",
 	"agent spool",
 	"agent upgrade-check",
 	NULL,
@@ -288,7 +322,6 @@ const char *const command_later[] = {
 
 const char *const command_later_flags[] = {
 	"context",
-	"agent",
 	"debug",
 	"confirm-within",
 	"canary-agents",

@@ -176,6 +176,8 @@ static bool on_body(struct http_call *call, char *p, size_t n, bool last, void *
 
 	(void)call;
 	(void)last;
+	if (a->piece && a->status == 200)
+		return n == 0 || a->piece(slice_of(p, n), a->owner);
 	return n == 0 || buf_append(&a->body, p, n) == 0;
 }
 
@@ -206,6 +208,8 @@ static int read_answer(const struct exchange_request *rq, int fd, struct http_ca
 			return err_set(e, a->body.err,
 				"the answer of %s is larger than %u MiB, or memory is short",
 				rq->peer->text, EXCHANGE_MAX_ANSWER >> 20);
+		if (a->piece && a->status == 200 && call->state == HTTP_CALL_BROKEN && !call->error)
+			return err_set(e, -ECANCELED, "not wanted any more");
 		if (n == 0)
 			return err_set(e, -ECONNRESET,
 				"%s closed the connection before its answer was whole",

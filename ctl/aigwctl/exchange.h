@@ -37,6 +37,10 @@ struct exchange_request {
 struct exchange_answer {
 	unsigned status;
 	struct buf body;
+	/* Of an answer with status 200: takes each piece as it comes instead of `body`; false: no
+	 * more is wanted, and exchange_run() gives -ECANCELED. NULL: the body is kept. */
+	bool (*piece)(struct slice bytes, void *owner);
+	void *owner;
 	char content_type[64];
 };
 

@@ -224,7 +224,9 @@ static void csv_value(struct buf *b, const json_t *v)
 	buf_init(&cell, 1u << 20);
 	if (json_is_boolean(v))
 		(void)buf_str(&cell, json_is_true(v) ? "true" : "false");
-	else if (v && !json_is_null(v) && !(json_is_array(v) && json_array_size(v) == 0))
+	else if (json_is_array(v) && json_array_size(v) == 0)
+		(void)buf_str(&cell, "[]"); /* none is not the same as not said */
+	else if (v && !json_is_null(v))
 		(void)print_value(&cell, v);
 	if (cell.err && !b->err)
 		b->err = cell.err;
@@ -329,7 +331,7 @@ static struct slice member_text(const json_t *row, const char *member, struct bu
 	return buf_view(b);
 }
 
-static int filter_rows(const struct cli *c, json_t *rows, const struct listing *l)
+int print_filter(const struct cli *c, json_t *rows, const struct listing *l)
 {
 	struct errbuf e;
 	struct buf b;
@@ -528,7 +530,7 @@ int print_listing(const struct cli *c, json_t *answer, const struct listing *l)
 			c, EXIT_FAILED, "the controller's answer has no list `%s`", l->member);
 	code = choose(c, l, shown, &n);
 	if (!code)
-		code = filter_rows(c, rows, l);
+		code = print_filter(c, rows, l);
 	if (!code)
 		code = sort_rows(c, rows, l);
 	if (code)

@@ -37,6 +37,8 @@ struct listing {
 /* Prints the list in the format asked for; --filter, --sort, --limit, --columns and --no-header
  * act. An exit code. */
 int print_listing(const struct cli *c, json_t *answer, const struct listing *l);
+/* Takes out the rows for which a --filter does not hold. An exit code. */
+int print_filter(const struct cli *c, json_t *rows, const struct listing *l);
 /* json, jsonl, yaml: prints the object and returns true; table: false, the caller has its own form.
  */
 bool print_object(const struct cli *c, const json_t *o);

@@ -487,5 +487,129 @@ class Changed(Case):
         self.assertFalse(self.json("/v1/status")["draining"])
 
 
+class CommandLine(Case):
+    """aigwctl's verbs for this host's agent, against a real one."""
+
+    def test_stats(self):
+        self.stack.chat("small")
+        wait_for(lambda: self.json("/v1/inflight") == [], "the call is over")
+        self.assertEqual(self.ctl("agent", "stats", "cat", "models/small/stat"), self.get("/v1/stats/models/small/stat").body.decode())
+        self.assertIn("requests 0", self.ctl("agent", "stats", "cat", "/models/vendor%2Fsmall/stat"))
+        self.assertEqual(self.ctl("agent", "stats", "cat", "self/user"), self.get("/v1/stats/self/user").body.decode())
+        self.assertEqual(self.ctl("agent", "stats", "ls", "-o", "name", "models").split(), ["small", "vendor%2Fsmall", "broken", "paced", "held"])
+        self.assertEqual(json.loads(self.ctl("agent", "stats", "ls", "-o", "json"))["entries"], self.json("/v1/stats"))
+        self.assertEqual(self.ctl("agent", "stats", "ls", "--filter", "type=link").splitlines()[1].split(), ["self", "link", "0777"])
+        self.assertIn("no nothing in the stats", self.ctl("agent", "stats", "cat", "nothing", code=3))
+        self.assertIn("is a folder", self.ctl("agent", "stats", "cat", "models", code=2))
+        self.assertIn("is a file", self.ctl("agent", "stats", "ls", "stat", code=2))
+        self.ctl("agent", "stats", "ls", "a", "b", code=2)
+
+    def test_drain_resume_log_level(self):
+        self.assertIn("refuses new calls; 0 in flight", self.ctl("agent", "drain", "a1"))
+        self.assertEqual(self.stack.chat("small").status, 503)
+        self.assertIn("already refuses", self.ctl("agent", "drain", "a1"))
+        self.assertEqual(json.loads(self.ctl("agent", "resume", "a1", "-o", "json"))["draining"], False)
+        self.assertEqual(self.stack.chat("small").status, 200)
+        self.assertIn("was not drained", self.ctl("agent", "resume", "a1"))
+        for verb in (("drain", "web-02"), ("resume", "web-02"), ("log-level", "web-02"), ("log-level", "web-02", "debug")):
+            said = self.ctl("agent", *verb, code=3)
+            self.assertIn("is a1, not web-02", said)
+        self.assertFalse(self.json("/v1/status")["draining"])
+        self.assertEqual(self.ctl("agent", "log-level", "a1"), "info\n")
+        self.assertEqual(self.ctl("agent", "log-level", "a1", "warning"), "warning\n")
+        self.assertEqual(self.json("/v1/log-level")["level"], "warning")
+        self.assertIn("error, warning, info or debug", self.ctl("agent", "log-level", "a1", "loud", code=2))
+        self.ctl("agent", "log-level", code=2)
+
+    def test_tail(self):
+        key = self.stack.make_key("search")
+        self.stack.chat("small", key=key)
+        self.stack.chat("none", key=key)
+        self.stack.chat("vendor/small")
+        head, *rows = [line.split() for line in self.ctl("tail").splitlines()]
+        self.assertEqual(head, TABLE.split())
+        self.assertEqual([r[2:6] for r in rows], [["search", "small", "sim", "200"], ["search", "-", "-", "404"], ["local", "vendor/small", "sim", "200"]])
+        self.assertEqual(rows[1][6:], ["-", "-", "-", rows[1][9], "-", "refused:", "model_not_found"])
+        self.assertRegex(rows[0][0], r"^\d\d:\d\d:\d\d\.\d{3}$")
+        self.assertRegex(rows[0][10], r"^\$0\.\d{6,9}$")
+        self.assertEqual(len(self.ctl("tail", "-n", "2", "--no-header").splitlines()), 2)
+        self.assertEqual(json.loads(self.ctl("tail", "-o", "json"))["calls"], self.lines("/v1/tail"))
+        self.assertEqual([json.loads(line)["status"] for line in self.ctl("tail", "-o", "jsonl", "--filter", "status >= 400").splitlines()], [404])
+        self.assertEqual(self.ctl("tail", "-o", "csv", "--columns", "project,model,status", "--sort", "status"),
+                         "project,model,status\nsearch,small,200\nlocal,vendor/small,200\nsearch,,404\n")
+        self.assertEqual(len(self.ctl("tail", "-o", "name").split()), 3)
+        self.assertIn("0 to 4096", self.ctl("tail", "-n", "9999", code=2))
+        self.assertIn("no column", self.ctl("tail", "--filter", "colour = red", code=2))
+        self.ctl("tail", "--follow", "-o", "json", code=2)
+        self.ctl("tail", "--follow", "--limit", "3", code=2)
+        self.ctl("tail", "--ctl", "unix:/x", code=2)
+
+    def following(self, count, *args):
+        """Started, and it follows: it is the count-th one."""
+        p = subprocess.Popen([AIGWCTL, *args, "--follow", "--agent", self.at], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                             stdin=subprocess.DEVNULL)
+        self.addCleanup(p.communicate)
+        self.addCleanup(p.kill)
+        wait_for(lambda: self.json("/v1/status")["followers"] == count, "it follows")
+        return p
+
+    def test_follow(self):
+        table = self.following(1, "tail", "-n", "0")
+        filtered = self.following(2, "tail", "-n", "0", "-o", "csv", "--columns", "model,status", "--filter", "model = vendor/small")
+        events = self.following(3, "events", "--kind", "call.*", "-o", "jsonl")
+        late = []
+        for model in ("small", "vendor/small", "small"):
+            self.stack.chat(model)
+            line = json.loads(events.stdout.readline())
+            late.append(time.time() - wall(line["time"]))
+            self.assertEqual((line["event"], line["model"]), ("call.done", model))
+        self.assertLess(statistics.median(late), 0.1)  # from the call's end to the eyes
+        self.assertEqual(table.stdout.readline().split(), TABLE.split())
+        self.assertEqual([table.stdout.readline().split()[3] for _ in range(3)], ["small", "vendor/small", "small"])
+        self.assertEqual([filtered.stdout.readline() for _ in range(2)], ["model,status\n", "vendor/small,200\n"])
+        table.send_signal(signal.SIGINT)
+        self.assertEqual(table.wait(20), 130)
+        self.stack.end(self.stack.agent)  # the answers end, so do the followers
+        self.assertEqual((filtered.wait(20), events.wait(20)), (0, 0))
+
+    def test_events(self):
+        self.stack.chat("small")
+        self.ctl("agent", "drain", "a1")
+        head, *rows = self.ctl("events").splitlines()
+        self.assertEqual(head.split(), ["TIME", "EVENT", "DETAILS"])
+        kinds = [row.split()[1] for row in rows]
+        self.assertLess(kinds.index("agent.ready"), kinds.index("call.done"))
+        self.assertRegex(rows[kinds.index("agent.draining")], r"by=control inflight=0")
+        self.assertEqual([json.loads(line)["event"] for line in self.ctl("events", "--kind", "agent.d*", "-o", "jsonl").splitlines()], ["agent.draining"])
+        self.assertEqual(self.ctl("events", "--since", "2099-01-01", "-o", "name"), "")
+        self.assertIn("agent.draining", self.ctl("events", "--since", "1h", "-o", "csv"))
+        self.ctl("events", "--since", "sometime", code=2)
+
+    def test_not_reachable_not_permitted(self):
+        nobody = ["--agent", self.stack.path("none.sock")]
+        for args in (["tail"], ["events", "--follow"], ["agent", "stats", "cat", "stat"], ["agent", "drain", "a1"], ["agent", "log-level", "a1"]):
+            got = subprocess.run([AIGWCTL, *args, *nobody], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=30)
+            self.assertEqual((got.returncode, got.stdout), (6, ""), got.stderr)
+            self.assertIn("AIGW_AGENT", got.stderr)
+        env = {**os.environ, "AIGW_AGENT": "unix:" + self.at}
+        self.assertEqual(subprocess.run([AIGWCTL, "agent", "log-level", "a1"], stdout=subprocess.PIPE, env=env, text=True, timeout=30).stdout, "info\n")
+        if os.geteuid() == 0:
+            for mode in (0o660, 0o666):  # kept out by the socket, and by the agent
+                os.chmod(self.at, mode)
+                got = subprocess.run(["setpriv", f"--reuid={OTHER}", f"--regid={OTHER}", "--clear-groups", self.ctl_for_all(), "tail", "--agent", self.at],
+                                     cwd="/", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=30)
+                self.assertEqual(got.returncode, 4, got.stderr)
+                self.assertIn("aigw-admin", got.stderr)
+
+    def ctl_for_all(self):
+        """A copy that every user may run, wherever the build tree is."""
+        path = self.stack.path("aigwctl")
+        if not os.path.exists(path):
+            with open(AIGWCTL, "rb") as f, open(path, "wb") as to:
+                to.write(f.read())
+            os.chmod(path, 0o755)
+        return path
+
+
 if __name__ == "__main__":
     unittest.main()

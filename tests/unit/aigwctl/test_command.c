@@ -125,7 +125,7 @@ static void test_refused(void **state)
 		{ "projects usage", "`project usage` is not supported yet" },
 		{ "provider secret rotate x", "`provider secret rotate` is not supported yet" },
 		{ "usage export", "`usage export` is not supported yet" },
-		{ "agent drain x", "`agent drain` is not supported yet" },
+		{ "agent revoke x", "`agent revoke` is not supported yet" },
 		{ "status --ouptut json", "did you mean --output?" },
 		{ "status --debug", "--debug is not supported yet" },
 		{ "apply -w", "`apply` has no flag --watch" },
