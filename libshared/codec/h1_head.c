@@ -189,7 +189,7 @@ static enum h1_error parse_status_line(
 
 	if (r)
 		return r;
-	if (n < 12 || p[8] != ' ' || p[9] < '1' || p[9] > '9' || !is_digit(p[10]) ||
+	if (n < 12 || p[8] != ' ' || p[9] < '1' || p[9] > '5' || !is_digit(p[10]) ||
 		!is_digit(p[11]) || (n > 12 && p[12] != ' '))
 		return H1_BAD_SYNTAX;
 	if (!plain && !h1_is_value(slice_of(p + 12, n - 12), true))

@@ -341,6 +341,7 @@ static const struct message responses[] = {
 	{ "four digits", "HTTP/1.1 2000 OK\r\n\r\n", H1_BAD_SYNTAX, NULL, NULL },
 	{ "two digits", "HTTP/1.1 20 OK\r\n\r\n", H1_BAD_SYNTAX, NULL, NULL },
 	{ "below 100", "HTTP/1.1 099 OK\r\n\r\n", H1_BAD_SYNTAX, NULL, NULL },
+	{ "above 599", "HTTP/1.1 600 OK\r\n\r\n", H1_BAD_SYNTAX, NULL, NULL }, /* RFC 9110 15 */
 	{ "two spaces", "HTTP/1.1  200 OK\r\n\r\n", H1_BAD_SYNTAX, NULL, NULL },
 	{ "another version", "HTTP/2.0 200 OK\r\n\r\n", H1_BAD_VERSION, NULL, NULL },
 	{ "not HTTP", "ICY 200 OK\r\n\r\n", H1_BAD_VERSION, NULL, NULL },

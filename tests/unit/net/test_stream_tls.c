@@ -606,7 +606,7 @@ static void check_large(int version, bool held)
 	}
 	assert_int_equal(sent, LARGE);
 	assert_true(e->matches);
-	assert_true(waits > 2);
+	assert_true(waits > 0); /* how often depends on how quick the peer is */
 	assert_true(e->draineds >= waits);
 	/* It is as good as new. */
 	stream_read_start(e->s);
