@@ -31,6 +31,7 @@ static void on_info(struct statfs_info *ret, void *owner)
 	ret->start_wall_us = a->start_wall_us;
 	ret->start_mono_us = a->start_mono_us;
 	ret->control = names[atomic_load_explicit(&a->control, memory_order_relaxed)];
+	ret->server = a->cfg.controller;
 	spool_read_gauges(a->gw.spool, &ret->spool);
 	ret->committer = committer_state(a->gw.committer);
 	ret->strict = atomic_load_explicit(&a->gw.strict, memory_order_relaxed);

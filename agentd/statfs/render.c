@@ -95,6 +95,61 @@ static void render_health(const struct render *r, struct node n, struct buf *b)
 		(void)buf_str(b, "ok\n");
 }
 
+/* --- policy and controller ------------------------------------------------------------ */
+
+static void render_revision(const struct render *r, struct node n, struct buf *b)
+{
+	(void)n;
+	(void)buf_printf(b, "%" PRIu64 "\n", r->policy ? r->policy->revision : 0);
+}
+
+static void render_applied(const struct render *r, struct node n, struct buf *b)
+{
+	(void)n;
+	(void)buf_printf(b, "%" PRId64 "\n", r->policy ? r->policy->applied_us / USEC_PER_S : 0);
+}
+
+static void render_control_state(const struct render *r, struct node n, struct buf *b)
+{
+	(void)n;
+	(void)buf_printf(b, "%s\n", r->info.control);
+}
+
+static void render_server(const struct render *r, struct node n, struct buf *b)
+{
+	(void)n;
+	(void)buf_printf(b, "%s\n", r->info.server ? r->info.server : "off");
+}
+
+static usec spool_age(const struct render *r)
+{
+	usec oldest = r->info.spool.oldest_wall_us;
+
+	return oldest ? MAX(r->wall_us - oldest, (usec)0) : 0; /* the clock may have been set */
+}
+
+static void render_lag(const struct render *r, struct node n, struct buf *b)
+{
+	(void)n;
+	(void)buf_printf(b, "%" PRId64 "\n", spool_age(r) / USEC_PER_MS);
+}
+
+static void render_spool(const struct render *r, struct node n, struct buf *b)
+{
+	static const char *const states[] = { [COMMITTER_OK] = "ok",
+		[COMMITTER_STALLED] = "stalled",
+		[COMMITTER_FULL] = "full",
+		[COMMITTER_FAILED] = "failed" };
+	const struct spool_gauges *g = &r->info.spool;
+
+	(void)n;
+	(void)buf_printf(b,
+		"records %" PRIu64 "\noldest_s %" PRId64 "\nlast_sequence %" PRIu64
+		"\nused_bytes %" PRIu64 "\nmap_bytes %" PRIu64 "\nstate %s\ndurability %s\n",
+		g->records, spool_age(r) / USEC_PER_S, g->last_seq, g->used_bytes, g->map_bytes,
+		states[r->info.committer], r->info.strict ? "strict" : "relaxed");
+}
+
 /* --- counters ------------------------------------------------------------------------- */
 
 static bool is_of_connections(enum stat_counter c)

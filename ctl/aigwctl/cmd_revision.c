@@ -113,7 +113,7 @@ static int read_range(const struct cli *c, int64_t *ret_from, int64_t *ret_to)
 static int diff_body(const struct cli *c, json_t **ret)
 {
 	struct policy_files f;
-	int64_t from, to;
+	int64_t from = 0, to = 0;
 	json_t *list;
 	int code;
 

@@ -168,6 +168,24 @@ class Stats(unittest.TestCase):
         self.assertEqual(self.stat("self")["requests"], 1)  # and ours are not his
         self.assertIn("Permission denied", sh('touch "$AT/x" 2>&1 || ls "$AT/by-uid"', self.at, other, 2))
 
+    def test_policy_and_controller(self):
+        """One value a file: what is in force, whether the controller is there, what waits for it."""
+        self.assertEqual((self.read("config/revision"), self.read("control/state")), ("1\n", "connected\n"))
+        self.assertEqual(self.read("control/server"), f"unix:{self.stack.path('agents.sock')}\n")
+        self.assertGreater(int(self.read("config/applied_at")), 1700000000)
+        self.stack.apply(POLICY.replace("output: 2}", "output: 3}"))
+        wait_for(lambda: self.read("config/revision") == "2\n", "the new revision is shown")
+        self.stack.kill(self.stack.ctld)
+        wait_for(lambda: self.read("control/state") == "retrying\n", "the controller's absence is shown")
+        for _ in range(3):
+            self.stack.chat("small", key=self.key)
+        spool = wait_for(lambda: (s := dict(line.split() for line in self.read("control/spool").splitlines()))["records"] == "3" and s, "three wait")
+        self.assertEqual((spool["state"], spool["durability"], spool["last_sequence"]), ("ok", "strict", "3"))
+        wait_for(lambda: int(self.read("control/lag_ms")) > 0, "and grow older")
+        self.stack.start_ctld()
+        self.stack.wait_records(3)
+        wait_for(lambda: (self.read("control/state"), self.read("control/lag_ms")) == ("connected\n", "0\n"), "all is well again")
+
     def test_nothing_can_be_written(self):
         for command in ("touch x", "mkdir d", "rm stat", "echo 1 >stat", "mv stat x", "ln -s a b"):
             self.assertRegex(sh(f"{command} 2>&1", self.at, status=None), "Permission denied|Operation not permitted|Read-only|Function not implemented|not permitted|No such")

@@ -37,6 +37,7 @@ static int begin(void **state)
 			.start_wall_us = T0,
 			.start_mono_us = M0,
 			.control = "connected",
+			.server = "unix:/run/aigw-ctl/agents.sock",
 			.strict = true,
 			.spool = { .records = 12 } } };
 	buf_init(&v->text, SIZE_MAX);
@@ -88,6 +89,10 @@ static void single_values(void **state)
 	check(v, "version", "aigw-agentd " AIGW_VERSION " abi 1\n");
 	check(v, "health", "ok\n");
 	check(v, "providers/openai/state", "ok\n");
+	check(v, "control/state", "connected\n");
+	check(v, "control/server", "unix:/run/aigw-ctl/agents.sock\n");
+	v->r.info.server = NULL;
+	check(v, "control/server", "off\n");
 	check(v, "models/gpt-4o-mini/targets", "openai model=gpt-4o-mini share=100%\n");
 	check(v, "models/" FIXTURE_MODEL_FILE "/targets", "local model=llama3:8b share=100%\n");
 }
