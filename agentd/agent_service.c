@@ -41,6 +41,8 @@ static int take_sockets(struct agent *a, struct errbuf *e)
 			return err_set(e, -EACCES,
 				"the socket unit's TCP address is no loopback address; without "
 				"TLS only 127.0.0.0/8 and [::1] are served");
+		if (s->family != AF_UNIX)
+			socket_stays_local(s->fd);
 		*fd = s->fd;
 		a->activated = true;
 	}

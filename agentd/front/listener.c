@@ -51,6 +51,7 @@ int listen_tcp(const char *address, int *ret_fd, struct errbuf *e)
 	if (fd < 0)
 		return err_set(e, -errno, "socket: %s", strerror(errno));
 	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	socket_stays_local(fd);
 	if (bind(fd, (struct sockaddr *)&addr, n) || listen(fd, LISTEN_BACKLOG)) {
 		err = -errno;
 		close(fd);

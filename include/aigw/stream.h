@@ -53,6 +53,10 @@ int stream_plain_init(
 	struct stream_plain *p, struct loop *l, bool is_unix, const struct stream_events *ev);
 int stream_accept(struct stream_plain *p, uv_stream_t *listener); /* open at once; TCP_NODELAY */
 bool address_is_loopback(const struct sockaddr *addr); /* AF_INET, AF_INET6; else false */
+/* A TCP socket whose peers are on this host, or a listener of such: there is no congestion to
+ * control, and a host-wide choice such as BBR would pace writes with timers. Accepted sockets
+ * inherit it. */
+void socket_stays_local(int fd);
 int stream_connect(struct stream_plain *p,
 	const struct sockaddr *addr);  /* AF_INET, AF_INET6 or AF_UNIX; `open` follows */
 int stream_fd(const struct stream *s); /* the socket, for SO_PEERCRED only */

@@ -2,6 +2,7 @@
 #include "stream_private.h"
 
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -59,6 +60,22 @@ bool address_is_loopback(const struct sockaddr *addr)
 	       IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)addr)->sin6_addr);
 }
 
+void socket_stays_local(int fd)
+{
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", strlen("reno"));
+}
+
+/* To a server on this host. */
+static void keep_local(const struct stream_plain *p)
+{
+	struct sockaddr_storage peer;
+	int n = sizeof(peer);
+
+	if (uv_tcp_getpeername(&p->tcp, (struct sockaddr *)&peer, &n) == 0 &&
+		address_is_loopback((const struct sockaddr *)&peer))
+		socket_stays_local(p->fd);
+}
+
 static void on_connected(uv_connect_t *req, int status)
 {
 	struct stream_plain *p = req->data;
@@ -66,8 +83,11 @@ static void on_connected(uv_connect_t *req, int status)
 	free(req);
 	if (p->s.closing)
 		return;
-	if (status == 0)
+	if (status == 0) {
 		opened(p);
+		if (!p->s.is_unix)
+			keep_local(p);
+	}
 	p->s.ev->open(&p->s, status);
 }
 
