@@ -309,6 +309,8 @@ class Keys(CtldTest):
         self.assertEqual(self.create()[0], 409)
         self.assertEqual(self.create(project="nowhere")[0], 404)
         self.assertEqual(self.create("x", expires="soon")[0], 400)
+        for name in ("", "a\n", "a\x7f", "evil\u202egpj", "x" * 64):
+            self.assertEqual(self.create(name)[0], 400, name)
         status, gone = self.ctld.api("POST", f"keys/{key['id']}/revoke")
         self.assertEqual((status, gone["state"], gone["agents"][0]["state"]), (200, "revoked", "confirmed"))
         self.assertEqual(key_fields(a.keys[key["id"]])[3], 3)

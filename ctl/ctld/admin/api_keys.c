@@ -155,12 +155,24 @@ static int create_write(struct store_txn *t, void *arg)
 	return put_key(t, arg);
 }
 
+/* Marks that change the direction of text: what is shown would not be what is there. */
+static bool turns_text(struct slice s)
+{
+	static const char *const marks[] = { "\u061c", "\u200e", "\u200f", "\u202a", "\u202b",
+		"\u202c", "\u202d", "\u202e", "\u2066", "\u2067", "\u2068", "\u2069" };
+
+	for (size_t i = 0; i < ARRAY_LEN(marks); i++)
+		if (slice_starts(s, slice_str(marks[i])))
+			return true;
+	return false;
+}
+
 static bool name_is_valid(struct slice s)
 {
 	if (s.n == 0 || s.n > 63 || !text_is_utf8(s))
 		return false;
 	for (size_t i = 0; i < s.n; i++)
-		if ((unsigned char)s.p[i] < 0x20 || s.p[i] == 0x7f)
+		if ((unsigned char)s.p[i] < 0x20 || s.p[i] == 0x7f || turns_text(slice_skip(s, i)))
 			return false;
 	return true;
 }
@@ -178,7 +190,8 @@ static bool create_take(struct api_request *q, struct key_record *k)
 		.project = slice_str(project),
 		.created_us = clock_wall_us() };
 	if (!name_is_valid(k->name)) {
-		api_error(q->x, 400, "usage", "name has 1 to 63 bytes without control characters");
+		api_error(q->x, 400, "usage",
+			"name has 1 to 63 bytes without control characters and marks of direction");
 		return false;
 	}
 	if (!customer_of(q->ctld, k->project).n) {
