@@ -111,7 +111,6 @@ static int reach(const char *path)
 {
 	struct timeval patience = { .tv_sec = PATIENCE_S };
 	struct sockaddr_un to = { .sun_family = AF_UNIX };
-	int fd = -1;
 
 	if (strlen(path) >= sizeof(to.sun_path)) {
 		(void)fail("the path of the socket is too long: %s", path);
@@ -120,6 +119,7 @@ static int reach(const char *path)
 	memcpy(to.sun_path, path, strlen(path));
 	for (int i = 0; i < PATIENCE_S * 20; i++) {
 		struct timespec pause = { .tv_nsec = RETRY_NS };
+		int fd;
 
 		fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 		if (fd < 0)
@@ -128,8 +128,7 @@ static int reach(const char *path)
 		(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 		if (connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0)
 			return fd;
-		(void)close(fd);
-		fd = -1;
+		(void)close(fd); /* leaves errno as connect set it */
 		if (errno != ENOENT && errno != ECONNREFUSED && errno != EAGAIN)
 			break;
 		(void)nanosleep(&pause, NULL);

@@ -150,55 +150,63 @@ static int must_be_new(const struct cli *c, const char *path)
 		path);
 }
 
-/* Written beside its place, checked as apply will check it, then put there. */
-static int write_policy(const struct init *in)
+/* As apply will check it, from a file of its own, before anything is put in its place. */
+static int check_policy(const struct init *in, struct slice text)
 {
-	const char *part = POLICY ".new";
+	char folder[] = "/tmp/aigw-init-XXXXXX", part[64];
+	const char *path = part;
 	struct policy_doc *doc = NULL;
 	struct errbuf e = { "" };
-	struct buf text, report;
+	struct buf report;
 	int code = EXIT_DONE;
 
-	buf_init(&text, 64u << 10);
+	if (mkdtemp(folder) == NULL)
+		return cli_fail(in->c, EXIT_FAILED, "can't make %s: %s", folder, strerror(errno));
+	(void)snprintf(part, sizeof(part), "%s/policy.yaml", folder);
 	buf_init(&report, 64u << 10);
-	if (put_policy(in, &text) || atomic_file_write(part, 0644, buf_view(&text), &e))
-		code = cli_fail(in->c, EXIT_FAILED, "%s", e.text[0] ? e.text : "out of memory");
-	if (!code && policy_doc_from_files(&part, 1, &doc, &report)) {
+	if (atomic_file_write(part, 0600, text, &e)) {
+		code = cli_fail(in->c, EXIT_FAILED, "%s", e.text);
+	} else if (policy_doc_from_files(&path, 1, &doc, &report)) {
 		cli_put_text(in->c->err, buf_view(&report));
 		code = cli_fail(in->c, EXIT_POLICY,
 			"these arguments make no valid policy; nothing was written");
-		(void)unlink(part);
-	}
-	if (!code)
+	} else {
 		policy_doc_free(doc);
-	if (!code && rename(part, POLICY) != 0)
-		code = cli_fail(in->c, EXIT_FAILED, POLICY ": %s", strerror(errno));
-	buf_fini(&text);
+	}
+	(void)unlink(part);
+	(void)rmdir(folder);
 	buf_fini(&report);
 	return code;
 }
 
-static int write_secret(const struct init *in, struct secret *s)
+static int write_secret(const struct init *in, const char *path, struct secret *s)
 {
 	struct errbuf e;
-	char path[256];
-	int code;
 
-	if (!in->has_secret)
-		return EXIT_DONE;
-	(void)snprintf(path, sizeof(path), SECRETS "/%s", in->provider);
-	code = must_be_new(in->c, path);
-	if (!code && atomic_file_write(path, 0600, secret_expose(s), &e))
-		code = cli_fail(in->c, EXIT_FAILED, "%s", e.text);
-	return code;
+	if (in->has_secret && atomic_file_write(path, 0600, secret_expose(s), &e))
+		return cli_fail(in->c, EXIT_FAILED, "%s", e.text);
+	return EXIT_DONE;
 }
 
+/* Everything is checked before anything is written; the policy comes last: where it is, the host is
+ * set up. */
 static int write_files(const struct init *in)
 {
 	struct cli *c = in->c;
 	struct secret s = { 0 };
+	struct errbuf e;
+	struct buf text;
+	char secret[256];
 	int code = must_be_new(c, POLICY);
 
+	(void)snprintf(secret, sizeof(secret), SECRETS "/%s", in->provider);
+	buf_init(&text, 64u << 10);
+	if (!code && in->has_secret)
+		code = must_be_new(c, secret);
+	if (!code && put_policy(in, &text))
+		code = cli_fail(c, EXIT_FAILED, "out of memory");
+	if (!code)
+		code = check_policy(in, buf_view(&text));
 	if (!code && in->has_secret)
 		code = cli_read_secret(c, cli_flag(c, FLAG_secret_file), "secret", &s);
 	if (!code)
@@ -206,10 +214,14 @@ static int write_files(const struct init *in)
 	if (!code)
 		code = make_folder(c, SECRETS, 0700);
 	if (!code)
-		code = write_secret(in, &s);
-	if (!code)
-		code = write_policy(in);
+		code = write_secret(in, secret, &s);
+	if (!code && atomic_file_write(POLICY, 0644, buf_view(&text), &e)) {
+		code = cli_fail(c, EXIT_FAILED, "%s", e.text);
+		if (in->has_secret)
+			(void)unlink(secret);
+	}
 	secret_fini(&s);
+	buf_fini(&text);
 	if (!code)
 		cli_note(c, "wrote " POLICY "%s",
 			in->has_secret ? " and the secret in " SECRETS : "");

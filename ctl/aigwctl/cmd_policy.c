@@ -338,7 +338,7 @@ int revision_flags(const struct cli *c, int64_t *ret_if_revision)
 
 int cmd_apply(struct cli *c)
 {
-	int64_t if_revision;
+	int64_t if_revision = -1;
 	struct policy_files f;
 	int code = revision_flags(c, &if_revision);
 

@@ -137,7 +137,7 @@ static int cell_details(struct buf *b, const json_t *row, const struct listing *
 	json_t *v;
 
 	(void)l;
-	json_object_foreach((json_t *)(uintptr_t)row, key, v)
+	json_object_foreach(json_unconst(row), key, v)
 	{
 		bool is_shown = json_is_null(v);
 

@@ -479,7 +479,7 @@ static bool is_news(const json_t *row)
 	const json_t *seen;
 	size_t i;
 
-	(void)json_array_append(round_now, (json_t *)(uintptr_t)row);
+	(void)json_array_append(round_now, json_unconst(row));
 	json_array_foreach(round_before, i, seen) if (json_equal(seen, row)) return false;
 	return true;
 }
@@ -520,7 +520,7 @@ int print_listing(const struct cli *c, json_t *answer, const struct listing *l)
 {
 	const struct column *shown[PRINT_MAX_COLUMNS];
 	json_t *rows = json_object_get(answer, l->member);
-	size_t all = json_array_size(rows);
+	size_t all;
 	unsigned n = 0;
 	int code;
 

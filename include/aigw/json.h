@@ -16,6 +16,17 @@ void json_unrefp(json_t **v); /* for CLEANUP() */
 #define JSON_AUTO CLEANUP(json_unrefp) json_t
 
 /* Members by name; a missing or wrongly typed one gives the default. */
+/* For jansson's functions that read, or only count a reference, and take it without const. */
+static inline json_t *json_unconst(const json_t *v)
+{
+	union {
+		const json_t *from;
+		json_t *to;
+	} u = { .from = v };
+
+	return u.to;
+}
+
 const char *json_get_str(const json_t *o, const char *name, const char *otherwise);
 int64_t json_get_int(const json_t *o, const char *name, int64_t otherwise);
 bool json_get_bool(const json_t *o, const char *name, bool otherwise);

@@ -29,7 +29,7 @@ static uint64_t number_for_us(const char *pid_name, const char *name)
 
 static int socket_read(int fd, struct slice name, struct sd_socket *ret, struct errbuf *e)
 {
-	struct sockaddr_storage addr;
+	struct sockaddr_storage addr = { .ss_family = AF_UNSPEC };
 	socklen_t n = sizeof(addr), size = sizeof(int);
 	int flags = fcntl(fd, F_GETFL), listening = 0;
 

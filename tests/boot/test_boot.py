@@ -23,7 +23,8 @@ build_root()
 PLACE = os.environ.get("AIGW_BOOT") or os.path.join(TOP, "build/boot")
 PACKAGES = ("systemd,systemd-sysv,dbus,libuv1,libssl3,libmsgpackc2,liblmdb0,libfuse3-3,libyaml-0-2,libjansson4,libsmartcols1,"
             "curl,procps,util-linux,passwd")
-PROGRAMS = ("agentd/aigw-agentd", "agentd/aigw-statsfs-mount", "ctl/ctld/aigw-ctld", "ctl/aigwctl/aigwctl", "tests/sim/aigw-sim")
+INSTALLED = ("agentd/aigw-agentd", "agentd/aigw-statsfs-mount", "ctl/ctld/aigw-ctld", "ctl/aigwctl/aigwctl", "tests/sim/aigw-sim",
+             *(f"ctl/aigwctl/{completion}" for completion in ("aigwctl.bash", "_aigwctl", "aigwctl.fish")))
 BACK_S = 2.0  # what a killed unit may take until it serves again
 
 
@@ -72,7 +73,7 @@ def installed(root):
     tree = os.path.join(PLACE, "tree")
     if not os.path.exists(os.path.join(tree, "build.ninja")):
         run("meson", "setup", tree, TOP, "--buildtype=debugoptimized", "--prefix=/usr", "-Dsystemd=enabled")
-    run("ninja", "-C", tree, *PROGRAMS)
+    run("ninja", "-C", tree, *INSTALLED)
     return run("meson", "install", "-C", tree, "--no-rebuild", "--destdir", root)
 
 
@@ -158,6 +159,14 @@ class Boot(unittest.TestCase):
         self.assertEqual(self.sh(f"cd /usr/lib/systemd/system && systemd-analyze verify --man=no {units} 2>&1 | grep -i aigw || true"), "")
         for unit, most in (("aigw-agentd", 16), ("aigw-ctld", 16), ("aigw-statsfs", 42)):
             self.sh(f"systemd-analyze security --offline=true --threshold={most} /usr/lib/systemd/system/{unit}.service")
+
+    def test_1b_a_refused_init_writes_nothing(self):
+        self.sh("echo precious >/etc/aigw/policy.yaml.new")
+        said = self.sh("printf %s sk-provider-secret-12345 | aigwctl init --provider http://127.0.0.1:2459/v1 --secret-file - "
+                       "--project 'no\twhere' --model x; test $? = 7")
+        self.assertIn("nothing was written", said)
+        self.assertEqual(self.sh("find /etc/aigw/secrets.d -type f; ls /etc/aigw/policy.yaml 2>/dev/null; cat /etc/aigw/policy.yaml.new; "
+                                 "rm /etc/aigw/policy.yaml.new; ls -d /tmp/aigw-init* 2>/dev/null || true"), "precious\n")
 
     def test_2_init_gives_a_working_host(self):
         said = self.sh("printf %s sk-provider-secret-12345 | aigwctl init --provider http://127.0.0.1:2459/v1 --secret-file - "
