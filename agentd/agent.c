@@ -192,6 +192,7 @@ void agent_free(struct agent *a)
 {
 	agent_stop_control(a);
 	agent_stop_mount(a);
+	agent_stop_service(a);
 	for (unsigned i = 0; i < a->n_workers; i++)
 		worker_stop(a->workers[i]);
 	a->workers_gone = true;

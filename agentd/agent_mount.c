@@ -35,6 +35,7 @@ static void on_info(struct statfs_info *ret, void *owner)
 	spool_read_gauges(a->gw.spool, &ret->spool);
 	ret->committer = committer_state(a->gw.committer);
 	ret->strict = atomic_load_explicit(&a->gw.strict, memory_order_relaxed);
+	ret->policies_refused = atomic_load_explicit(&a->policies_refused, memory_order_relaxed);
 	ret->draining = atomic_load_explicit(&a->gw.draining, memory_order_relaxed);
 }
 

@@ -47,6 +47,8 @@ struct agent {
 	struct mount_door door;
 	struct sd sd;
 	struct deadline watchdog;
+	struct deadline pulse; /* asks each worker how late it is, while there is traffic */
+	int64_t pulse_requests;
 	_Atomic unsigned unanswered; /* workers that have not answered the last question */
 	bool stuck;                  /* and it has been logged */
 	struct worker **workers;
@@ -56,9 +58,10 @@ struct agent {
 	bool activated;      /* they are the service manager's, who keeps them */
 	usec start_wall_us, start_mono_us;
 	_Atomic int control; /* enum uplink_state, for statfs */
-	bool draining;       /* on the way out: nothing takes it back */
-	bool ended_all;      /* the drain is over: requests were ended in-band */
-	bool workers_gone;   /* what still comes back from the committer has nobody to go to */
+	_Atomic uint64_t policies_refused;
+	bool draining;     /* on the way out: nothing takes it back */
+	bool ended_all;    /* the drain is over: requests were ended in-band */
+	bool workers_gone; /* what still comes back from the committer has nobody to go to */
 	bool uplink_closed;
 };
 
@@ -78,6 +81,9 @@ void agent_close_sockets(struct agent *a); /* ours: the workers have closed, or 
 					      their own */
 void agent_start_service(struct agent *a); /* last: tells that it serves, feeds the watchdog */
 void agent_tell_ready(struct agent *a);
+void agent_start_pulse(struct agent *a);
+void agent_stop_service(struct agent *a);                /* asks the workers nothing more */
+void agent_on_ask_metrics(unsigned worker, void *owner); /* worker's thread */
 
 /* --- agent_mount.c --- */
 void agent_start_mount(struct agent *a); /* without it the agent goes on, and has said why */

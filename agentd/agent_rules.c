@@ -2,6 +2,8 @@
  * every worker; the controller hears of it when the last worker has switched. */
 #include "agent_private.h"
 
+#include "stats/series.h"
+
 #include <aigw/log.h>
 
 /* --- something that every worker has to confirm
@@ -72,6 +74,35 @@ static void nothing_to_confirm(struct agent *a, uint64_t number, int err)
 		uplink_status_now(a->uplink); /* credentials in force may have changed */
 }
 
+/* What could be counted is there from the start, with 0: an alert has something to compare with.
+ * Where all that the policy allows is more than may be, places go to what is used. */
+static void prepare_series(struct series *s, const struct policy *p)
+{
+	const struct policy_doc *d = p->doc;
+	uint64_t pairs = 0;
+
+	for (uint32_t m = 0; m < d->n_models; m++)
+		(void)series_place(s, SERIES_TIMES,
+			(struct series_key){ (uint16_t)p->model_stat[m],
+				(uint16_t)p->provider_stat[d->models[m].target.provider],
+				SERIES_NONE });
+	for (uint32_t j = 0; j < d->n_projects; j++)
+		for (uint32_t m = 0; m < d->n_models; m++)
+			pairs += policy_project_may(p, j, m);
+	if (pairs > series_max(s, SERIES_TRAFFIC))
+		return;
+	for (uint32_t j = 0; j < d->n_projects; j++) {
+		for (uint32_t m = 0; m < d->n_models; m++) {
+			const struct series_key key = { (uint16_t)p->model_stat[m],
+				(uint16_t)p->provider_stat[d->models[m].target.provider],
+				(uint16_t)p->project_stat[j] };
+
+			if (policy_project_may(p, j, m))
+				(void)series_place(s, SERIES_TRAFFIC, key);
+		}
+	}
+}
+
 static void publish(struct agent *a, struct rules *rules, uint64_t revision)
 {
 	struct policy *old;
@@ -80,6 +111,7 @@ static void publish(struct agent *a, struct rules *rules, uint64_t revision)
 
 	rules_unref(a->rules);
 	a->rules = rules;
+	prepare_series(stats_series(a->gw.stats), rules->policy);
 	pthread_mutex_lock(&a->policy_lock);
 	old = a->shown_policy;
 	a->shown_policy = policy_ref(rules->policy);
@@ -102,6 +134,7 @@ static void on_built(struct rules *rules, uint64_t revision, const char *why, vo
 		publish(a, rules, revision);
 		return;
 	}
+	atomic_fetch_add_explicit(&a->policies_refused, 1, memory_order_relaxed);
 	log_event(LOG_ERROR, "policy", "policy.refused", "revision=%" PRIu64 " why=%s", revision,
 		log_quote(slice_str(why)));
 	if (a->uplink && revision)
@@ -194,7 +227,9 @@ int agent_start_rules(struct agent *a, struct errbuf *e)
 	b->keys_stored = on_keys_stored;
 	b->secret_stored = on_secret_stored;
 	err = builder_start(b, &a->rules, e);
-	if (a->rules)
+	if (a->rules) {
 		a->shown_policy = policy_ref(a->rules->policy);
+		prepare_series(stats_series(a->gw.stats), a->rules->policy);
+	}
 	return err;
 }

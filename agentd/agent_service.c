@@ -5,6 +5,7 @@
 #include "agent_private.h"
 
 #include "front/listener.h"
+#include "statfs/metrics.h"
 
 #include <aigw/log.h>
 #include <aigw/peer.h>
@@ -105,6 +106,66 @@ static void on_watchdog(struct deadline *d)
 	atomic_store_explicit(&a->unanswered, a->n_workers, memory_order_relaxed);
 	for (unsigned i = 0; i < a->n_workers; i++)
 		worker_post_ping(a->workers[i], on_pong, a);
+}
+
+/* --- metrics -------------------------------------------------------------------------- */
+
+#define PULSE_US USEC_PER_S
+
+static void on_pulse(struct deadline *d)
+{
+	struct agent *a = container_of(d, struct agent, pulse);
+	int64_t requests = stats_sum(a->gw.stats, STAT_GLOBAL, 0, STAT_requests);
+
+	deadline_set(&a->loop, d, PULSE_US);
+	if (requests == a->pulse_requests && !inflight_used(a->gw.inflight))
+		return;
+	a->pulse_requests = requests;
+	for (unsigned i = 0; i < a->n_workers; i++)
+		worker_post_ping(a->workers[i], NULL, NULL);
+}
+
+void agent_start_pulse(struct agent *a)
+{
+	deadline_init(&a->pulse, on_pulse);
+	deadline_set(&a->loop, &a->pulse, PULSE_US);
+}
+
+void agent_stop_service(struct agent *a)
+{
+	deadline_stop(&a->loop, &a->pulse);
+	deadline_stop(&a->loop, &a->watchdog);
+}
+
+struct scrape {
+	struct mail mail;
+	unsigned worker;
+};
+
+/* Rendering may take milliseconds: not on a thread that relays. */
+static void on_scrape(struct mail *mail, void *owner)
+{
+	struct scrape *s = container_of(mail, struct scrape, mail);
+	struct agent *a = owner;
+	struct buf text;
+
+	if (!a->workers_gone) {
+		buf_init(&text, METRICS_MAX_BYTES);
+		stat_tree_metrics(a->tree, false, &text);
+		worker_post_metrics(a->workers[s->worker], &text);
+	}
+	free(s);
+}
+
+void agent_on_ask_metrics(unsigned worker, void *owner)
+{
+	struct agent *a = owner;
+	struct scrape *s = calloc(1, sizeof(*s));
+
+	ASSERT(s); /* as other mail */
+	s->mail.handle = on_scrape;
+	s->worker = worker;
+	mailbox_post(&a->mailbox, &s->mail);
 }
 
 /* --- states --------------------------------------------------------------------------- */

@@ -2,6 +2,8 @@
  * that a call needs is there. */
 #include "agent_private.h"
 
+#include "stats/series.h"
+
 #include <aigw/clock.h>
 #include <aigw/log.h>
 
@@ -86,6 +88,7 @@ static int start_workers(struct agent *a, unsigned descriptors, struct errbuf *e
 							      : AGENT_FDS_RESERVED) /
 			2 / a->n_workers,
 		.empty = agent_on_worker_empty,
+		.ask_metrics = agent_on_ask_metrics,
 		.owner = a,
 	};
 	int err = 0;
@@ -130,8 +133,10 @@ int agent_start(struct agent *a, struct errbuf *e)
 		err = open_stores(a, e);
 	if (!err && stats_new(a->n_workers, &a->gw.stats))
 		err = err_set(e, -ENOMEM, "out of memory");
-	if (!err)
+	if (!err) {
+		series_set_max(stats_series(a->gw.stats), (uint32_t)a->cfg.metrics_max_series);
 		err = start_loop(a, e);
+	}
 	if (!err)
 		err = agent_make_tree(a, e);
 	if (!err)
@@ -148,6 +153,8 @@ int agent_start(struct agent *a, struct errbuf *e)
 		agent_start_mount(a);
 	if (!err)
 		agent_start_control(a);
+	if (!err)
+		agent_start_pulse(a);
 	if (!err)
 		agent_start_service(a);
 	return err;

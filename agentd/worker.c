@@ -1,5 +1,8 @@
 #include "worker.h"
 
+#include "stats/series.h"
+
+#include <aigw/clock.h>
 #include <aigw/log.h>
 #include <sys/random.h>
 
@@ -21,23 +24,33 @@ struct worker_mail {
 	struct rules *rules;
 	void (*done)(void *arg, int err);
 	void *arg;
+	usec posted_us;
+	struct buf text;
 };
 
 /* --- mail
  * ----------------------------------------------------------------------------------------------------
  */
 
-static void post(struct worker *w, void (*handle)(struct mail *, void *), struct rules *rules,
-	void (*done)(void *, int), void *arg)
+static struct worker_mail *mail_new(void (*handle)(struct mail *, void *))
 {
 	struct worker_mail *m = calloc(1, sizeof(*m));
 
 	ASSERT(m); /* a few dozen bytes on a cold path; without them neither revocation nor stop
 		      would get through */
 	m->mail.handle = handle;
+	return m;
+}
+
+static void post(struct worker *w, void (*handle)(struct mail *, void *), struct rules *rules,
+	void (*done)(void *, int), void *arg)
+{
+	struct worker_mail *m = mail_new(handle);
+
 	m->rules = rules;
 	m->done = done;
 	m->arg = arg;
+	m->posted_us = clock_mono_us();
 	mailbox_post(&w->mailbox, &m->mail);
 }
 
@@ -48,6 +61,7 @@ static void finish_mail(struct mail *mail, int err)
 	if (m->done)
 		m->done(m->arg, err);
 	rules_unref(m->rules);
+	buf_fini(&m->text);
 	free(m);
 }
 
@@ -77,7 +91,20 @@ static void on_keys(struct mail *mail, void *owner)
 
 static void on_ping(struct mail *mail, void *owner)
 {
-	(void)owner; /* that it is handled is the answer */
+	struct worker_mail *m = container_of(mail, struct worker_mail, mail);
+	struct worker *w = owner;
+
+	buckets_add(series_own(stats_block_series(w->env.stats), SERIES_loop_lag),
+		&series_own_bounds[SERIES_loop_lag], clock_mono_us() - m->posted_us);
+	finish_mail(mail, 0); /* that it is handled is the answer */
+}
+
+static void on_metrics(struct mail *mail, void *owner)
+{
+	struct worker_mail *m = container_of(mail, struct worker_mail, mail);
+	struct worker *w = owner;
+
+	requests_metrics(&w->env, buf_view(&m->text), m->text.err);
 	finish_mail(mail, 0);
 }
 
@@ -143,6 +170,15 @@ void worker_post_ping(struct worker *w, void (*done)(void *arg, int err), void *
 	post(w, on_ping, NULL, done, arg);
 }
 
+void worker_post_metrics(struct worker *w, struct buf *text)
+{
+	struct worker_mail *m = mail_new(on_metrics);
+
+	m->text = *text;
+	buf_init(text, 0);
+	mailbox_post(&w->mailbox, &m->mail);
+}
+
 void worker_post_drain(struct worker *w)
 {
 	post(w, on_drain, NULL, NULL, NULL);
@@ -177,6 +213,13 @@ static void on_conns_emptied(struct conn_set *s)
 static void on_requests_emptied(struct request_env *env)
 {
 	tell_if_empty(container_of(env, struct worker, env));
+}
+
+static void on_ask_metrics(struct request_env *env)
+{
+	struct worker *w = container_of(env, struct worker, env);
+
+	w->cfg.ask_metrics(w->cfg.index, w->cfg.owner);
 }
 
 static void *run(void *arg)
@@ -217,6 +260,7 @@ int worker_start(
 	request_env_init(&w->env, &w->loop, c->gw, c->index);
 	w->env.stats = stats_worker(c->gw->stats, c->index);
 	w->env.emptied = on_requests_emptied;
+	w->env.ask_metrics = on_ask_metrics;
 	conn_set_init(&w->conns, &w->env, c->max_conns);
 	w->conns.emptied = on_conns_emptied;
 	if (getrandom(&w->env.op_prefix, sizeof(w->env.op_prefix), 0) != sizeof(w->env.op_prefix))

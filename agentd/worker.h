@@ -15,7 +15,8 @@ struct worker_config {
 	int tcp_fd, unix_fd; /* -1: none */
 	unsigned max_conns;
 	/* Worker's thread; must only post. */
-	void (*empty)(unsigned worker, void *owner); /* draining, and nobody is left */
+	void (*empty)(unsigned worker, void *owner);       /* draining, and nobody is left */
+	void (*ask_metrics)(unsigned worker, void *owner); /* worker_post_metrics() answers */
 	void *owner;
 };
 
@@ -30,8 +31,9 @@ void worker_post_rules(struct worker *w, struct rules *rules, void (*done)(void 
 	void *arg); /* takes a reference */
 void worker_post_keys(struct worker *w, void (*done)(void *arg, int err),
 	void *arg); /* key verdicts of older sequences are not used from here on */
-void worker_post_ping(
-	struct worker *w, void (*done)(void *arg, int err), void *arg); /* whether its loop turns */
+/* Whether its loop turns; how long it took goes to the metrics. `done` may be NULL. */
+void worker_post_ping(struct worker *w, void (*done)(void *arg, int err), void *arg);
+void worker_post_metrics(struct worker *w, struct buf *text); /* takes what is in the buf */
 void worker_post_drain(struct worker *w);
 void worker_post_end_all(struct worker *w); /* the drain's time is over */
 void worker_wake_durable(struct worker *w); /* committer: the watermark moved */

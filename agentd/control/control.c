@@ -1,7 +1,9 @@
 #include "control/private.h"
+#include "statfs/metrics.h"
 
 #include <aigw/clock.h>
 #include <aigw/log.h>
+#include <aigw/prom.h>
 #include <aigw/text.h>
 #include <grp.h>
 #include <unistd.h>
@@ -200,6 +202,19 @@ static void on_status(struct control *c, struct http_exchange *x)
 	control_answer(x, 200, v);
 }
 
+static void on_metrics(struct control *c, struct http_exchange *x)
+{
+	struct buf b;
+
+	buf_init(&b, METRICS_MAX_BYTES);
+	stat_tree_metrics(c->cfg.tree, true, &b);
+	if (b.err)
+		control_error(x, 503, "internal", "out of memory");
+	else
+		http_answer(x, 200, PROM_CONTENT_TYPE, buf_view(&b));
+	buf_fini(&b);
+}
+
 static void on_inflight(struct control *c, struct http_exchange *x)
 {
 	control_answer(x, 200, show_inflight(c->cfg.inflight));
@@ -272,6 +287,7 @@ static const struct endpoint {
 	const char *method, *path;
 	void (*run)(struct control *c, struct http_exchange *x);
 } endpoints[] = {
+	{ "GET", "/metrics", on_metrics },
 	{ "GET", "/v1/status", on_status },
 	{ "GET", "/v1/inflight", on_inflight },
 	{ "GET", "/v1/tail", follow_tail },

@@ -1,8 +1,8 @@
 /* The agent's local admin face: HTTP and JSON on control.sock, served by the control loop. It shows
- * the tree of the stats mount, the calls in flight, the finished ones as they finish, and events;
- * it can drain, resume and set the log level. There is no way to change policy here. The peer's
- * credentials decide, whatever the socket's mode lets in: root, the agent's own user, and members
- * of the group aigw-admin.
+ * the tree of the stats mount, the metrics, the calls in flight, the finished ones as they finish,
+ * and events; it can drain, resume and set the log level. There is no way to change policy here.
+ * The peer's credentials decide, whatever the socket's mode lets in: root, the agent's own user,
+ * and members of the group aigw-admin.
  *
  * Everything that a client could make large is bounded: connections, followers, request bodies, and
  * what is queued for a follower who does not read (the rings go on, and he is told what he lost).

@@ -105,6 +105,8 @@ void admit_step(struct request *r)
 	}
 	slot_set_state(s, SLOT_ADMITTED);
 	stats_add(r->env->stats, STAT_GLOBAL, 0, STAT_inflight, 1);
+	stats_add(r->env->stats, STAT_MODEL, r->rules->rules->policy->model_stat[r->model],
+		STAT_inflight, 1);
 	r->step = STEP_ATTEMPT;
 }
 

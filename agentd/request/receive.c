@@ -77,6 +77,10 @@ static enum fail find_url(struct request *r, const struct h1_head *h, struct err
 		r->asks_ready = h->path.p[1] == 'r';
 		return get ? FAIL_none : wrong_method(why, "GET");
 	}
+	if (slice_eq(h->path, SLICE("/metrics"))) {
+		r->is_probe = r->asks_metrics = true;
+		return get ? FAIL_none : wrong_method(why, "GET");
+	}
 	if (slice_eq(path, SLICE("models")) || slice_starts(path, SLICE("models/"))) {
 		struct slice id = slice_skip(path, 7);
 

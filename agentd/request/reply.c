@@ -1,6 +1,7 @@
 /* Our own answers, and the heads of all answers: written anew, never copied as a block. */
 #include "request/request.h"
 
+#include <aigw/prom.h>
 #include <aigw/text.h>
 
 static struct buf head_buf(struct request *r)
@@ -181,7 +182,7 @@ static void list_models(struct request *r, const struct policy *p)
 	(void)buf_str(&r->held, "]}");
 }
 
-static void reply_held_json(struct request *r, unsigned status)
+static void reply_held(struct request *r, unsigned status, struct slice type)
 {
 	if (r->held.err) {
 		request_fail(r, FAIL_gateway_overloaded, "%s", "");
@@ -191,8 +192,13 @@ static void reply_held_json(struct request *r, unsigned status)
 	r->mode = RELAY_PLAIN;
 	r->whole = buf_view(&r->held);
 	reply_begin(r, status);
-	(void)reply_field(r, SLICE("content-type"), SLICE("application/json"));
+	(void)reply_field(r, SLICE("content-type"), type);
 	r->step = STEP_SETTLE;
+}
+
+static void reply_held_json(struct request *r, unsigned status)
+{
+	reply_held(r, status, SLICE("application/json"));
 }
 
 void reply_models(struct request *r)
@@ -228,4 +234,15 @@ void reply_health(struct request *r)
 	buf_reset(&r->held);
 	(void)buf_printf(&r->held, "{\"status\":\"%s\"}", why ? why : "ok");
 	reply_held_json(r, why ? 503 : 200);
+}
+
+void reply_metrics(struct request *r, struct slice text, int err)
+{
+	buf_reset(&r->held);
+	r->held.max = text.n + 1;
+	if (!err)
+		(void)buf_slice(&r->held, text);
+	else
+		r->held.err = err;
+	reply_held(r, 200, SLICE(PROM_CONTENT_TYPE));
 }

@@ -29,6 +29,7 @@ static const struct {
 	[STEP_ADMIT] = { "admit", admit_step },
 	[STEP_ATTEMPT] = { "attempt", send_step },
 	[STEP_RELAY] = { "relay", step_wait },
+	[STEP_METRICS] = { "metrics", step_wait },
 	[STEP_SETTLE] = { "settle", settle_step },
 	[STEP_END] = { "end", step_wait },
 };
@@ -138,6 +139,7 @@ void request_env_init(struct request_env *env, struct loop *l, struct gateway *g
 	env->gw = gw;
 	env->worker = worker;
 	list_init(&env->awaiting);
+	list_init(&env->scrapers);
 	list_init(&env->live);
 	list_init(&env->dead);
 	list_init(&env->free_requests);
@@ -346,6 +348,18 @@ void requests_durable(struct request_env *env, uint64_t watermark)
 		if (!durable)
 			end_unbilled(r);
 		relay_end(r);
+	}
+}
+
+void requests_metrics(struct request_env *env, struct slice text, int err)
+{
+	env->scraping = false;
+	while (!list_is_empty(&env->scrapers)) {
+		struct request *r = list_entry(env->scrapers.next, struct request, await_node);
+
+		list_remove(&r->await_node);
+		reply_metrics(r, text, err);
+		request_resume(r);
 	}
 }
 

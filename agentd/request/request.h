@@ -80,6 +80,8 @@ struct request_env {
 	struct keyset_reader *keys;
 	struct stats_block *stats;
 	struct list awaiting; /* requests whose end waits for the disk, in ticket order */
+	struct list scrapers; /* requests that wait for the metrics */
+	bool scraping;        /* they have been asked for */
 	struct list live;
 	unsigned n_live;
 	struct list dead;
@@ -95,6 +97,8 @@ struct request_env {
 	struct refusal_memo refusals[256];
 	struct body_cache bodies;
 	void (*emptied)(struct request_env *env); /* the last live request is gone */
+	/* Another thread makes the text of /metrics; requests_metrics() follows. */
+	void (*ask_metrics)(struct request_env *env);
 };
 
 /* The connection's side of identity, kept by front as long as the connection. */
@@ -121,6 +125,7 @@ enum request_step {
 	STEP_ADMIT,
 	STEP_ATTEMPT,
 	STEP_RELAY,
+	STEP_METRICS, /* waits for the text */
 	STEP_SETTLE,
 	STEP_END
 };
@@ -173,7 +178,7 @@ struct request {
 		asks_upstream : 1, usage_seen : 1, paused : 1, settled : 1, terminal_seen : 1,
 		compressed : 1, upstream_error : 1, client_gone : 1, counted : 1,
 		head_text_owned : 1, want_close : 1, models_one : 1, done : 1, known : 1, reset : 1,
-		no_body : 1, eager : 1, is_probe : 1, asks_ready : 1;
+		no_body : 1, eager : 1, is_probe : 1, asks_ready : 1, asks_metrics : 1;
 };
 
 /* A head was parsed into env->head. Never NULL unless out of memory. If request_wants_body() then
@@ -198,6 +203,8 @@ enum fail request_fail_of_h1(enum h1_error e);
 
 /* The worker's durable watermark moved. */
 void requests_durable(struct request_env *env, uint64_t watermark);
+/* The metrics' text, or why there is none. */
+void requests_metrics(struct request_env *env, struct slice text, int err);
 /* Drain is over: ends every live request in-band. */
 void requests_end_all(struct request_env *env);
 
@@ -248,6 +255,7 @@ void reply_error(struct request *r, enum fail f,
 void reply_error_event(struct request *r, enum fail f, const char *message);
 void reply_models(struct request *r);
 void reply_health(struct request *r);
+void reply_metrics(struct request *r, struct slice text, int err);
 int client_write(struct request *r, const struct slice *v,
 	unsigned n); /* 0, 1: queued, negative: the client is gone */
 

@@ -56,6 +56,15 @@ void route_step(struct request *r)
 	struct slice asked;
 	int model;
 
+	if (r->asks_metrics) {
+		r->step = STEP_METRICS;
+		list_push_back(&r->env->scrapers, &r->await_node);
+		if (!r->env->scraping) {
+			r->env->scraping = true;
+			r->env->ask_metrics(r->env);
+		}
+		return;
+	}
 	if (r->is_probe) {
 		reply_health(r);
 		return;

@@ -2,6 +2,7 @@
  * the committer, the numbers to the counters. With strict durability the answer's end waits for the
  * record. */
 #include "request/request.h"
+#include "stats/series.h"
 
 static void values(struct request *r, struct slot *s)
 {
@@ -75,6 +76,8 @@ static void count_in(struct request *r, enum stat_kind kind, uint32_t slot, cons
 	if (kind != STAT_GLOBAL)
 		stats_row_add(row, STAT_requests, 1);
 	stats_row_add(row, outcome_counter(r), 1);
+	if (r->fail == FAIL_model_not_found || r->fail == FAIL_model_not_allowed)
+		stats_row_add(row, STAT_rejected_model, 1);
 	if (!s)
 		return;
 	stats_row_add(row, STAT_tokens_in, s->v.input_tokens);
@@ -88,6 +91,62 @@ static void count_in(struct request *r, enum stat_kind kind, uint32_t slot, cons
 		stats_row_add(row, STAT_unpriced, 1);
 	if (s->v.estimated)
 		stats_row_add(row, STAT_estimated, 1);
+}
+
+static struct series_key key_of(const struct request *r, const struct policy *p)
+{
+	return (struct series_key){
+		.model = r->counted ? (uint16_t)p->model_stat[r->model] : SERIES_NONE,
+		.provider = r->sent_us ? (uint16_t)p->provider_stat[r->provider] : SERIES_NONE,
+		.project = r->known ? (uint16_t)p->project_stat[r->project] : SERIES_NONE,
+	};
+}
+
+static enum series_code code_of(const struct request *r)
+{
+	if (r->outcome == USAGE_CUT || r->outcome == USAGE_CLIENT_GONE)
+		return SERIES_cut;
+	if (r->status == 429)
+		return SERIES_429;
+	return r->status < 400 ? SERIES_2xx : r->status < 500 ? SERIES_4xx : SERIES_5xx;
+}
+
+static void count_series(struct request *r, const struct policy *p, const struct slot *s)
+{
+	struct series_key key = key_of(r, p);
+	struct series_traffic *t = series_traffic(stats_block_series(r->env->stats), key);
+	const struct openai_usage *u = &r->usage;
+
+	series_add(&t->code[code_of(r)], 1);
+	if (!s || !r->counted)
+		return;
+	series_add(&t->tokens[SERIES_input],
+		MAX(u->input - u->cached_input - u->cache_write, (int64_t)0));
+	series_add(&t->tokens[SERIES_cached_input], u->cached_input);
+	series_add(&t->tokens[SERIES_cache_write], u->cache_write);
+	series_add(&t->tokens[SERIES_output], MAX(u->output - u->reasoning, (int64_t)0));
+	series_add(&t->tokens[SERIES_reasoning], u->reasoning);
+	if (s->v.priced)
+		series_add(&t->cost_nano, s->v.cost_nano);
+	if (s->v.estimated && r->sent_us)
+		series_add(&series_times(stats_block_series(r->env->stats), key)->usage_missing, 1);
+}
+
+static void time_series(struct request *r, const struct policy *p, const struct slot *s)
+{
+	struct series_block *b = stats_block_series(r->env->stats);
+	struct series_times *t = series_times(b, key_of(r, p));
+	usec streaming = s->v.duration_us - s->v.first_byte_us;
+
+	buckets_add(&t->of[SERIES_duration], &series_bounds[SERIES_duration], s->v.duration_us);
+	buckets_add(series_own(b, SERIES_overhead), &series_own_bounds[SERIES_overhead],
+		s->v.overhead_us);
+	if (!r->facts.stream || !r->first_us)
+		return;
+	buckets_add(&t->of[SERIES_ttft], &series_bounds[SERIES_ttft], s->v.first_byte_us);
+	if (r->usage.output > 1)
+		buckets_add(&t->of[SERIES_per_token], &series_bounds[SERIES_per_token],
+			streaming / (r->usage.output - 1));
 }
 
 static void count_times(struct request *r, const struct policy *p, const struct slot *s)
@@ -108,6 +167,7 @@ static void count_times(struct request *r, const struct policy *p, const struct 
 			stats_time(b, whose[i].kind, whose[i].slot, HIST_ttft, s->v.first_byte_us);
 	}
 	stats_time(b, STAT_GLOBAL, 0, HIST_overhead, s->v.overhead_us);
+	time_series(r, p, s);
 }
 
 static void count(struct request *r, const struct slot *s)
@@ -118,6 +178,7 @@ static void count(struct request *r, const struct slot *s)
 	if (r->outcome == USAGE_OK && !r->is_api)
 		return;
 	count_in(r, STAT_GLOBAL, 0, s);
+	count_series(r, p, s);
 	if (r->known)
 		count_in(r, STAT_PROJECT, p->project_stat[r->project], s);
 	if (r->has_uid)
@@ -176,6 +237,8 @@ void settle_step(struct request *r)
 	if (r->settled)
 		return;
 	r->settled = true;
+	if (r->asks_metrics)
+		list_remove(&r->await_node); /* gone before the text was there */
 	deadline_stop(r->env->loop, &r->total);
 	if (admitted || (r->outcome != USAGE_OK && !leaves_no_record(r) && admit_refused(r))) {
 		s = inflight_slot(r->env->gw->inflight, r->slot);
@@ -183,8 +246,11 @@ void settle_step(struct request *r)
 		price(r, s);
 	}
 	count(r, s);
-	if (admitted)
+	if (admitted) {
 		stats_add(r->env->stats, STAT_GLOBAL, 0, STAT_inflight, -1);
+		stats_add(r->env->stats, STAT_MODEL, r->rules->rules->policy->model_stat[r->model],
+			STAT_inflight, -1);
+	}
 	if (s)
 		submit(r);
 	if (list_is_empty(&r->await_node))

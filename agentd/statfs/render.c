@@ -1,4 +1,4 @@
-#include "statfs/render.h"
+#include "statfs/metrics.h"
 
 #include <aigw/text.h>
 
@@ -121,7 +121,7 @@ static void render_server(const struct render *r, struct node n, struct buf *b)
 	(void)buf_printf(b, "%s\n", r->info.server ? r->info.server : "off");
 }
 
-static usec spool_age(const struct render *r)
+usec render_spool_age(const struct render *r)
 {
 	usec oldest = r->info.spool.oldest_wall_us;
 
@@ -131,7 +131,7 @@ static usec spool_age(const struct render *r)
 static void render_lag(const struct render *r, struct node n, struct buf *b)
 {
 	(void)n;
-	(void)buf_printf(b, "%" PRId64 "\n", spool_age(r) / USEC_PER_MS);
+	(void)buf_printf(b, "%" PRId64 "\n", render_spool_age(r) / USEC_PER_MS);
 }
 
 static void render_spool(const struct render *r, struct node n, struct buf *b)
@@ -146,8 +146,14 @@ static void render_spool(const struct render *r, struct node n, struct buf *b)
 	(void)buf_printf(b,
 		"records %" PRIu64 "\noldest_s %" PRId64 "\nlast_sequence %" PRIu64
 		"\nused_bytes %" PRIu64 "\nmap_bytes %" PRIu64 "\nstate %s\ndurability %s\n",
-		g->records, spool_age(r) / USEC_PER_S, g->last_seq, g->used_bytes, g->map_bytes,
-		states[r->info.committer], r->info.strict ? "strict" : "relaxed");
+		g->records, render_spool_age(r) / USEC_PER_S, g->last_seq, g->used_bytes,
+		g->map_bytes, states[r->info.committer], r->info.strict ? "strict" : "relaxed");
+}
+
+static void render_metrics(const struct render *r, struct node n, struct buf *b)
+{
+	(void)n;
+	metrics_render(r, METRICS_ALL, b);
 }
 
 /* --- counters ------------------------------------------------------------------------- */

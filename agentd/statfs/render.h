@@ -26,6 +26,7 @@ int render_node(const struct render *r, struct node n, struct buf *b);
 void render_summary(const struct render *r, struct node n, struct buf *b);
 void render_inflight(const struct render *r, struct node n, struct buf *b);
 
+usec render_spool_age(const struct render *r); /* of the oldest record; 0: none */
 /* "12s", "4m10s", "3h05m", "1d00h" */
 void render_age(usec d, char out[static 32]);
 /* "$1.50" or "EUR 1.50", with `decimals` of nine digits (cut, not rounded). */

@@ -1,5 +1,7 @@
 #include "statfs/stat_tree.h"
 
+#include "statfs/metrics.h"
+
 #include <aigw/clock.h>
 
 #include <grp.h>
@@ -79,22 +81,39 @@ void stat_look_end(struct stat_look *l)
 	l->policy = NULL;
 }
 
-int stat_tree_render(struct stat_tree *t, const struct stat_look *l, struct node n, struct buf *b)
+/* Under the lock until the caller gives it back. */
+static struct render lock_render(struct stat_tree *t, const struct stat_look *l)
 {
 	struct render render = { .stats = t->config.stats,
 		.inflight = t->config.inflight,
 		.policy = l->policy,
 		.watch = &t->watch };
-	int r;
 
 	t->config.info_get(&render.info, t->config.owner);
 	(void)pthread_mutex_lock(&t->lock);
 	render.mono_us = clock_mono_us();
 	render.wall_us = clock_wall_us();
 	watch_judge(&t->watch, &render.info, l->policy != NULL, render.wall_us);
-	r = render_node(&render, n, b);
+	return render;
+}
+
+int stat_tree_render(struct stat_tree *t, const struct stat_look *l, struct node n, struct buf *b)
+{
+	struct render render = lock_render(t, l);
+	int r = render_node(&render, n, b);
+
 	(void)pthread_mutex_unlock(&t->lock);
 	return r;
+}
+
+void stat_tree_metrics(struct stat_tree *t, bool all, struct buf *b)
+{
+	struct stat_look l = stat_look_begin(t);
+	struct render render = lock_render(t, &l);
+
+	metrics_render(&render, all ? METRICS_ALL : METRICS_OPEN, b);
+	(void)pthread_mutex_unlock(&t->lock);
+	stat_look_end(&l);
 }
 
 static bool is_in_group(const struct stat_peer *who, uint32_t gid)

@@ -38,6 +38,9 @@ void stat_look_end(struct stat_look *l);
 /* As render_node(). */
 int stat_tree_render(struct stat_tree *t, const struct stat_look *l, struct node n, struct buf *b);
 
+/* Prometheus text (statfs/metrics.h): all of it, or what is for whoever may connect. */
+void stat_tree_metrics(struct stat_tree *t, bool all, struct buf *b);
+
 /* Who asks, where the kernel does not check for us. */
 struct stat_peer {
 	uint32_t uid, gid;

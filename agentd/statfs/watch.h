@@ -22,6 +22,7 @@ struct statfs_info {
 	enum committer_state committer;
 	bool strict;
 	bool draining;
+	uint64_t policies_refused;
 };
 
 enum watch_fault {

@@ -4,6 +4,7 @@
  * plus and minus meet. */
 #include "stats/stats.h"
 #include "stats/hist.h"
+#include "stats/series.h"
 
 #include <aigw/hash.h>
 
@@ -20,6 +21,7 @@ struct stats_object {
 
 struct stats_block {
 	struct stats_object other[STAT_KIND_COUNT]; /* slot 0 */
+	struct series_block *series;
 	/* Only pages that are used take memory: blocks are mapped. */
 	struct stats_object *_Atomic object[STAT_KIND_COUNT][STAT_MAX_OBJECTS];
 };
@@ -40,6 +42,7 @@ struct stats_names {
 struct stats {
 	unsigned n_workers;
 	struct stats_block **blocks;
+	struct series *series;
 	struct stats_names names[STAT_KIND_COUNT];
 	_Atomic uint64_t uid[STAT_MAX_OBJECTS]; /* by slot, filled without holes from 1 */
 	_Atomic uint32_t uids;                  /* slots in use, 0 included */
@@ -88,11 +91,16 @@ int stats_new(unsigned n_workers, struct stats **ret)
 	for (int kind = 0; kind < STAT_KIND_COUNT; kind++)
 		atomic_init(&s->names[kind].used, 1);
 	atomic_init(&s->uids, 1);
+	if (series_new(n_workers, &s->series)) {
+		free(s);
+		return -ENOMEM;
+	}
 	s->blocks = calloc(MAX(n_workers, 1u), sizeof(struct stats_block *));
 	while (s->blocks && s->n_workers < n_workers) {
 		s->blocks[s->n_workers] = block_new();
 		if (!s->blocks[s->n_workers])
 			break;
+		s->blocks[s->n_workers]->series = series_worker(s->series, s->n_workers);
 		s->n_workers++;
 	}
 	if (!s->blocks || s->n_workers < n_workers) {
@@ -119,7 +127,23 @@ void stats_free(struct stats *s)
 			free(atomic_load_explicit(&s->names[kind].slot[i], memory_order_relaxed));
 	}
 	free(s->blocks);
+	series_free(s->series);
 	free(s);
+}
+
+struct series *stats_series(struct stats *s)
+{
+	return s->series;
+}
+
+const struct series *stats_series_read(const struct stats *s)
+{
+	return s->series;
+}
+
+struct series_block *stats_block_series(struct stats_block *b)
+{
+	return b->series;
 }
 
 struct stats_block *stats_worker(struct stats *s, unsigned worker)

@@ -24,10 +24,15 @@ enum stat_hist { HIST_duration, HIST_ttft, HIST_overhead, HIST_COUNT };
 
 struct stats;       /* the process's */
 struct stats_block; /* one worker's */
+struct series;      /* by more than one label (series.h) */
+struct series_block;
 
 int stats_new(unsigned n_workers, struct stats **ret);
 void stats_free(struct stats *s);
 struct stats_block *stats_worker(struct stats *s, unsigned worker);
+struct series *stats_series(struct stats *s);
+const struct series *stats_series_read(const struct stats *s);
+struct series_block *stats_block_series(struct stats_block *b);
 
 /* Slot of an object, made if new. Control loop (names); uids from workers too (lock-free table). 0:
  * overflow. */

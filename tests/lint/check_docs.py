@@ -110,10 +110,23 @@ def nodes(tree):
       yield from sentences(row.args[-1])
 
 
+def metrics(tree):
+  where = {"OPEN": "", "SUMS": "Over TCP and agent.sock without the label project, summed over projects.", "CLOSED": "Not over TCP and agent.sock."}
+  for row in rows(tree, "metrics"):
+    _, name, kind, labels, scope, doc = row.args
+    yield f".It Ic {name}" + (f" Pq {kind}" if kind else "")
+    yield from sentences(doc)
+    if labels:
+      yield f"Labels: {labels}."
+    if where[scope]:
+      yield where[scope]
+
+
 # page: {name of the block: its lines}
 PAGES = {
   "agentd/aigw-agentd.8": {"fail": fails},
   "agentd/aigw-agentd.yaml.5": {"agent_config": lambda t: settings(t, "agent_config")},
+  "agentd/aigw-metrics.7": {"metrics": metrics},
   "agentd/aigw-policy.5": {"policy_fields": policy, "policy_later": policy_later},
   "agentd/aigw-stats.5": {"stat_nodes": nodes, "counters": counters},
   "ctl/aigw-ctld.yaml.5": {"ctld_config": lambda t: settings(t, "ctld_config")},

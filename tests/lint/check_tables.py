@@ -25,6 +25,7 @@ SHAPES = {
   "WIRE_FIELD": ((0, 2), None, None),
   "WIRE_END": ((0,), None, None),
   "STAT_NODE": ((0,), -1, 1),
+  "METRIC": ((0,), -1, 1),
   "API": ((0,), 4, 2),
   "API_PARAM": ((0, 1, 2), -1, None),
   "API_OBJECT": ((0,), -1, None),
@@ -45,6 +46,9 @@ def named(text, row, at):
     name = name.split("/")[-1]
     if name in ("", "NAME", "UID"):
       return True
+  if row.macro == "METRIC":
+    name = name.rstrip("*")
+    return name in text or name.replace("_usd_", "_eur_") in text
   if row.macro == "API":
     return re.sub(r"\{\w+\}.*", "", name) in text
   return re.search(rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9])", text) is not None

@@ -1,4 +1,4 @@
-/* Counters and gauges of the agent (stats files, later metrics). No include guard: define COUNTER before including.
+/* Counters and gauges of the agent (stats files, and the metrics by one object). No include guard: define COUNTER before including.
  * COUNTER(name, unit, doc): a gauge is one that also goes down. Order is the order of the lines in stat: new rows at the end. */
 COUNTER(requests,         "count", "Requests, malformed ones too, but not those for /healthz and /readyz.")
 COUNTER(ok,               "count", "Calls answered whole.")
@@ -23,3 +23,4 @@ COUNTER(conns_opened,     "count", "Connections opened to providers.")
 COUNTER(conns_idle,       "gauge", "Pooled connections now idle.")
 COUNTER(conns_open,       "gauge", "Connections to providers now open.")
 COUNTER(tls_resumed,      "count", "TLS handshakes that resumed a session.")
+COUNTER(rejected_model,   "count", "Of client_errors: no model of that name, or not for this project.")

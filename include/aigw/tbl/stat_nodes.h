@@ -14,6 +14,7 @@ STAT_NODE(summary,          "summary",                0100444, GLOBAL,   summary
 STAT_NODE(stat,             "stat",                   0100444, GLOBAL,   stat,     "Totals since the start, KEY VALUE; the unit is in the key.")
 STAT_NODE(latency,          "latency",                0100444, GLOBAL,   latency,  "Microseconds: a line per model, one for its time to first token, one for the gateway's own part.")
 STAT_NODE(inflight,         "inflight",               0100440, GLOBAL,   inflight, "Table of the calls now running.")
+STAT_NODE(metrics,          "metrics",                0100440, GLOBAL,   metrics,  "All metrics as Prometheus text: aigw-metrics(7).")
 STAT_NODE(config,           "config",                 0040555, GLOBAL,   none,     "")
 STAT_NODE(config_revision,  "config/revision",        0100444, GLOBAL,   revision, "Revision of the policy in force; 0: none yet.")
 STAT_NODE(config_applied,   "config/applied_at",      0100444, GLOBAL,   applied,  "When the controller applied it, UNIX time; 0: none yet.")

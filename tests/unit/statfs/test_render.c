@@ -157,6 +157,7 @@ static void stat_has_every_counter(void **state)
 		"conns_idle 0\n"
 		"conns_open 0\n"
 		"tls_resumed 0\n"
+		"rejected_model 0\n"
 		"spool_records 12\n"
 		"policy_revision 42\n");
 	v->r.policy = NULL;
@@ -171,7 +172,7 @@ static void stat_of_an_object_has_what_belongs_to_it(void **state)
 				   "0\nstreams_cut 0\nclient_gone 0\n"
 				   "inflight 0\ntokens_in 0\ntokens_cached_in 0\ntokens_out "
 				   "0\ncost_usd 0.000000001\nunpriced 0\n"
-				   "estimated 0\nbytes_in 0\nbytes_out 0\n";
+				   "estimated 0\nbytes_in 0\nbytes_out 0\nrejected_model 0\n";
 
 	fixture_add(&v->f, STAT_PROJECT, "search", STAT_ok, 7);
 	fixture_add(&v->f, STAT_PROJECT, "search", STAT_cost_nano, 1);

@@ -1,0 +1,30 @@
+/* The agent's metrics, in the order of the text. No include guard: define METRIC before including.
+ * METRIC(id, name, type, labels, scope, doc)
+ *   id      of the function that writes the samples, metric_<id>() of statfs/metrics.c
+ *   labels  for the manual
+ *   scope   OPEN: the same everywhere. SUMS: on TCP and agent.sock without the label project, summed over it.
+ *           CLOSED: only on control.sock and in the mount */
+METRIC(build_info,     "aigw_build_info",                    "gauge",     "version",                        OPEN,   "Always 1; which program this is.")
+METRIC(requests,       "aigw_requests_total",                "counter",   "model, provider, project, code", SUMS,   "Calls that have ended. code: 2xx, 4xx, 429, 5xx by the status that the client got, cut if the answer was broken off. No model, no provider: refused before that was known.")
+METRIC(duration,       "aigw_request_duration_seconds",      "histogram", "model, provider",                OPEN,   "From the request's head to the answer's end, of calls that were answered whole.")
+METRIC(ttft,           "aigw_time_to_first_token_seconds",   "histogram", "model, provider",                OPEN,   "From the request's head to the first byte of a streamed answer.")
+METRIC(per_token,      "aigw_time_per_output_token_seconds", "histogram", "model, provider",                OPEN,   "Of a streamed answer: time after its first byte, by output tokens less one.")
+METRIC(overhead,       "aigw_gateway_overhead_seconds",      "histogram", "",                               OPEN,   "The gateway's own part of a call: until it was sent on.")
+METRIC(in_flight,      "aigw_requests_in_flight",            "gauge",     "model",                          OPEN,   "Calls now on their way.")
+METRIC(tokens,         "aigw_tokens_total",                  "counter",   "model, provider, project, type", SUMS,   "Tokens by what they cost as: input (without the two that follow), cached_input, cache_write, output (without reasoning), reasoning.")
+METRIC(cost,           "aigw_cost_usd_total",                "counter",   "model, provider, project",       CLOSED, "What priced calls cost, in the policy's currency, which stands in the name; nine decimals. Calls without a price are missing.")
+METRIC(rejected,       "aigw_rejected_total",                "counter",   "project, reason",                SUMS,   "Requests refused. reason: auth (no valid identity), model (none of that name, or not for this project), overload (a limit of the gateway), invalid (what the client sent).")
+METRIC(retries,        "aigw_retries_total",                 "counter",   "provider, reason",               OPEN,   "Attempts after the first. reason: stale (a pooled connection was closed by the provider before the answer).")
+METRIC(provider_up,    "aigw_provider_up",                   "gauge",     "provider",                       OPEN,   "0: calls failed lately and none succeeded.")
+METRIC(connections,    "aigw_provider_connections",          "gauge",     "provider, state",                OPEN,   "Open connections. state: active, idle.")
+METRIC(usage_missing,  "aigw_usage_missing_total",           "counter",   "model, provider",                OPEN,   "Calls whose provider sent no usage: their tokens are estimated.")
+METRIC(cut,            "aigw_streams_cut_total",             "counter",   "provider, side",                 OPEN,   "Answers broken off. side: client, upstream.")
+METRIC(spool_records,  "aigw_spool_records",                 "gauge",     "",                               OPEN,   "Usage records that the controller has not acknowledged.")
+METRIC(spool_bytes,    "aigw_spool_bytes",                   "gauge",     "",                               OPEN,   "Size of the store that holds them, in use.")
+METRIC(spool_limit,    "aigw_spool_limit_bytes",             "gauge",     "",                               OPEN,   "Its size at most; at 80 % calls are refused.")
+METRIC(spool_oldest,   "aigw_spool_oldest_seconds",          "gauge",     "",                               OPEN,   "Age of the oldest of them.")
+METRIC(connected,      "aigw_control_connected",             "gauge",     "",                               OPEN,   "1: connected to the controller.")
+METRIC(revision,       "aigw_policy_revision",               "gauge",     "",                               OPEN,   "Policy in force; 0: none yet.")
+METRIC(policy_errors,  "aigw_policy_errors_total",           "counter",   "",                               OPEN,   "Policies that this agent refused.")
+METRIC(loop_lag,       "aigw_loop_lag_seconds",              "histogram", "",                               OPEN,   "How long an event waits for its worker: asked once a second of every worker while there is traffic.")
+METRIC(process,        "process_*",                          "",          "",                               OPEN,   "CPU, memory, descriptors and start of the process, as client libraries name them.")

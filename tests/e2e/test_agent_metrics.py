@@ -1,0 +1,302 @@
+"""/metrics of the agent: every row of the table, from the start, with the right numbers, and to nobody more than he may see.
+
+Usage: test_agent_metrics.py [BUILD_ROOT] [unittest arguments]
+"""
+import collections
+import os
+import re
+import shutil
+import subprocess
+import sys
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "../lib"))
+from harness import Failure, Stack, bearer, build_root, wait_for  # noqa: E402
+from provider import ANSWER, Provider  # noqa: E402
+from streams import Streams  # noqa: E402
+from wire import Wire  # noqa: E402
+
+BUILD = build_root()
+TABLE = os.path.join(HERE, "../../include/aigw/tbl/metrics.h")
+CHAT = "/v1/chat/completions"
+
+POLICY = """\
+apiVersion: aigw/v1
+settings: {currency: EUR}
+providers:
+  - {name: sim, type: openai-compatible, base_url: $SIM, credential: sim}
+  - {name: unused, type: openai-compatible, base_url: $SIM, credential: sim}
+prices:
+  - {provider: sim, model: "*", from: 2020-01-01, input: 1, cached_input: 0.5, output: 2}
+models:
+  - {name: small, targets: [{provider: sim, model: sim-small}]}
+  - {name: 'a/{b}=c,%2F', targets: [{provider: sim, model: sim-small}]}
+  - {name: idle, targets: [{provider: sim, model: sim-small}]}
+  - {name: held, targets: [{provider: sim, model: sim+tokens-3+hold-open}]}
+  - {name: broken, targets: [{provider: sim, model: sim+fail-500}]}
+  - {name: limited, targets: [{provider: sim, model: sim+fail-429}]}
+  - {name: mute, targets: [{provider: sim, model: sim+no-usage}]}
+customers:
+  - name: acme
+    projects: [{name: search}, {name: playground, models: [small]}]
+identities:
+  - {uid: $UID, project: playground}
+"""
+
+
+def table():
+    """Rows of the table: name, type, labels, scope."""
+    with open(TABLE, encoding="utf-8") as f:
+        return re.findall(r'^METRIC\(\w+, +"([^"]+)", +"([^"]*)", +"([^"]*)", +(\w+), ', f.read(), re.M)
+
+
+SAMPLE = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)(?:\{((?:[a-z_]+="(?:[^"\\\n]|\\[\\"n])*",?)*)\})? (-?[0-9.]+)')
+LABEL = re.compile(r'([a-z_]+)="((?:[^"\\\n]|\\[\\"n])*)"')
+
+
+class Text:
+    """An exposition, parsed strictly: (name, labels) -> value."""
+
+    def __init__(self, text):
+        self.text, self.samples, self.types = text, {}, {}
+        family = None
+        for line in text.splitlines():
+            if line.startswith("# HELP "):
+                family = line.split(" ", 3)[2]
+                assert family not in self.types, f"{family} stands twice"
+            elif line.startswith("# TYPE "):
+                _, _, name, kind = line.split(" ")
+                assert name == family, line
+                self.types[name] = kind
+            else:
+                m = SAMPLE.fullmatch(line)
+                assert m, line
+                name = m[1]
+                base = re.sub(r"_(bucket|sum|count)$", "", name) if self.types.get(family) == "histogram" else name
+                assert base == family, f"{line} stands under {family}"
+                key = name, tuple(sorted(LABEL.findall(m[2] or "")))
+                assert key not in self.samples, f"{line} stands twice"
+                self.samples[key] = float(m[3])
+                if self.types[family] == "counter":
+                    assert float(m[3]) >= 0, line
+
+    def get(self, name, **labels):
+        return self.samples.get((name, tuple(sorted(labels.items()))))
+
+    def sum(self, name, **labels):
+        return sum(v for (n, have), v in self.samples.items() if n == name and set(labels.items()) <= set(have))
+
+    def labels(self):
+        return {k for _, have in self.samples for k, _ in have}
+
+
+class Metrics(unittest.TestCase):
+    def stack(self, policy=POLICY, expected=(), **settings):
+        stack = Stack(BUILD, policy, agent=settings, expected=expected)
+        stack.agent_settings["control_socket"] = stack.path("control.sock")
+        return self.enterContext(stack)
+
+    def fetch(self, stack, way):
+        if way == "control":
+            with Wire(stack.agent_settings["control_socket"]) as wire:
+                answer = wire.call("/metrics", method="GET")
+        else:
+            answer = stack.call("/metrics", way=way, method="GET")
+        self.assertEqual(answer.status, 200, answer.body)
+        self.assertEqual(answer.header("content-type"), "text/plain; version=0.0.4; charset=utf-8")
+        return Text(answer.body.decode())
+
+    def test_every_row_from_the_start_everywhere(self):
+        stack = self.stack()
+        for way in "tcp", "unix", "control":
+            got = self.fetch(stack, way)
+            for name, kind, labels, scope in table():
+                name = name.replace("_usd_", "_eur_")
+                if name.endswith("*"):
+                    self.assertIn("process_resident_memory_bytes", got.types)
+                elif scope == "CLOSED" and way != "control":
+                    self.assertNotIn(name, got.types)
+                else:
+                    self.assertEqual(got.types.pop(name), kind)
+                    shown = {k for (n, have), _ in got.samples.items() if n.startswith(name) for k, _ in have} - {"le"}
+                    wanted = {label.strip() for label in labels.split(",") if label}
+                    self.assertEqual(shown, wanted - (set() if way == "control" else {"project"}), name)
+            self.assertEqual([t for t in got.types if not t.startswith("process_")], [], "not in the table")
+            self.assertEqual(got.sum("aigw_tokens_total"), 0)
+            self.assertEqual(got.get("aigw_request_duration_seconds_count", model="idle", provider="sim"), 0)
+        self.assertEqual(got.get("aigw_requests_total", model="small", provider="sim", project="playground", code="2xx"), 0)
+        self.assertIsNone(got.get("aigw_requests_total", model="idle", provider="sim", project="playground", code="2xx"))
+        self.assertEqual(got.get("aigw_provider_up", provider="unused"), 1)
+        self.assertEqual(got.get("aigw_requests_in_flight", model="a/{b}=c,%2F"), 0)
+
+    def test_nobody_sees_more_than_he_may(self):
+        stack = self.stack()
+        key = stack.make_key("search")
+        stack.chat("small", key=key)
+        for way in "tcp", "unix":
+            text = "\n".join(line for line in self.fetch(stack, way).text.splitlines() if not line.startswith("#"))
+            for secret in "search", "playground", "acme", "cost", "_eur", "key_":
+                self.assertNotIn(secret, text)
+
+    @unittest.skipUnless(shutil.which("promtool"), "no promtool (package prometheus): the text is only parsed here")
+    def test_promtool(self):
+        stack = self.stack()
+        stack.chat("small", key=stack.make_key("search"))
+        for way in "tcp", "control":
+            got = subprocess.run(["promtool", "check", "metrics"], input=self.fetch(stack, way).text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                 text=True, check=False)
+            self.assertEqual((got.returncode, got.stdout), (0, ""))
+
+    def test_numbers_are_those_of_the_ledger(self):
+        stack = self.stack()
+        key = stack.make_key("search")
+        for _ in range(3):
+            self.assertEqual(stack.chat("small", key=key).status, 200)
+        self.assertEqual(stack.chat("small", way="unix").status, 200)
+        self.assertEqual(stack.chat("small", key=key, stream=True).status, 200)
+        stack.chat("broken", key=key)
+        self.assertEqual(stack.chat("limited", key=key).status, 429)
+        self.assertEqual(stack.chat("mute", key=key).status, 200)
+        self.assertEqual(stack.chat("nowhere", key=key).status, 404)
+        self.assertEqual(stack.chat("idle", way="unix").status, 403)
+        self.assertEqual(stack.chat("small", key="sk-aigw-wrong").status, 401)
+        self.assertEqual(stack.call(CHAT, b"{", key=key).status, 400)
+        records = stack.wait_records(11)
+        got = wait_for(lambda: (t := self.fetch(stack, "control")).sum("aigw_requests_total") >= 12 and t, "all have ended")
+        code = collections.Counter()
+        for (name, labels), value in got.samples.items():
+            if name == "aigw_requests_total":
+                code[dict(labels)["code"]] += value
+        self.assertEqual(code, {"2xx": 6, "4xx": 4, "429": 1, "5xx": 1, "cut": 0})
+        self.assertEqual(got.get("aigw_requests_total", model="small", provider="sim", project="search", code="2xx"), 4)
+        self.assertEqual(got.get("aigw_requests_total", project="search", code="4xx"), 2)  # no model: not routed
+        self.assertEqual(got.get("aigw_requests_total", model="idle", project="playground", code="4xx"), 1)
+        self.assertEqual(got.get("aigw_requests_total", code="4xx"), 1)
+        of = collections.Counter()
+        for r in records:
+            of["in"] += r["input_tokens"]
+            of["cached"] += r["cached_input_tokens"]
+            of["out"] += r["output_tokens"]
+            of["cost"] += round(float(r.get("cost") or 0) * 1e9)
+        self.assertGreater(of["out"], 0)
+        self.assertEqual(got.sum("aigw_tokens_total", type="input") + got.sum("aigw_tokens_total", type="cached_input"), of["in"])
+        self.assertEqual(got.sum("aigw_tokens_total", type="output") + got.sum("aigw_tokens_total", type="reasoning"), of["out"])
+        self.assertEqual(round(got.sum("aigw_cost_eur_total") * 1e9), of["cost"])
+        self.assertEqual(got.get("aigw_rejected_total", reason="auth"), 1)
+        self.assertEqual(got.get("aigw_rejected_total", project="search", reason="model"), 1)
+        self.assertEqual(got.get("aigw_rejected_total", project="playground", reason="model"), 1)
+        self.assertEqual(got.get("aigw_rejected_total", project="search", reason="invalid"), 1)
+        self.assertEqual(got.get("aigw_usage_missing_total", model="mute", provider="sim"), 1)
+        self.assertEqual(got.get("aigw_policy_revision"), 1)
+        self.assertEqual(got.get("aigw_control_connected"), 1)
+        for name in "aigw_request_duration_seconds", "aigw_time_to_first_token_seconds", "aigw_time_per_output_token_seconds":
+            streams = 5 if "duration" in name else 1
+            self.assertEqual(got.get(name + "_count", model="small", provider="sim"), streams)
+            self.assertEqual(got.get(name + "_bucket", model="small", provider="sim", le="+Inf"), streams)
+            self.assertGreater(got.get(name + "_sum", model="small", provider="sim"), 0)
+        self.assertEqual(got.get("aigw_gateway_overhead_seconds_count"), 6)
+        # summed over projects for who may not see them
+        self.assertEqual(self.fetch(stack, "tcp").get("aigw_requests_total", model="small", provider="sim", code="2xx"), 5)
+        self.assertEqual(self.fetch(stack, "tcp").get("aigw_rejected_total", reason="model"), 2)
+
+    def test_in_flight_and_cut(self):
+        stack = self.stack()
+        key = stack.make_key("search")
+        with Streams() as streams:
+            for _ in range(5):
+                streams.begin(stack.where("tcp"), {"model": "held", "messages": [{"role": "user", "content": "x"}]}, bearer(key))
+            streams.wait(lambda held: held.status == 200 and held.events > 1)
+            got = self.fetch(stack, "tcp")
+            self.assertEqual(got.get("aigw_requests_in_flight", model="held"), 5)
+            self.assertEqual(got.get("aigw_requests_in_flight", model="small"), 0)
+            self.assertEqual(got.get("aigw_provider_connections", provider="sim", state="active"), 5)
+        got = wait_for(lambda: (t := self.fetch(stack, "tcp")).get("aigw_streams_cut_total", provider="sim", side="client") == 5 and t, "they are settled")
+        self.assertEqual(got.get("aigw_requests_in_flight", model="held"), 0)
+        self.assertEqual(got.get("aigw_requests_total", model="held", provider="sim", code="cut"), 5)
+
+    def test_what_waits_for_the_controller(self):
+        stack = self.stack()
+        stack.end(stack.ctld)
+        for _ in range(4):
+            self.assertEqual(stack.chat("small", way="unix").status, 200)
+        got = wait_for(lambda: (t := self.fetch(stack, "tcp")).get("aigw_spool_records") == 4 and t.get("aigw_control_connected") == 0 and t, "they wait")
+        self.assertGreater(got.get("aigw_spool_oldest_seconds"), 0)
+        self.assertGreater(got.get("aigw_spool_bytes"), 0)
+        self.assertEqual(got.get("aigw_spool_limit_bytes"), 64 << 20)
+        stack.start_ctld()
+        wait_for(lambda: (t := self.fetch(stack, "tcp")).get("aigw_spool_records") == 0 and t.get("aigw_spool_oldest_seconds") == 0, "they are booked")
+
+    def test_a_replaced_connection_is_a_retry(self):
+        provider = self.enterContext(Provider())
+        stack = self.stack(POLICY.replace("base_url: $SIM", f"base_url: 'http://127.0.0.1:{provider.port}/v1'", 1))
+        with stack.connect("unix") as wire:
+            for _ in range(2):
+                wire.send(CHAT, {"model": "small", "messages": []})
+            with provider.accept() as conn:
+                conn.request()
+                conn.send(ANSWER)
+                self.assertEqual(wire.answer().status, 200)
+                conn.request()
+                conn.reset()
+            with provider.accept() as conn:
+                conn.request()
+                conn.send(ANSWER)
+            self.assertEqual(wire.answer().status, 200)
+        wait_for(lambda: self.fetch(stack, "tcp").get("aigw_retries_total", provider="sim", reason="stale") == 1, "it is counted")
+        self.assertEqual(stack.call("/metrics", way="tcp", method="HEAD").status, 200)
+
+    def test_a_refused_policy_is_counted(self):
+        stack = self.stack(expected=(r"event=policy\.refused",))
+        with self.assertRaisesRegex(Failure, "/nonexistent.pem"):
+            stack.apply(POLICY.replace("name: unused, type: openai-compatible, base_url: $SIM", "name: unused, type: openai, options: {ca_file: /nonexistent.pem}"))
+        wait_for(lambda: self.fetch(stack, "tcp").get("aigw_policy_errors_total") == 1, "it is counted")
+        self.assertEqual(self.fetch(stack, "tcp").get("aigw_policy_revision"), 1)
+
+    def test_a_failing_provider_is_down(self):
+        stack = self.stack()
+        key = stack.make_key("search")
+        for _ in range(4):
+            stack.chat("broken", key=key)
+        wait_for(lambda: self.fetch(stack, "tcp").get("aigw_provider_up", provider="sim") == 0, "it is known to be down", 30)
+        stack.chat("small", key=key)
+
+    def test_loop_lag_is_measured_while_there_is_traffic(self):
+        stack = self.stack(workers=2)
+        key = stack.make_key("search")
+
+        def measured():
+            stack.chat("small", key=key)
+            return self.fetch(stack, "tcp").get("aigw_loop_lag_seconds_count") >= 2
+        wait_for(measured, "each worker was asked", 30, 0.05)
+
+    def test_max_series(self):
+        """Whoever comes after the last place is counted as _other; nothing is lost."""
+        projects = ", ".join(f"{{name: p{i}}}" for i in range(40))
+        stack = self.stack(POLICY.replace("{name: search}", "{name: search}, " + projects), metrics_max_series=16)
+        keys = [stack.make_key(f"p{i}") for i in range(20)]
+        for key in keys:
+            self.assertEqual(stack.chat("small", key=key).status, 200)
+        got = wait_for(lambda: (t := self.fetch(stack, "control")).sum("aigw_requests_total", code="2xx") == 20 and t, "all are counted")
+        self.assertEqual(got.get("aigw_requests_total", model="_other", provider="_other", project="_other", code="2xx"), 4)
+        self.assertEqual(sum(1 for (n, have) in got.samples if n == "aigw_requests_total" and ("code", "2xx") in have), 17)
+        # two places for histograms
+        self.assertLessEqual(sum(1 for n, _ in got.samples if n == "aigw_request_duration_seconds_count"), 3)
+        self.assertEqual(got.sum("aigw_request_duration_seconds_count"), 20)
+        self.assertEqual(self.fetch(stack, "tcp").sum("aigw_requests_total", code="2xx"), 20)
+
+    def test_scrapers_that_leave_or_come_at_once(self):
+        stack = self.stack(workers=1)
+        wires = [self.enterContext(stack.connect("tcp")) for _ in range(50)]
+        for i, wire in enumerate(wires):
+            wire.send("/metrics", method="GET")
+            if i % 2:
+                wire.reset()
+        for wire in wires[::2]:
+            self.assertIn(b"aigw_build_info", wire.answer().body)
+        answer = stack.call("/metrics", method="POST", body={})
+        self.assertEqual((answer.status, answer.header("allow")), (405, "GET, HEAD"))
+
+
+if __name__ == "__main__":
+    unittest.main()
