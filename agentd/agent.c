@@ -196,6 +196,7 @@ void agent_free(struct agent *a)
 	for (unsigned i = 0; i < a->n_workers; i++)
 		worker_stop(a->workers[i]);
 	a->workers_gone = true;
+	agent_stop_request_lines(a);
 	/* The uplink waits for its committer jobs, which answer through the mailbox. */
 	uplink_close(a->uplink, on_uplink_closed);
 	a->uplink = NULL;

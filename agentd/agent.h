@@ -14,7 +14,8 @@ struct agent;
  * config_path is borrowed for the agent's life; may_miss: it is the default path. On failure the
  * sentence says what to do, and the program has to end: what was begun goes with it. */
 int agent_new(const char *config_path, bool may_miss, struct agent **ret, struct errbuf *e);
-void agent_run(struct agent *a);  /* until SIGTERM or SIGINT has drained it */
-void agent_free(struct agent *a); /* stops all threads; what is settled is in the spool */
+void agent_log_requests(struct agent *a); /* before it runs: a line for each call that ends */
+void agent_run(struct agent *a);          /* until SIGTERM or SIGINT has drained it */
+void agent_free(struct agent *a);         /* stops all threads; what is settled is in the spool */
 
 #endif

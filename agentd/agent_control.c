@@ -5,6 +5,7 @@
 
 #include <aigw/clock.h>
 #include <aigw/log.h>
+#include <aigw/text.h>
 
 /* --- events: lines of the log, "t=SECONDS.MICROS level=..." --------------------------- */
 
@@ -31,6 +32,73 @@ int agent_keep_events(struct agent *a, struct errbuf *e)
 	a->events = events;
 	log_set_tap(on_log_line);
 	return 0;
+}
+
+/* --- a line for each call, where it was asked for --------------------------------------- */
+
+#define REQUEST_LINES_US (50 * USEC_PER_MS)
+
+static void log_call(const struct finished *f)
+{
+	struct slice key = finished_text(f, FINISHED_key);
+	char id[REQUEST_ID_LEN + 1], caller[VKEY_ID_LEN + 32] = "-", cost[32] = "-";
+
+	request_id_format(f->op_id, id);
+	if (key.n)
+		(void)snprintf(caller, sizeof(caller), SLICE_FMT, SLICE_ARG(key));
+	if (f->priced)
+		text_format_nano(f->cost_nano, 9, cost);
+	log_event_each("request", "request.done",
+		"request_id=%s key_id=%s uid=%" PRId64 " project=%s model=%s provider=%s status=%u "
+		"outcome=%s fail=%s input_tokens=%" PRId64 " output_tokens=%" PRId64
+		" estimated=%d cost=%s first_byte_us=%" PRId64 " duration_us=%" PRId64,
+		id, caller, f->uid - 1, log_quote(finished_text(f, FINISHED_project)),
+		log_quote(finished_text(f, FINISHED_model)),
+		log_quote(finished_text(f, FINISHED_provider)), f->status,
+		usage_outcome_name(f->outcome), log_quote(finished_text(f, FINISHED_fail)),
+		f->input_tokens, f->output_tokens, f->estimated, cost, f->first_byte_us,
+		f->duration_us);
+}
+
+/* Here and not where calls end: a worker writes no log line for a call. */
+static void on_request_lines(struct deadline *d)
+{
+	struct agent *a = container_of(d, struct agent, request_lines);
+	char bytes[LINE_MAX_BYTES];
+	uint64_t first;
+	size_t n;
+
+	for (;;) {
+		struct finished f;
+		int r = line_ring_read(a->gw.calls, a->request_lines_at, bytes, &n, &first);
+
+		if (r == -EAGAIN)
+			break;
+		if (r == -EOVERFLOW) {
+			log_event(LOG_WARNING, "request", "requests.lost", "calls=%" PRIu64,
+				first - a->request_lines_at);
+			a->request_lines_at = first;
+			continue;
+		}
+		a->request_lines_at++;
+		if (finished_read(slice_of(bytes, n), &f))
+			log_call(&f);
+	}
+	deadline_set(&a->loop, d, REQUEST_LINES_US);
+}
+
+void agent_log_requests(struct agent *a)
+{
+	deadline_init(&a->request_lines, on_request_lines);
+	deadline_set(&a->loop, &a->request_lines, REQUEST_LINES_US);
+}
+
+void agent_stop_request_lines(struct agent *a)
+{
+	if (!a->request_lines.fired)
+		return;
+	on_request_lines(&a->request_lines);
+	deadline_stop(&a->loop, &a->request_lines);
 }
 
 /* --- the socket ----------------------------------------------------------------------- */

@@ -59,8 +59,10 @@ struct agent {
 	usec start_wall_us, start_mono_us;
 	_Atomic int control; /* enum uplink_state, for statfs */
 	_Atomic uint64_t policies_refused;
-	bool draining;     /* on the way out: nothing takes it back */
-	bool ended_all;    /* the drain is over: requests were ended in-band */
+	struct deadline request_lines; /* looks for calls to be logged, if asked for */
+	uint64_t request_lines_at;     /* number in gw.calls */
+	bool draining;                 /* on the way out: nothing takes it back */
+	bool ended_all;                /* the drain is over: requests were ended in-band */
 	bool workers_gone; /* what still comes back from the committer has nobody to go to */
 	bool uplink_closed;
 };
@@ -95,6 +97,7 @@ int agent_keep_events(struct agent *a, struct errbuf *e); /* before any thread: 
 							     logged is kept */
 void agent_start_control(struct agent *a); /* without it the agent goes on, and has said why */
 void agent_stop_control(struct agent *a);
+void agent_stop_request_lines(struct agent *a); /* after the workers */
 
 /* --- agent_rules.c --- */
 int agent_start_rules(struct agent *a,

@@ -121,6 +121,7 @@ static void on_pulse(struct deadline *d)
 	if (requests == a->pulse_requests && !inflight_used(a->gw.inflight))
 		return;
 	a->pulse_requests = requests;
+	stat_tree_judge(a->tree);
 	for (unsigned i = 0; i < a->n_workers; i++)
 		worker_post_ping(a->workers[i], NULL, NULL);
 }

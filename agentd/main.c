@@ -11,13 +11,15 @@
 #define DEFAULT_CONFIG "/etc/aigw/agentd.yaml"
 
 static const char usage[] =
-	"usage: aigw-agentd [--config FILE] [--check-config] [--die-with-parent]\n"
+	"usage: aigw-agentd [--config FILE] [--check-config] [--log-requests] "
+	"[--die-with-parent]\n"
 	"       aigw-agentd --version | --help\n"
 	"\n"
 	"The AI gateway's agent: OpenAI-compatible API on this host, relayed to providers, "
 	"metered.\n"
 	"  --config FILE       settings, default " DEFAULT_CONFIG " (may be missing)\n"
 	"  --check-config      read the settings, say what is wrong, exit\n"
+	"  --log-requests      a log line for each call that ends; never a prompt, never a key\n"
 	"  --die-with-parent   end when the starting process ends (demo, tests)\n"
 	"\n"
 	"See aigw-agentd(8), aigw-agentd.yaml(5).\n";
@@ -37,7 +39,7 @@ static int check(const char *path, bool may_miss)
 	return err ? 1 : 0;
 }
 
-static int run(const char *path, bool may_miss)
+static int run(const char *path, bool may_miss, bool log_requests)
 {
 	static struct agent *a; /* a start that failed is not taken apart: the program ends */
 	struct errbuf why = { "" };
@@ -47,6 +49,8 @@ static int run(const char *path, bool may_miss)
 			log_quote(slice_str(why.text)));
 		return 1;
 	}
+	if (log_requests)
+		agent_log_requests(a);
 	agent_run(a);
 	agent_free(a);
 	return 0;
@@ -57,19 +61,21 @@ int main(int argc, char **argv)
 	static const struct option options[] = {
 		{ "config", required_argument, NULL, 'c' },
 		{ "check-config", no_argument, NULL, 'C' },
+		{ "log-requests", no_argument, NULL, 'r' },
 		{ "die-with-parent", no_argument, NULL, 'p' },
 		{ "version", no_argument, NULL, 'V' },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
 	};
 	const char *path = NULL;
-	bool only_check = false;
+	bool only_check = false, log_requests = false;
 	int c;
 
 	while ((c = getopt_long(argc, argv, "hV", options, NULL)) != -1) {
 		switch (c) {
 		case 'c': path = optarg; break;
 		case 'C': only_check = true; break;
+		case 'r': log_requests = true; break;
 		case 'p': (void)prctl(PR_SET_PDEATHSIG, SIGTERM); break;
 		case 'V': (void)puts("aigw-agentd " AIGW_VERSION); return 0;
 		case 'h': (void)fputs(usage, stdout); return 0;
@@ -90,5 +96,5 @@ int main(int argc, char **argv)
 	(void)mallopt(M_TRIM_THRESHOLD, 1 << 20);
 	(void)prctl(PR_SET_DUMPABLE, 0);
 	log_init("aigw-agentd", LOG_INFO);
-	return run(path ? path : DEFAULT_CONFIG, !path);
+	return run(path ? path : DEFAULT_CONFIG, !path, log_requests);
 }

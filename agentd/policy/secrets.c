@@ -240,6 +240,7 @@ struct place {
 	const char *skip;   /* files whose name begins so are not looked at; "": none */
 	enum secret_source source;
 	struct buf *report;
+	bool may_be_closed; /* its files come another way: as credentials of the service */
 };
 
 static void warn(const struct place *p, const char *path, const char *why)
@@ -289,7 +290,7 @@ static int load_place(struct secret_set *s, const struct place *p)
 	int r = 0;
 
 	if (!dir) {
-		if (errno != ENOENT)
+		if (errno != ENOENT && !(errno == EACCES && p->may_be_closed))
 			warn(p, p->dir, strerror(errno));
 		return 0;
 	}
@@ -322,10 +323,11 @@ int secret_set_load(const char *credentials_dir, const char *secrets_dir, const 
 	char cache[PATH_MAX];
 	int n = snprintf(cache, sizeof(cache), "%s/secrets", state_dir);
 	const struct place places[] = {
-		{ credentials_dir, "provider_", "", SECRET_CREDENTIALS_DIRECTORY, report },
-		{ credentials_dir, "", "provider_", SECRET_CREDENTIALS_DIRECTORY, report },
-		{ secrets_dir, "", "", SECRET_SECRETS_DIR, report },
-		{ n > 0 && (size_t)n < sizeof(cache) ? cache : NULL, "", "", SECRET_CACHE, report },
+		{ credentials_dir, "provider_", "", SECRET_CREDENTIALS_DIRECTORY, report, false },
+		{ credentials_dir, "", "provider_", SECRET_CREDENTIALS_DIRECTORY, report, false },
+		{ secrets_dir, "", "", SECRET_SECRETS_DIR, report, place_is_used(credentials_dir) },
+		{ n > 0 && (size_t)n < sizeof(cache) ? cache : NULL, "", "", SECRET_CACHE, report,
+			false },
 	};
 	int r = 0;
 

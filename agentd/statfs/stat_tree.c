@@ -106,6 +106,15 @@ int stat_tree_render(struct stat_tree *t, const struct stat_look *l, struct node
 	return r;
 }
 
+void stat_tree_judge(struct stat_tree *t)
+{
+	struct stat_look l = stat_look_begin(t);
+
+	(void)lock_render(t, &l);
+	(void)pthread_mutex_unlock(&t->lock);
+	stat_look_end(&l);
+}
+
 void stat_tree_metrics(struct stat_tree *t, bool all, struct buf *b)
 {
 	struct stat_look l = stat_look_begin(t);

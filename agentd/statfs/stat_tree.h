@@ -25,6 +25,9 @@ void stat_tree_free(struct stat_tree *t); /* after all faces are gone; NULL is a
 /* Any thread, from here on. */
 void stat_tree_tick(
 	struct stat_tree *t); /* a sample if it is time; at least every WATCH_EVERY_US */
+/* Whether something is wrong by now; a provider's going and coming is logged. Once a second while
+ * there is traffic. */
+void stat_tree_judge(struct stat_tree *t);
 void stat_tree_info(const struct stat_tree *t, struct statfs_info *ret);
 const struct node_owner *stat_tree_owner(const struct stat_tree *t);
 

@@ -1,5 +1,7 @@
 #include "statfs/watch.h"
 
+#include <aigw/log.h>
+
 #define DAY_US (86400 * USEC_PER_S)
 
 static enum stat_kind stat_kind_of(enum watch_kind kind)
@@ -121,9 +123,17 @@ void watch_judge(struct watch *w, const struct statfs_info *info, bool has_polic
 		struct watch_totals d = added(w, WATCH_PROVIDER, i);
 
 		/* Without calls the last ones still tell. */
-		if (d.ok > 0)
+		if (d.ok > 0 && w->failing_since[i] != 0) {
+			log_event(LOG_INFO, "upstream", "provider.up",
+				"provider=%s down_s=%" PRId64,
+				log_quote(stats_slot_name(w->stats, STAT_PROVIDER, i)),
+				(wall_us - w->failing_since[i]) / USEC_PER_S);
 			w->failing_since[i] = 0;
-		else if (d.failed > 0 && w->failing_since[i] == 0)
+		} else if (d.ok == 0 && d.failed > 0 && w->failing_since[i] == 0) {
+			log_event(LOG_WARNING, "upstream", "provider.down",
+				"provider=%s failed=%" PRId64,
+				log_quote(stats_slot_name(w->stats, STAT_PROVIDER, i)), d.failed);
 			w->failing_since[i] = wall_us;
+		}
 	}
 }

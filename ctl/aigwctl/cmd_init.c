@@ -255,6 +255,7 @@ static int start_units(const struct cli *c)
 	static const char *const steps[][12] = {
 		{ "systemd-sysusers", NULL },
 		{ "systemd-tmpfiles", "--create", NULL },
+		{ "journalctl", "--update-catalog", NULL },
 		{ "systemctl", "daemon-reload", NULL },
 		{ "systemctl", "enable", "--quiet", "--now", SOCKETS, SERVICES, NULL },
 	};

@@ -1,7 +1,9 @@
 /* The log's sink: one logfmt line per event on stderr. Programs call it, libraries never.
  * Line: `ts=… prog=aigw-agentd level=info area=uplink event=uplink.connected key=value …`. No
  * prompts, no keys, no secrets. Any thread; a line is one write(2). Equal events of one area above
- * 10 a second are counted and reported as `repeated=N` with the next one. */
+ * 10 a second are counted and reported as `repeated=N` with the next one. Where stderr is the
+ * journal, an event goes to it with fields of its own instead: MESSAGE_ID of tbl/log_events.h,
+ * AIGW_EVENT, AIGW_AREA, and each key as AIGW_KEY. */
 #ifndef AIGW_LOG_H
 #define AIGW_LOG_H
 
@@ -22,6 +24,10 @@ void log_set_tap(void (*tap)(struct slice line));
  * log_quote()). */
 void log_event(enum log_level level, const char *area, const char *event, const char *fmt, ...)
 	PRINTF_LIKE(4, 5);
+
+/* Of each call, at level info whatever the level is: without the limit on repetition, and not for
+ * the tap. Only where somebody asked for it. */
+void log_event_each(const char *area, const char *event, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 /* A value made safe for logfmt (quoted and escaped where needed); per-thread ring of 8 buffers of
  * 512 bytes. */

@@ -1,3 +1,5 @@
+#include "log_journal.h"
+
 #include <aigw/clock.h>
 #include <aigw/log.h>
 
@@ -23,7 +25,10 @@ struct rate {
 	unsigned suppressed;
 };
 
+static const int priorities[] = { 3, 4, 6, 7 }; /* as syslog's */
+
 static char log_program[64] = "aigw";
+static int log_journal_fd = -1;
 static _Atomic int log_level_now = LOG_INFO;
 static void (*log_tap)(struct slice line);
 static pthread_mutex_t rate_lock =
@@ -34,6 +39,8 @@ void log_init(const char *program, enum log_level level)
 {
 	(void)snprintf(log_program, sizeof(log_program), "%s", program);
 	log_set_level(level);
+	if (log_journal_fd < 0 && journal_is_stderr())
+		log_journal_fd = journal_open();
 }
 
 int log_level_parse(struct slice s, enum log_level *ret)
@@ -117,46 +124,80 @@ static void write_line(const char *p, size_t n)
 	while (r < 0 && errno == EINTR);
 }
 
+struct line {
+	char text[LOG_LINE_BYTES];
+	size_t n, from; /* bytes; where "key=value ..." begins, n: nothing */
+};
+
+static void line_make(struct line *l, enum log_level level, const char *area, const char *event,
+	unsigned repeated, const char *fmt, va_list ap)
+{
+	char ts[32];
+	int r;
+
+	clock_format_utc(clock_wall_us(), true, ts);
+	r = snprintf(l->text, sizeof(l->text), "ts=%s prog=%s level=%s area=%s event=%s", ts,
+		log_program, level_names[level], area, event);
+	l->n = r < 0 ? 0 : MIN((size_t)r, sizeof(l->text) - 1);
+	l->from = l->n;
+	if (repeated) {
+		r = snprintf(l->text + l->n, sizeof(l->text) - l->n, " repeated=%u", repeated);
+		l->n += r < 0 ? 0 : MIN((size_t)r, sizeof(l->text) - l->n - 1);
+	}
+	if (!fmt || !*fmt || l->n >= sizeof(l->text) - 1)
+		return;
+	l->text[l->n++] = ' ';
+	l->text[l->n] = '\0';
+	r = vsnprintf(l->text + l->n, sizeof(l->text) - l->n, fmt, ap);
+	l->n += r < 0 ? 0 : MIN((size_t)r, sizeof(l->text) - l->n - 1);
+	/* Whatever a caller printed: one event stays one line. */
+	for (size_t i = l->from; i < l->n; i++) {
+		if ((unsigned char)l->text[i] < 0x20 || l->text[i] == 0x7f)
+			l->text[i] = ' ';
+	}
+}
+
+static void line_put(struct line *l, enum log_level level, const char *area, const char *event)
+{
+	const struct journal_entry e = { .program = log_program,
+		.priority = priorities[level],
+		.area = area,
+		.event = event,
+		.fields = slice_of(l->text + l->from, l->n - l->from) };
+
+	if (log_journal_fd >= 0 && journal_send(log_journal_fd, &e))
+		return;
+	l->text[l->n] = '\n';
+	write_line(l->text, l->n + 1);
+}
+
 void log_event(enum log_level level, const char *area, const char *event, const char *fmt, ...)
 {
-	char line[LOG_LINE_BYTES];
-	char ts[32];
-	unsigned repeated;
-	size_t n, from;
-	int r;
-	va_list ap;
-
 	bool written = level <= log_get_level(), tapped = log_tap && level <= LOG_INFO;
+	struct line l;
+	unsigned repeated;
+	va_list ap;
 
 	if ((!written && !tapped) || !rate_admit(area, event, &repeated))
 		return;
-	clock_format_utc(clock_wall_us(), true, ts);
-	r = snprintf(line, sizeof(line), "ts=%s prog=%s level=%s area=%s event=%s", ts, log_program,
-		level_names[level], area, event);
-	n = r < 0 ? 0 : MIN((size_t)r, sizeof(line) - 1);
-	if (repeated) {
-		r = snprintf(line + n, sizeof(line) - n, " repeated=%u", repeated);
-		n += r < 0 ? 0 : MIN((size_t)r, sizeof(line) - n - 1);
-	}
-	if (fmt && *fmt && n < sizeof(line) - 1) {
-		line[n++] = ' ';
-		line[n] = '\0';
-		from = n;
-		va_start(ap, fmt);
-		r = vsnprintf(line + n, sizeof(line) - n, fmt, ap);
-		va_end(ap);
-		n += r < 0 ? 0 : MIN((size_t)r, sizeof(line) - n - 1);
-		/* Whatever a caller printed: one event stays one line. */
-		for (size_t i = from; i < n; i++) {
-			if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
-				line[i] = ' ';
-		}
-	}
+	va_start(ap, fmt);
+	line_make(&l, level, area, event, repeated, fmt, ap);
+	va_end(ap);
 	if (tapped)
-		log_tap(slice_of(line, n));
-	line[n] = '\n';
+		log_tap(slice_of(l.text, l.n));
 	if (written)
-		write_line(line, n + 1);
+		line_put(&l, level, area, event);
+}
+
+void log_event_each(const char *area, const char *event, const char *fmt, ...)
+{
+	struct line l;
+	va_list ap;
+
+	va_start(ap, fmt);
+	line_make(&l, LOG_INFO, area, event, 0, fmt, ap);
+	va_end(ap);
+	line_put(&l, LOG_INFO, area, event);
 }
 
 static bool quote_needed(struct slice s)

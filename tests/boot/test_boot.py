@@ -23,7 +23,7 @@ build_root()
 PLACE = os.environ.get("AIGW_BOOT") or os.path.join(TOP, "build/boot")
 PACKAGES = ("systemd,systemd-sysv,dbus,libuv1,libssl3,libmsgpackc2,liblmdb0,libfuse3-3,libyaml-0-2,libjansson4,libsmartcols1,"
             "curl,procps,util-linux,passwd")
-INSTALLED = ("agentd/aigw-agentd", "agentd/aigw-statsfs-mount", "ctl/ctld/aigw-ctld", "ctl/aigwctl/aigwctl", "tests/sim/aigw-sim",
+INSTALLED = ("agentd/aigw-agentd", "agentd/aigw-statsfs-mount", "ctl/ctld/aigw-ctld", "ctl/aigwctl/aigwctl", "tests/sim/aigw-sim", "systemd/aigw.catalog",
              *(f"ctl/aigwctl/{completion}" for completion in ("aigwctl.bash", "_aigwctl", "aigwctl.fish")))
 BACK_S = 2.0  # what a killed unit may take until it serves again
 
@@ -201,6 +201,25 @@ class Boot(unittest.TestCase):
             self.sh(f"systemctl reload {unit} && systemctl is-active {unit}")
         wait_for(lambda: "agent.reloaded" in self.host.journal(), self.host.journal, 10)
         self.assertEqual(json.loads(self.call(user="anna"))["object"], "chat.completion")
+
+    def test_4b_the_journal_has_fields_and_explains(self):
+        self.sh("mkdir -p /run/systemd/system/aigw-agentd.service.d && printf '[Service]\\nExecStart=\\nExecStart=/usr/sbin/aigw-agentd --log-requests\\n' "
+                ">/run/systemd/system/aigw-agentd.service.d/log.conf && systemctl daemon-reload && systemctl restart aigw-agentd")
+        answer = wait_for(lambda: (a := json.loads(self.call(user="anna", check=False) or "{}")).get("object") and a, self.host.journal, 20)
+        self.assertEqual(answer["object"], "chat.completion")
+        line = wait_for(lambda: self.sh("journalctl --no-pager -o json AIGW_EVENT=request.done -n 1", check=False).strip(), self.host.journal, 10)
+        got = json.loads(line)
+        for name, want in (("PRIORITY", "6"), ("SYSLOG_IDENTIFIER", "aigw-agentd"), ("_SYSTEMD_UNIT", "aigw-agentd.service"), ("AIGW_PROJECT", "search"),
+                           ("AIGW_MODEL", "gpt-4o-mini"), ("AIGW_PROVIDER", "local"), ("AIGW_STATUS", "200"), ("AIGW_KEY_ID", "-"), ("AIGW_AREA", "request")):
+            self.assertEqual(got.get(name), want, got)
+        self.assertRegex(got["AIGW_REQUEST_ID"], "^req_")
+        self.assertEqual(len(got["MESSAGE_ID"]), 32)
+        self.assertNotIn("hello", line)
+        self.assertIn("Subject: agent.ready", self.sh("journalctl --no-pager -x -u aigw-agentd AIGW_EVENT=agent.ready -n 1"))
+        self.assertEqual(self.sh("journalctl --no-pager -q AIGW_EVENT=secrets.unreadable"), "")
+        self.assertEqual(self.sh("journalctl --no-pager -q -u 'aigw*' | grep ' ts=20' || true"), "")  # none came as plain text
+        self.sh("rm -r /run/systemd/system/aigw-agentd.service.d && systemctl daemon-reload && systemctl restart aigw-agentd")
+        wait_for(lambda: json.loads(self.call(user="anna", check=False) or "{}").get("object"), self.host.journal, 20)
 
     def test_5_back_after_a_kill(self):
         for unit in ("aigw-agentd", "aigw-ctld", "aigw-statsfs"):

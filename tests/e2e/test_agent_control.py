@@ -49,6 +49,11 @@ identities:
 """
 
 
+def timeless(text):
+    """Without the lines that count the process' own time and memory."""
+    return b"\n".join(line for line in text.split(b"\n") if not re.match(rb"process_|aigw_loop_lag_seconds", line))
+
+
 def ask(model="small", **members):
     return {"model": model, "messages": [{"role": "user", "content": "hello"}], **members}
 
@@ -215,7 +220,7 @@ class SameTree(Case):
             self.assertEqual(entry["mode"], f"{stat.S_IMODE(there.st_mode):04o}", path)
             if entry["type"] == "file" and path not in ("uptime_s", "summary"):
                 with open(os.path.join(self.mount, path), "rb") as f:
-                    self.assertEqual(self.get("/v1/stats/" + path).body, f.read(), path)
+                    self.assertEqual(timeless(self.get("/v1/stats/" + path).body), timeless(f.read()), path)
                 files += 1
         on_mount = {os.path.relpath(os.path.join(d, n), self.mount) for d, folders, names in os.walk(self.mount) for n in folders + names}
         self.assertEqual(seen, on_mount)

@@ -93,7 +93,7 @@ class Urls(Case):
     def test_paths_that_are_none(self):
         for path in ("/", "/v1", "/v1/", "/v1/chat", "/v1/chat/completions/x", "/V1/chat/completions", "/v1/Chat/completions",
                      "/v1/%63hat/completions", "/v1/chat%2Fcompletions", "/v1/./chat/completions", "/v1/files", "/v1beta/models/m:generateContent",
-                     "/v1/models:x", "/model/m/converse", "/v1/rerank", "/metrics", "/healthz/", "/v1/healthz", "/v1/messages"):
+                     "/v1/models:x", "/model/m/converse", "/v1/rerank", "/v1/metrics", "/metrics/", "/healthz/", "/v1/healthz", "/v1/messages"):
             with self.subTest(path):
                 expect(self, stack.call(path, ask(), key=key), "unknown_url", path)
 

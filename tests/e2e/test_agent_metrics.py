@@ -3,6 +3,7 @@
 Usage: test_agent_metrics.py [BUILD_ROOT] [unittest arguments]
 """
 import collections
+import json
 import os
 import re
 import shutil
@@ -260,6 +261,37 @@ class Metrics(unittest.TestCase):
             stack.chat("broken", key=key)
         wait_for(lambda: self.fetch(stack, "tcp").get("aigw_provider_up", provider="sim") == 0, "it is known to be down", 30)
         stack.chat("small", key=key)
+        wait_for(lambda: self.fetch(stack, "tcp").get("aigw_provider_up", provider="sim") == 1, "it is known to be up", 30)
+        with Wire(stack.agent_settings["control_socket"]) as wire:
+            lines = [json.loads(line) for line in wire.call("/v1/events?kind=provider.*", method="GET").body.splitlines()]
+        said = [(e["event"], e["provider"]) for e in lines if e["event"] in ("provider.down", "provider.up")]
+        self.assertEqual(said, [("provider.down", "sim"), ("provider.up", "sim")])
+
+    def test_a_line_for_each_call_where_asked_for(self):
+        stack = Stack(BUILD, POLICY, agent={"log": "error"})
+        stack.agent_options = ["--log-requests"]
+        self.enterContext(stack)
+        key = stack.make_key("search")
+        ids = [stack.chat(model, "the prompt", key=key).header("x-request-id") for model in ["small"] * 15 + ["limited", "nowhere"]]
+        ids.append(stack.chat("small", way="unix").header("x-request-id"))
+
+        def lines():
+            with open(stack.path("agentd.log"), encoding="utf-8") as f:
+                got = [dict(re.findall(r'(\w+)=("(?:[^"\\]|\\.)*"|\S*)', line)) for line in f if "event=request.done" in line]
+            return len(got) >= len(ids) and got
+        got = wait_for(lines, "a line for each call")
+        self.assertEqual([line["request_id"] for line in got], ids)  # none is kept back by the limit on repetition
+        self.assertEqual((got[0]["project"], got[0]["model"], got[0]["provider"], got[0]["status"]), ("search", "small", "sim", "200"))
+        self.assertEqual((got[0]["level"], got[0]["outcome"], got[0]["fail"], got[0]["uid"]), ("info", "ok", '""', "-1"))
+        self.assertRegex(got[0]["cost"], r"^0\.0000\d+$")
+        self.assertTrue(key.startswith("sk-aigw-" + got[0]["key_id"].removeprefix("key_")), got[0])
+        self.assertEqual((got[16]["status"], got[16]["outcome"], got[16]["fail"]), ("404", "refused", "model_not_found"))
+        self.assertEqual((got[17]["key_id"], got[17]["uid"], got[17]["project"]), ("-", str(os.getuid()), "playground"))
+        with open(stack.path("agentd.log"), encoding="utf-8") as f:
+            text = f.read()
+        self.assertNotIn("the prompt", text)
+        self.assertNotIn(key, text)
+        self.assertNotIn("agent.ready", text)  # the level is what it was
 
     def test_loop_lag_is_measured_while_there_is_traffic(self):
         stack = self.stack(workers=2)

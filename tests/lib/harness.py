@@ -134,7 +134,7 @@ class Stack:
     def __init__(self, build=None, policy=POLICY, sim=(), agent=None, secrets=None, expected=(), base=None):
         self.build = build or build_root(["-"])
         self.policy, self.expected = policy, [re.compile(e) for e in expected]
-        self.sim_options, self.agent_settings = list(sim), dict(agent or {})
+        self.sim_options, self.agent_settings, self.agent_options = list(sim), dict(agent or {}), []
         self.secrets = {"sim": "sk-provider-0123456789"} if secrets is None else dict(secrets)
         memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir()
         self.home = tempfile.mkdtemp(prefix="aigw-", dir=base or memory)
@@ -216,7 +216,7 @@ class Stack:
     def launch_agent(self):
         """Started; it need not be ready yet."""
         config = self.write_agent_settings()
-        self.agent = self.program("agentd", [os.path.join(self.build, "agentd/aigw-agentd"), "--config", config, "--die-with-parent"])
+        self.agent = self.program("agentd", [os.path.join(self.build, "agentd/aigw-agentd"), "--config", config, "--die-with-parent", *self.agent_options])
 
     def start_agent(self, ready=True):
         self.launch_agent()

@@ -9,6 +9,7 @@ import unittest
 
 import check_choke_points
 import check_docs
+import check_events
 import check_fails
 import check_layers
 import check_ratchet
@@ -237,6 +238,18 @@ class Fails(Planted):
     self.assertNotIn('"draining"', check_fails.body_of(text, "test_a"))
     self.assertIn('"draining"', check_fails.body_of(text, "test_b"))
     self.assertIsNone(check_fails.body_of(text, "test_c"))
+
+
+class Events(Planted):
+  def test_both_ways(self):
+    self.assertFound(self.planted(check_events.check, "agentd/main.c", '\nvoid x(void)\n{\n\tlog_event(LOG_INFO, "agent", "agent.fresh", "");\n}\n'),
+                     "agentd/main.c", "agent.fresh")
+    self.assertFound(self.planted(check_events.check, "agentd/main.c", '\nvoid x(const char *e)\n{\n\tlog_event(LOG_INFO, "agent", e, "");\n}\n'),
+                     "agentd/main.c", "has to stand in the call")
+    table = "include/aigw/tbl/log_events.h"
+    self.assertFound(self.planted(check_events.check, table, f'LOG_EVENT("agent.fresh", "{"a" * 32}", "Doc.", "Remedy.")\n'), table, "no program logs it")
+    found = self.planted(check_events.check, table, 'LOG_EVENT("agent.fresh", "12", "Doc.", "Remedy.")\n')
+    self.assertIn("32 hexadecimal digits", found[0])
 
 
 class Words(Planted):
