@@ -56,8 +56,8 @@ struct slot {
 				       */
 			struct slot_values v;   /* the owner writes them as the call goes on */
 			uint64_t began_mono_us; /* for AGE in lists; meaningless after a reboot */
-			int64_t rate_input, rate_output,
-				rate_request; /* of the price: what a killed call is charged */
+			int64_t rate_input, rate_output, rate_request,
+				rate_minute; /* of the price: what a killed call is charged */
 			uint16_t text_used;
 			uint8_t text_len[SLOT_TEXT_COUNT];
 			uint8_t text_at[SLOT_TEXT_COUNT][2]; /* offset, little-endian */

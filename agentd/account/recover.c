@@ -89,7 +89,7 @@ static void record_refuse(struct usage_record *r)
 	r->fail = slice_str(fail_row(FAIL_restart)->name);
 	r->status = 0;
 	r->input_tokens = r->cached_input_tokens = r->cache_write_tokens = r->output_tokens = 0;
-	r->reasoning_tokens = r->audio_input_tokens = r->audio_output_tokens = 0;
+	r->reasoning_tokens = r->audio_input_tokens = r->audio_output_tokens = r->audio_ms = 0;
 	r->estimated = r->cost_nano = r->charge_nano = r->reserved_nano = 0;
 }
 
@@ -99,10 +99,16 @@ static void record_estimate(const struct slot *s, struct usage_record *r)
 	const struct price p = {
 		.nano = { [PRICE_input] = s->rate_input,
 			[PRICE_output] = s->rate_output,
-			[PRICE_per_request] = s->rate_request },
-		.has = { [PRICE_input] = true, [PRICE_output] = true, [PRICE_per_request] = true },
+			[PRICE_per_request] = s->rate_request,
+			[PRICE_per_minute] = s->rate_minute },
+		.has = { [PRICE_input] = true,
+			[PRICE_output] = true,
+			[PRICE_per_request] = true,
+			[PRICE_per_minute] = true },
 	};
-	const struct price_usage u = { .input = r->input_tokens, .output = r->output_tokens };
+	const struct price_usage u = {
+		.input = r->input_tokens, .output = r->output_tokens, .audio_ms = r->audio_ms
+	};
 	int64_t nano;
 
 	r->outcome = USAGE_UNKNOWN;

@@ -1,6 +1,7 @@
 #include "dialect/openai.h"
 
 #include <aigw/json_scan.h>
+#include <aigw/text.h>
 
 #ifdef __SSE2__
 #include <emmintrin.h>
@@ -226,7 +227,8 @@ unsigned openai_edit(struct slice body, const struct openai_facts *f, struct sli
 
 /* More than any call takes. Usage that claims more is none, and the call is estimated: such numbers
  * make sums and costs overflow. */
-#define TOKENS_MAX INT64_C(1000000000000)
+#define TOKENS_MAX  INT64_C(1000000000000)
+#define SECONDS_MAX INT64_C(2678400)
 
 struct usage_scan {
 	struct openai_usage u;
@@ -240,6 +242,18 @@ static bool tokens_of(const struct jscan_member *m, int64_t *ret, int *ret_stop)
 
 	*ret_stop = is_count && *ret > TOKENS_MAX;
 	return is_count && !*ret_stop;
+}
+
+/* A length in seconds as milliseconds, up to the next one. More than a month is none. */
+static bool milliseconds_of(const struct jscan_member *m, int64_t *ret)
+{
+	int64_t nano;
+
+	if (m->kind != JSCAN_NUMBER || text_parse_nano(m->value, false, &nano) ||
+		nano > SECONDS_MAX * 1000000000)
+		return false;
+	*ret = (nano + 999999) / 1000000;
+	return true;
 }
 
 static int on_input_detail(void *arg, const struct jscan_member *m)
@@ -282,11 +296,17 @@ static int on_usage(void *arg, const struct jscan_member *m)
 
 	if (m->kind == JSCAN_OBJECT) {
 		if (jscan_key_is(m, SLICE("prompt_tokens_details")) ||
-			jscan_key_is(m, SLICE("input_tokens_details")))
+			jscan_key_is(m, SLICE("input_tokens_details")) ||
+			jscan_key_is(m, SLICE("input_token_details")))
 			return jscan_object(m->value, on_input_detail, s, NULL);
 		if (jscan_key_is(m, SLICE("completion_tokens_details")) ||
 			jscan_key_is(m, SLICE("output_tokens_details")))
 			return jscan_object(m->value, on_output_detail, s, NULL);
+		return 0;
+	}
+	if (jscan_key_is(m, SLICE("seconds")) || jscan_key_is(m, SLICE("prompt_audio_seconds"))) {
+		if (milliseconds_of(m, &v))
+			s->u.audio_ms = v;
 		return 0;
 	}
 	if (!tokens_of(m, &v, &stop))
@@ -314,6 +334,9 @@ bool openai_usage_parse(struct slice object, struct openai_usage *ret)
 	/* xAI reports reasoning outside completion_tokens; the total tells. */
 	if (s.u.reasoning && s.total == s.u.input + s.u.output + s.u.reasoning)
 		s.u.output += s.u.reasoning;
+	/* Mistral's transcriptions report audio outside prompt_tokens; the total tells. */
+	if (s.u.audio_in && s.total == s.u.input + s.u.output + s.u.audio_in)
+		s.u.input += s.u.audio_in;
 	*ret = s.u;
 	return true;
 }
@@ -434,25 +457,44 @@ static bool is_terminal_type(struct slice s)
 	       slice_starts(s, SLICE("failed"));
 }
 
+/* By the event's name, or else by the type that its data begins with. */
+static bool is_terminal(const struct sse_event *e)
+{
+	static const struct slice media[] = {
+		SLICE_INIT("transcript.text.done"),
+		SLICE_INIT("speech.audio.done"),
+		SLICE_INIT("image_generation.completed"),
+		SLICE_INIT("image_edit.completed"),
+	};
+	struct slice type = e->name;
+
+	if (!type.n && slice_starts(e->data, SLICE("{\"type\":\""))) {
+		const char *end;
+
+		type = slice_skip(e->data, 9);
+		end = memchr(type.p, '"', type.n);
+		type.n = end ? (size_t)(end - type.p) : 0;
+	}
+	if (slice_starts(type, SLICE("response.")))
+		return is_terminal_type(slice_skip(type, 9));
+	for (size_t i = 0; i < ARRAY_LEN(media); i++)
+		if (slice_eq(type, media[i]))
+			return true;
+	return false;
+}
+
 enum openai_event openai_event_kind(struct slice raw, int64_t endpoint)
 {
 	struct sse_event e;
 
 	/* Most events are one long data line: nothing more needs to be known of them. */
-	if (raw.n > 64 && endpoint != ENDPOINT_responses && slice_starts(raw, SLICE("data:")))
+	if (raw.n > 64 && endpoint < ENDPOINT_responses && slice_starts(raw, SLICE("data:")))
 		return OPENAI_EVENT_DATA;
 	sse_parse(raw, &e);
 	if (!e.data_lines)
 		return OPENAI_EVENT_OTHER;
 	if (slice_eq(slice_trim(e.data), SLICE("[DONE]")))
 		return OPENAI_EVENT_DONE;
-	if (endpoint == ENDPOINT_responses) {
-		struct slice type = e.name;
-
-		if (!type.n && slice_starts(e.data, SLICE("{\"type\":\"")))
-			type = slice_skip(e.data, 9);
-		if (slice_starts(type, SLICE("response.")) && is_terminal_type(slice_skip(type, 9)))
-			return OPENAI_EVENT_TERMINAL;
-	}
-	return OPENAI_EVENT_DATA;
+	return endpoint >= ENDPOINT_responses && is_terminal(&e) ? OPENAI_EVENT_TERMINAL
+								 : OPENAI_EVENT_DATA;
 }

@@ -1,8 +1,8 @@
 /* OpenAI's dialect, as far as a same-dialect relay needs it: what a request asks, the places to be
  * edited in it, and a peek into answers for usage and ends. Nothing is built, nothing allocated;
  * slices point into the bytes given. Pure; any thread. Sources: OpenAI API reference (chat,
- * completions, embeddings, responses, moderations) as of 2026-11; recorded exchanges of compatible
- * providers. */
+ * completions, embeddings, responses, moderations, audio, images) as of 2026-11; recorded exchanges
+ * of compatible providers. */
 #ifndef AGENTD_DIALECT_OPENAI_H
 #define AGENTD_DIALECT_OPENAI_H
 
@@ -39,6 +39,7 @@ unsigned openai_edit(struct slice body, const struct openai_facts *f, struct sli
 
 struct openai_usage {
 	int64_t input, cached_input, cache_write, output, reasoning, audio_in, audio_out;
+	int64_t audio_ms; /* what the provider counts by length */
 };
 
 /* From a usage object (chat, completions, embeddings or responses shape). false: it is no object.
@@ -62,7 +63,7 @@ size_t openai_find_usage(const char *p, size_t from, size_t n);
 enum openai_event {
 	OPENAI_EVENT_DATA,
 	OPENAI_EVENT_DONE /* data: [DONE] */,
-	OPENAI_EVENT_TERMINAL /* response.completed|incomplete|failed */,
+	OPENAI_EVENT_TERMINAL /* response.completed|incomplete|failed, transcript.text.done, ... */,
 	OPENAI_EVENT_OTHER /* comment, no data */
 };
 /* What one whole SSE event is. */

@@ -17,7 +17,9 @@ struct conn {
 	uint32_t kept_n, kept_cap;
 	uint32_t scanned;
 	uint8_t state;
-	uint64_t body_got; /* content bytes so far */
+	bool paused;                     /* nothing of the body may be read now */
+	uint64_t body_got;               /* content bytes so far */
+	usec paused_since_us, paused_us; /* of the body's time: not the client's */
 };
 
 static struct conn *conn_of(struct stream *s)
@@ -73,7 +75,7 @@ static void read_on(struct conn *c)
 {
 	struct stream *s = &c->stream.s;
 
-	if (c->kept_n > CONN_KEPT_MAX || (c->state == CONN_IDLE && s->queued_writes))
+	if (c->paused || c->kept_n > CONN_KEPT_MAX || (c->state == CONN_IDLE && s->queued_writes))
 		stream_read_stop(s);
 	else
 		stream_read_start(s);
@@ -150,12 +152,31 @@ static void on_finished(struct request *r, bool keep_alive)
 /* Judged when bytes come; those that don't come at all have CONN_BODY_IDLE_US. */
 static bool body_dribbles(struct conn *c, size_t more)
 {
-	usec took = loop_now(loop_of(c)) - c->request->began_us;
+	usec took = loop_now(loop_of(c)) - c->request->began_us - c->paused_us;
 
 	c->body_got += more;
 	return took > CONN_BODY_GRACE_US &&
 	       c->body_got <
 		       (uint64_t)((took - CONN_BODY_GRACE_US) / USEC_PER_S) * CONN_BODY_MIN_RATE_S;
+}
+
+static void pause_body(struct conn *c)
+{
+	c->paused = true;
+	c->paused_since_us = loop_now(loop_of(c));
+	deadline_stop(loop_of(c), &c->deadline);
+}
+
+static void on_resume(struct request *r)
+{
+	struct conn *c = r->front;
+
+	if (!c->paused || c->stream.s.closing || c->state != CONN_BODY)
+		return;
+	c->paused = false;
+	c->paused_us += loop_now(loop_of(c)) - c->paused_since_us;
+	deadline_set(loop_of(c), &c->deadline, CONN_BODY_IDLE_US);
+	read_on(c);
 }
 
 static void time_out(struct conn *c)
@@ -166,6 +187,11 @@ static void time_out(struct conn *c)
 	refuse(c, FAIL_request_timeout, fail_row(FAIL_request_timeout)->text);
 	if (r)
 		request_client_gone(r);
+}
+
+static bool is_through(const struct conn *c)
+{
+	return c->stream.s.closing || c->state == CONN_LINGERING;
 }
 
 /* Body bytes; returns how many of them belonged to the message, or -1 if the connection is through.
@@ -186,16 +212,25 @@ static ssize_t take_body(struct conn *c, char *p, size_t n)
 	}
 	if (content)
 		request_body_bytes(r, p, content);
+	if (c->request == r && !c->h1.done && request_wants_body(r)) {
+		if (body_dribbles(c, content)) {
+			time_out(c);
+			return -1;
+		}
+		if (!request_body_goes_on(r)) {
+			if (c->request == r)
+				pause_body(c);
+			return is_through(c) ? -1 : (ssize_t)used;
+		}
+	}
+	if (c->request != r)
+		return is_through(c) ? -1 : (ssize_t)used;
 	if (c->h1.done || !request_wants_body(r)) {
 		if (c->h1.done)
 			c->state = CONN_ANSWERING;
 		deadline_stop(loop_of(c), &c->deadline);
 		request_body_end(r);
-		return c->stream.s.closing || c->state == CONN_LINGERING ? -1 : (ssize_t)used;
-	}
-	if (body_dribbles(c, content)) {
-		time_out(c);
-		return -1;
+		return is_through(c) ? -1 : (ssize_t)used;
 	}
 	deadline_set(loop_of(c), &c->deadline, CONN_BODY_IDLE_US);
 	return (ssize_t)used;
@@ -214,11 +249,14 @@ static bool begin_request(struct conn *c, char *p, size_t head_n, bool more_is_h
 	}
 	c->state = CONN_BODY;
 	c->body_got = 0;
+	c->paused = false;
+	c->paused_us = 0;
 	c->request = request_begin(env, &c->caller, &c->stream.s, on_finished, c);
 	if (!c->request) {
 		refuse(c, FAIL_gateway_overloaded, fail_row(FAIL_gateway_overloaded)->text);
 		return false;
 	}
+	c->request->resume = on_resume;
 	if (env->head.expect_continue && request_wants_body(c->request) && !more_is_here)
 		(void)stream_write(&c->stream.s, &go, 1);
 	return true;

@@ -102,6 +102,7 @@ void admit_step(struct request *r)
 		s->rate_input = price->price.nano[PRICE_input];
 		s->rate_output = price->price.nano[PRICE_output];
 		s->rate_request = price->price.nano[PRICE_per_request];
+		s->rate_minute = price->price.nano[PRICE_per_minute];
 	}
 	slot_set_state(s, SLOT_ADMITTED);
 	stats_add(r->env->stats, STAT_GLOBAL, 0, STAT_inflight, 1);

@@ -1,4 +1,5 @@
 #include "request/request.h"
+#include "request/upload.h"
 
 #include <sys/mman.h>
 
@@ -32,13 +33,49 @@ static bool memory_take(struct request *r, size_t n)
 		his = atomic_fetch_add_explicit(
 			      &gw->project_bytes[share], n, memory_order_relaxed) +
 		      n;
+	all += atomic_load_explicit(&gw->upload_bytes, memory_order_relaxed);
 	if (all <= limit && (his <= limit / 2 || his - n <= r->body.cap))
 		return true;
 	memory_give(r, n);
 	return false;
 }
 
-static size_t block_size(size_t cap)
+/* Uploads that have to be held whole have half of the memory, one project half of that, unless it
+ * has no other: they come and go, and nobody's prompts wait for them. */
+bool body_reserve(struct request *r, size_t n)
+{
+	struct gateway *gw = r->env->gw;
+	struct upload *u = r->upload;
+	uint64_t limit = atomic_load_explicit(&gw->body_memory, memory_order_relaxed) / 2;
+	uint32_t share = share_of(r);
+	_Atomic uint64_t *mine = &gw->project_uploads[share];
+	uint64_t all = atomic_fetch_add_explicit(&gw->upload_bytes, n, memory_order_relaxed) + n;
+	uint64_t his = atomic_fetch_add_explicit(mine, n, memory_order_relaxed) + n;
+
+	u->reserved = n;
+	u->has_room = true;
+	if (all <= limit && (his <= limit / 2 || his == n))
+		return true;
+	body_unreserve(r);
+	return false;
+}
+
+void body_unreserve(struct request *r)
+{
+	struct gateway *gw = r->env->gw;
+	struct upload *u = r->upload;
+
+	if (!u->has_room)
+		return;
+	ASSERT(!r->body.bytes || !u->covered);
+	atomic_fetch_sub_explicit(&gw->upload_bytes, u->reserved, memory_order_relaxed);
+	atomic_fetch_sub_explicit(
+		&gw->project_uploads[share_of(r)], u->reserved, memory_order_relaxed);
+	u->reserved = u->covered = 0;
+	u->has_room = false;
+}
+
+size_t body_block_size(size_t cap)
 {
 	size_t size = BODY_LEAST_BYTES;
 
@@ -140,16 +177,20 @@ static char *block_grow(struct request *r, size_t size)
 
 bool body_room(struct request *r, size_t cap)
 {
-	size_t size = block_size(cap), more = size - r->body.cap;
+	size_t size = body_block_size(cap), more = size - r->body.cap;
+	bool covered = r->upload && r->upload->has_room; /* by its reservation */
 	char *p;
 
-	if (!memory_take(r, more))
+	if (!covered && !memory_take(r, more))
 		return false;
 	p = r->body.bytes ? block_grow(r, size) : block_take(&r->env->bodies, size);
 	if (!p) {
-		memory_give(r, more);
+		if (!covered)
+			memory_give(r, more);
 		return false;
 	}
+	if (covered)
+		r->upload->covered += more;
 	r->body.bytes = p;
 	r->body.cap = size;
 	return true;
@@ -167,9 +208,11 @@ void body_free(struct request *r)
 {
 	if (!r->body.bytes)
 		return;
-	memory_give(r, r->body.cap);
+	memory_give(r, r->body.cap - (r->upload ? r->upload->covered : 0));
 	block_give(r->env, r->body.bytes, r->body.cap);
 	r->body = (struct body){ 0, 0, NULL };
+	if (r->upload)
+		body_unreserve(r);
 }
 
 void body_cache_fini(struct body_cache *cache)

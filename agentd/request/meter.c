@@ -1,21 +1,46 @@
 /* Usage from answers, and our estimate where the provider reports none. No I/O. */
 #include "request/request.h"
+#include "request/upload.h"
 
 #include <aigw/sse.h>
 
-/* A token is about four bytes of text; the envelope of a stream's events is what its smallest one
- * weighs. */
-void meter_estimate(struct request *r)
+/* A token is about four bytes of text. Audio is taken for 128 kbit/s, and ten tokens a second, as
+ * OpenAI counts it: what the file is can't be known without reading it. */
+#define AUDIO_BYTES_PER_MS 16
+#define AUDIO_MS_PER_TOKEN 100
+
+void meter_input(const struct request *r, struct openai_usage *ret)
 {
 	const struct slot *s = inflight_slot(r->env->gw->inflight, r->slot);
+	const struct upload *u = r->upload;
+	bool is_audio =
+		r->endpoint == ENDPOINT_transcriptions || r->endpoint == ENDPOINT_translations;
+	uint64_t bytes;
+
+	if (!u) {
+		ret->input = (s->v.bytes_in + 3) / 4;
+	} else if (is_audio) {
+		bytes = MAX(u->mp.at, u->length);
+		ret->audio_ms = (int64_t)(bytes / AUDIO_BYTES_PER_MS);
+		ret->input = ret->audio_in = ret->audio_ms / AUDIO_MS_PER_TOKEN;
+	} else {
+		ret->input = (int64_t)(u->mp.at - MIN(u->mp.at, u->file_bytes) + 3) / 4;
+	}
+}
+
+/* The envelope of a stream's events is what its smallest one weighs. Sound and pictures are no
+ * text: what they are worth only the provider knows, or a price per call. */
+void meter_estimate(struct request *r)
+{
 	uint64_t text = 0;
 
 	memset(&r->usage, 0, sizeof(r->usage));
 	if (!r->sent_us || r->upstream_error || r->outcome == USAGE_FAILED ||
 		r->outcome == USAGE_REFUSED)
 		return;
-	r->usage.input = (s->v.bytes_in + 3) / 4;
-	if (r->endpoint == ENDPOINT_embeddings || r->endpoint == ENDPOINT_moderations)
+	meter_input(r, &r->usage);
+	if (r->endpoint == ENDPOINT_embeddings || r->endpoint == ENDPOINT_moderations ||
+		r->endpoint >= ENDPOINT_speech)
 		return;
 	if (r->mode == RELAY_SSE) {
 		text = r->event_bytes - r->events * r->event_min;
@@ -85,6 +110,8 @@ void meter_event(struct request *r, struct slice raw, bool has_usage, bool *ret_
 	s = inflight_slot(r->env->gw->inflight, r->slot);
 	s->v.input_tokens = u.input;
 	s->v.output_tokens = u.output;
+	s->v.audio_input_tokens = u.audio_in;
+	s->v.audio_ms = u.audio_ms;
 	s->v.estimated = 0;
 }
 

@@ -1,20 +1,37 @@
 /* The head: which endpoint, which headers may go upstream, who is asking; then the body, in one
  * block of its own. */
 #include "request/request.h"
+#include "request/upload.h"
 
 /* --- paths
  * ---------------------------------------------------------------------------------------------- */
 
+enum { TAKES_JSON = 1, TAKES_FORM = 2 };
+
 static const struct {
 	struct slice path;
-	uint8_t endpoint;
+	uint8_t endpoint, takes;
 } api_paths[] = {
-	{ SLICE_INIT("chat/completions"), ENDPOINT_chat },
-	{ SLICE_INIT("completions"), ENDPOINT_completions },
-	{ SLICE_INIT("embeddings"), ENDPOINT_embeddings },
-	{ SLICE_INIT("responses"), ENDPOINT_responses },
-	{ SLICE_INIT("moderations"), ENDPOINT_moderations },
+	{ SLICE_INIT("chat/completions"), ENDPOINT_chat, TAKES_JSON },
+	{ SLICE_INIT("completions"), ENDPOINT_completions, TAKES_JSON },
+	{ SLICE_INIT("embeddings"), ENDPOINT_embeddings, TAKES_JSON },
+	{ SLICE_INIT("responses"), ENDPOINT_responses, TAKES_JSON },
+	{ SLICE_INIT("moderations"), ENDPOINT_moderations, TAKES_JSON },
+	{ SLICE_INIT("audio/transcriptions"), ENDPOINT_transcriptions, TAKES_FORM },
+	{ SLICE_INIT("audio/translations"), ENDPOINT_translations, TAKES_FORM },
+	{ SLICE_INIT("audio/speech"), ENDPOINT_speech, TAKES_JSON },
+	{ SLICE_INIT("images/generations"), ENDPOINT_images, TAKES_JSON },
+	{ SLICE_INIT("images/edits"), ENDPOINT_image_edits, TAKES_JSON | TAKES_FORM },
+	{ SLICE_INIT("images/variations"), ENDPOINT_image_variations, TAKES_FORM },
 };
+
+static uint8_t takes(uint8_t endpoint)
+{
+	for (size_t i = 0; i < ARRAY_LEN(api_paths); i++)
+		if (api_paths[i].endpoint == endpoint)
+			return api_paths[i].takes;
+	return TAKES_JSON;
+}
 
 static struct slice skip_slashes(struct slice s)
 {
@@ -138,11 +155,37 @@ static bool is_json(struct slice type)
 	       (type.n == json.n || type.p[json.n] == ';' || type.p[json.n] == ' ');
 }
 
+static enum fail check_type(struct request *r, struct slice type, struct errbuf *why)
+{
+	const struct slice form = SLICE("multipart/form-data");
+	uint8_t may = takes(r->endpoint);
+
+	if (may & TAKES_JSON && is_json(type))
+		return FAIL_none;
+	if (may & TAKES_FORM && type.n >= form.n &&
+		slice_eq_nocase(slice_of(type.p, form.n), form)) {
+		enum fail f = r->upload ? FAIL_bad_request : upload_begin(r, type, 0);
+
+		if (f == FAIL_bad_request)
+			(void)err_set(why, 0,
+				"The content-type multipart/form-data needs one boundary of 1 to "
+				"70 letters, digits and '()+_,-./:=?");
+		return f;
+	}
+	(void)err_set(why, 0, "Send the body as content-type: %s, not " SLICE_FMT ".",
+		may == TAKES_JSON   ? "application/json"
+		: may == TAKES_FORM ? "multipart/form-data"
+				    : "multipart/form-data or application/json",
+		(int)MIN(type.n, (size_t)64), type.n ? type.p : "");
+	return FAIL_unsupported_media_type;
+}
+
 /* One pass: what is refused, what goes upstream (re-written, never copied as a block). */
 static enum fail read_fields(struct request *r, const struct h1_head *h, struct errbuf *why)
 {
 	struct buf scratch = buf_over(r->env->answer_head, sizeof(r->env->answer_head));
 	struct buf *out = &scratch;
+	bool typed = false;
 
 	for (unsigned i = 0; i < h->n_fields; i++) {
 		const struct h1_field *f = &h->fields[i];
@@ -160,12 +203,12 @@ static enum fail read_fields(struct request *r, const struct h1_head *h, struct 
 			return FAIL_expectation_failed;
 		if (!r->is_api || !is_forwarded(f->name))
 			continue;
-		if (f->name.n == 12 && (f->name.p[0] | 0x20) == 'c' && !is_json(f->value)) {
-			(void)err_set(why, 0,
-				"Send the body as content-type: application/json, not " SLICE_FMT
-				".",
-				(int)MIN(f->value.n, (size_t)64), f->value.p);
-			return FAIL_unsupported_media_type;
+		if (f->name.n == 12 && (f->name.p[0] | 0x20) == 'c') {
+			enum fail bad = check_type(r, f->value, why);
+
+			if (bad != FAIL_none)
+				return bad;
+			typed = true;
 		}
 		if (h1_write_field(out, f->name, f->value) || out->n > FORWARD_MAX_BYTES) {
 			(void)err_set(why, 0,
@@ -175,6 +218,8 @@ static enum fail read_fields(struct request *r, const struct h1_head *h, struct 
 			return FAIL_header_too_large;
 		}
 	}
+	if (r->is_api && !typed && !(takes(r->endpoint) & TAKES_JSON))
+		return check_type(r, SLICE_EMPTY, why);
 	if (out->n) {
 		r->forward = out->n <= sizeof(r->forward_here) ? r->forward_here : malloc(out->n);
 		if (!r->forward)
@@ -201,6 +246,10 @@ static enum fail prepare_body(struct request *r, const struct h1_head *h, struct
 	if (h->has_length &&
 		h->length > atomic_load_explicit(&r->env->gw->max_body, memory_order_relaxed))
 		return too_large(r, why);
+	if (r->upload) {
+		r->upload->length = h->has_length ? h->length : 0;
+		return body_room(r, UPLOAD_FIRST_BYTES) ? FAIL_none : FAIL_gateway_overloaded;
+	}
 	if (!r->is_api || !h->has_length || !h->length)
 		return FAIL_none;
 	r->body_length = (size_t)h->length;
@@ -240,7 +289,8 @@ enum fail receive_head(struct request *r, const struct h1_head *h, struct errbuf
 
 size_t request_body_room(struct request *r, char **ret)
 {
-	if (r->discard_body || !r->body.bytes || !r->is_api || r->body.n >= r->body_length)
+	if (r->discard_body || !r->body.bytes || !r->is_api || r->upload ||
+		r->body.n >= r->body_length)
 		return 0;
 	if (r->body.n == r->body.cap && !body_room(r, MIN(r->body_length, r->body.cap * (size_t)2)))
 		return 0; /* refused when the next byte is there */
@@ -249,7 +299,7 @@ size_t request_body_room(struct request *r, char **ret)
 	return MIN(r->body_length, r->body.cap) - r->body.n;
 }
 
-static void body_refuse(struct request *r, enum fail f, const char *text)
+void body_refuse(struct request *r, enum fail f, const char *text)
 {
 	r->discard_body = r->want_close = true;
 	r->fail = (uint8_t)f;
@@ -267,9 +317,15 @@ void request_body_bytes(struct request *r, const char *p, size_t n)
 
 	if (r->discard_body || !r->is_api)
 		return;
-	if (have + n > max) {
+	if (r->upload)
+		have = (size_t)r->upload->mp.at;
+	if (have + n > max && !r->outcome) {
 		(void)too_large(r, &why);
 		body_refuse(r, FAIL_request_too_large, why.text);
+		return;
+	}
+	if (r->upload) {
+		upload_bytes(r, p, n);
 		return;
 	}
 	/* Blocks come in powers of two, so a chunked body doubles. */

@@ -2,6 +2,7 @@
  * event by event; a plain answer of up to ANSWER_WHOLE_BYTES in one write. The end of either waits
  * for settle_step(). */
 #include "request/request.h"
+#include "request/upload.h"
 
 #include <aigw/json_scan.h>
 #include <aigw/log.h>
@@ -251,7 +252,9 @@ static bool on_head(struct attempt *a, const struct h1_head *h)
 	r->compressed = coding && !slice_eq_nocase(coding->value, SLICE("identity"));
 	r->upstream_error = h->status >= 400;
 	r->mode = !r->compressed && h->status < 300 && is_event_stream(h) ? RELAY_SSE : RELAY_PLAIN;
-	r->eager = r->compressed && is_event_stream(h);
+	r->eager = (r->compressed && is_event_stream(h)) || r->endpoint == ENDPOINT_speech;
+	if (r->upload && !r->upload->whole)
+		r->want_close = true; /* answered before it was all there */
 	r->no_body = !h->has_body && (h->status == 204 || h->status == 304);
 	if (r->mode == RELAY_PLAIN && h->has_length) {
 		r->has_length = true;
@@ -285,6 +288,8 @@ static const struct jscan_tap_path usage_path = { { NULL, 0 }, SLICE_INIT("usage
 
 static void tap_begin(struct request *r)
 {
+	if (r->endpoint == ENDPOINT_speech) /* sound */
+		return;
 	r->tap = malloc(sizeof(*r->tap));
 	if (r->tap)
 		jscan_tap_init(r->tap, &usage_path, 1);
@@ -511,5 +516,6 @@ const struct attempt_events relay_events = {
 	.head = on_head,
 	.body = on_body,
 	.paused = on_paused,
+	.sent = upload_sent,
 	.failed = on_failed,
 };

@@ -9,6 +9,7 @@
  * and the target; admit: a slot in the in-flight file; attempt: the call at the provider; relay:
  * the answer; settle: the record. */
 #include "request/request.h"
+#include "request/upload.h"
 
 #include <aigw/clock.h>
 #include <aigw/log.h>
@@ -140,6 +141,8 @@ void request_env_init(struct request_env *env, struct loop *l, struct gateway *g
 	env->worker = worker;
 	list_init(&env->awaiting);
 	list_init(&env->scrapers);
+	list_init(&env->upload_waiters);
+	deadline_init(&env->upload_look, upload_look);
 	list_init(&env->live);
 	list_init(&env->dead);
 	list_init(&env->free_requests);
@@ -151,6 +154,7 @@ void request_env_fini(struct request_env *env)
 {
 	reap(&env->reap);
 	deadline_stop(env->loop, &env->bodies.trim);
+	deadline_stop(env->loop, &env->upload_look);
 	worker_rules_unref(env->rules);
 	env->rules = NULL;
 	keyset_reader_free(env->keys);
@@ -227,8 +231,24 @@ void request_body_end(struct request *r)
 		free(why);
 		return;
 	}
+	if (r->upload && !upload_ends(r))
+		return;
+	if (r->discard_body) { /* it ended as none may */
+		request_body_end(r);
+		return;
+	}
+	request_run(r);
+}
+
+void request_run(struct request *r)
+{
 	r->step = STEP_ROUTE;
 	request_resume(r);
+}
+
+bool request_body_goes_on(struct request *r)
+{
+	return !r->upload || r->discard_body || upload_goes_on(r);
 }
 
 void request_fail(struct request *r, enum fail f, const char *fmt, ...)
@@ -242,6 +262,8 @@ void request_fail(struct request *r, enum fail f, const char *fmt, ...)
 	(void)vsnprintf(message, sizeof(message), fmt, ap);
 	va_end(ap);
 	r->fail = f;
+	if (r->upload && !r->upload->whole)
+		r->want_close = true; /* nobody reads the rest */
 	if (r->attempt)
 		attempt_abort(r->attempt);
 	if (r->client_gone) {
@@ -272,6 +294,7 @@ void request_finish(struct request *r)
 	if (r->attempt)
 		attempt_abort(r->attempt);
 	body_free(r);
+	upload_free(r);
 	request_drop_forward(r);
 	if (r->head_text_owned)
 		free(r->head_text);

@@ -35,6 +35,8 @@ struct gateway {
 	_Atomic uint64_t body_bytes; /* request bodies in memory */
 	_Atomic uint64_t max_body, body_memory;
 	_Atomic uint64_t project_bytes[STAT_MAX_OBJECTS]; /* of body_bytes, by the project's slot */
+	_Atomic uint64_t upload_bytes; /* reserved for uploads that are held whole; beside them */
+	_Atomic uint64_t project_uploads[STAT_MAX_OBJECTS];
 	_Atomic bool strict;
 	_Atomic bool draining; /* by a signal or by the control socket */
 };
@@ -96,6 +98,9 @@ struct request_env {
 	char answer_head[8192]; /* the answer's head until it is sent or copied */
 	struct refusal_memo refusals[256];
 	struct body_cache bodies;
+	struct list upload_waiters;
+	unsigned n_upload_waiters;
+	struct deadline upload_look;
 	void (*emptied)(struct request_env *env); /* the last live request is gone */
 	/* Another thread makes the text of /metrics; requests_metrics() follows. */
 	void (*ask_metrics)(struct request_env *env);
@@ -141,11 +146,13 @@ struct request {
 		struct request *r, bool keep_alive); /* to front: the answer is out (or can't be) */
 	void *front;
 	struct worker_rules *rules;
-	struct attempt *attempt;        /* NULL: none yet */
-	struct attempt *attempt_memory; /* kept over calls */
-	struct body body;               /* bytes NULL: none */
-	size_t body_length;             /* announced; 0: none, or chunked */
-	struct jscan_tap *tap;          /* usage of plain answers above ANSWER_WHOLE_BYTES */
+	struct attempt *attempt;           /* NULL: none yet */
+	struct attempt *attempt_memory;    /* kept over calls */
+	struct body body;                  /* bytes NULL: none */
+	size_t body_length;                /* announced; 0: none, or chunked */
+	struct upload *upload;             /* NULL: no multipart body */
+	void (*resume)(struct request *r); /* front's: the body may be read on */
+	struct jscan_tap *tap;             /* usage of plain answers above ANSWER_WHOLE_BYTES */
 	char *forward;      /* request header lines that go upstream: forward_here or heap */
 	char *head_text;    /* answer head: env->answer_head, or a copy of ours */
 	struct slice whole; /* answer content that relay_end() writes: of held, or of the loop's
@@ -190,6 +197,8 @@ bool request_wants_body(const struct request *r);
 size_t request_body_room(struct request *r, char **ret);
 void request_body_bytes(struct request *r, const char *p, size_t n); /* p may be the room given */
 void request_body_end(struct request *r);                            /* the message is whole: run */
+/* More of the body has to come. False: not now; r->resume() follows, or the request ends. */
+bool request_body_goes_on(struct request *r);
 void request_client_drained(struct request *r);
 void request_client_gone(struct request *r);
 /* The head or body is malformed: answered in OpenAI's shape, then the connection closes. r is the
@@ -212,7 +221,8 @@ void requests_end_all(struct request_env *env);
  * --------------------------------------------------------------------- */
 void request_resume(struct request *r);
 void request_fail(struct request *r, enum fail f, const char *fmt, ...)
-	PRINTF_LIKE(3, 4); /* answers if nothing was sent; then settles */
+	PRINTF_LIKE(3, 4);           /* answers if nothing was sent; then settles */
+void request_run(struct request *r); /* the head, and what it needs of the body, is there */
 void request_drop_forward(struct request *r);
 void request_finish(struct request *r); /* the answer's last byte is written, or can't be */
 bool body_room(struct request *r,
@@ -240,11 +250,16 @@ void relay_end_in_band(
 	struct request *r, enum fail f, const char *why); /* error event, no [DONE] */
 void relay_drained(struct request *r);
 void relay_error_now(struct request *r);
-void settle_step(struct request *r);    /* settle.c */
-void meter_estimate(struct request *r); /* meter.c */
+void settle_step(struct request *r);                                 /* settle.c */
+void meter_input(const struct request *r, struct openai_usage *ret); /* meter.c: what was sent */
+void meter_estimate(struct request *r);
 void meter_event(struct request *r, struct slice raw, bool has_usage, bool *ret_hide);
 void meter_plain(struct request *r, struct slice whole);
 void meter_tap(struct request *r);
+bool body_reserve(struct request *r, size_t n); /* body.c: for a whole upload */
+void body_unreserve(struct request *r);
+size_t body_block_size(size_t cap);
+void body_refuse(struct request *r, enum fail f, const char *text); /* receive.c */
 void reply_begin(struct request *r,
 	unsigned status); /* reply.c: starts head_text with the status line and our own fields */
 int reply_field(struct request *r, struct slice name, struct slice value);

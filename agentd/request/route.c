@@ -1,5 +1,6 @@
 /* What is asked, and the target: a pure look-up here, since a model has exactly one target. */
 #include "request/request.h"
+#include "request/upload.h"
 
 #include <aigw/json_scan.h>
 
@@ -30,6 +31,13 @@ static struct slice asked_model(struct request *r)
 		return slice_of(raw.p + 1, raw.n - 2);
 	buf_reset(&r->held);
 	return jscan_string(raw, &r->held) == 0 ? buf_view(&r->held) : SLICE_EMPTY;
+}
+
+/* A multipart body was read as it came. */
+static void take_upload(struct request *r)
+{
+	r->facts.model_raw = slice_str(r->upload->model_json);
+	r->facts.n = 1;
 }
 
 static bool scan_body(struct request *r)
@@ -73,7 +81,9 @@ void route_step(struct request *r)
 		reply_models(r);
 		return;
 	}
-	if (!scan_body(r))
+	if (r->upload)
+		take_upload(r);
+	else if (!scan_body(r))
 		return;
 	asked = asked_model(r);
 	model = asked.n ? policy_model(p, asked) : -1;

@@ -1,6 +1,7 @@
 /* The call at the provider: its head written anew, the body's pieces around the edits, one
  * credential. */
 #include "request/request.h"
+#include "request/upload.h"
 
 void send_step(struct request *r)
 {
@@ -19,7 +20,11 @@ void send_step(struct request *r)
 	r->step = STEP_RELAY;
 	attempt_init(r->attempt, r->rules->pools[r->provider], &relay_events, r, t);
 	deadline_set(r->env->loop, &r->total, p->total_us);
-	attempt_start(r->attempt); /* may fail at once, and then r has moved on */
+	/* Either may fail at once, and then r has moved on. */
+	if (r->upload && !r->upload->whole)
+		attempt_start_stream(r->attempt);
+	else
+		attempt_start(r->attempt);
 }
 
 /* Choke point: the only function that hands a provider's credential to the wire. */
@@ -41,6 +46,12 @@ static const char *endpoint_path(uint8_t endpoint)
 	case ENDPOINT_completions: return "/completions";
 	case ENDPOINT_embeddings: return "/embeddings";
 	case ENDPOINT_responses: return "/responses";
+	case ENDPOINT_transcriptions: return "/audio/transcriptions";
+	case ENDPOINT_translations: return "/audio/translations";
+	case ENDPOINT_speech: return "/audio/speech";
+	case ENDPOINT_images: return "/images/generations";
+	case ENDPOINT_image_edits: return "/images/edits";
+	case ENDPOINT_image_variations: return "/images/variations";
 	default: return "/moderations";
 	}
 }
@@ -49,6 +60,7 @@ static const char *endpoint_path(uint8_t endpoint)
 static void mark_sent(struct request *r)
 {
 	struct slot *s = inflight_slot(r->env->gw->inflight, r->slot);
+	struct openai_usage u = { 0 };
 
 	s->v.attempts = 1;
 	if (!r->sent_us) {
@@ -56,9 +68,33 @@ static void mark_sent(struct request *r)
 		s->v.overhead_us = r->sent_us - r->began_us;
 	}
 	/* What a crash would book until more is known. */
-	s->v.input_tokens = (s->v.bytes_in + 3) / 4;
+	meter_input(r, &u);
+	s->v.input_tokens = u.input;
+	s->v.audio_input_tokens = u.audio_in;
+	s->v.audio_ms = u.audio_ms;
 	s->v.estimated = 1;
 	slot_set_state(s, SLOT_SENT);
+}
+
+/* The head's end, before n pieces of content from out[1] on. Returns how many slices there are
+ * then.
+ */
+static unsigned write_framing(
+	struct request *r, struct buf *b, size_t body_n, unsigned n, struct slice *out)
+{
+	const struct upload *u = r->upload;
+	bool runs = u && !u->whole;
+
+	if (runs && u->chunked) {
+		(void)buf_printf(b, "\r\ntransfer-encoding: chunked\r\n\r\n%zx\r\n", body_n);
+		out[n + 1] = SLICE("\r\n");
+		return n + 2;
+	}
+	(void)buf_str(b, "\r\ncontent-length: ");
+	/* What is there, and what has to come still. */
+	(void)buf_u64(b, runs ? body_n + (u->length - r->body.n) : body_n);
+	(void)buf_str(b, "\r\n\r\n");
+	return n + 1;
 }
 
 unsigned send_bytes_of(struct attempt *a, struct slice *out)
@@ -75,7 +111,10 @@ unsigned send_bytes_of(struct attempt *a, struct slice *out)
 	size_t body_n = 0;
 	unsigned n;
 
-	n = openai_edit(body, &r->facts, model_json, r->asks_upstream, out + 1);
+	if (r->upload)
+		n = upload_pieces(r, model_json, out + 1);
+	else
+		n = openai_edit(body, &r->facts, model_json, r->asks_upstream, out + 1);
 	for (unsigned i = 1; i <= n; i++)
 		body_n += out[i].n;
 	(void)buf_str(&b, "POST ");
@@ -88,12 +127,10 @@ unsigned send_bytes_of(struct attempt *a, struct slice *out)
 	(void)buf_append(&b, r->forward, r->forward_n);
 	(void)buf_str(&b, "x-client-request-id: ");
 	(void)buf_append(&b, r->id, REQUEST_ID_LEN);
-	(void)buf_str(&b, "\r\ncontent-length: ");
-	(void)buf_u64(&b, body_n);
-	(void)buf_str(&b, "\r\n\r\n");
+	n = write_framing(r, &b, body_n, n, out);
 	ASSERT(!b.err); /* every part is bounded: FORWARD_MAX_BYTES, 8 KiB of credential, names of
 			   the policy */
 	mark_sent(r);
 	out[0] = buf_view(&b);
-	return n + 1;
+	return n;
 }

@@ -2,6 +2,7 @@
  * the committer, the numbers to the counters. With strict durability the answer's end waits for the
  * record. */
 #include "request/request.h"
+#include "request/upload.h"
 #include "stats/series.h"
 
 static void values(struct request *r, struct slot *s)
@@ -21,8 +22,13 @@ static void values(struct request *r, struct slot *s)
 	s->v.reasoning_tokens = r->usage.reasoning;
 	s->v.audio_input_tokens = r->usage.audio_in;
 	s->v.audio_output_tokens = r->usage.audio_out;
+	s->v.audio_ms = r->usage.audio_ms;
+	if (r->upload) {
+		s->v.bytes_in = (int64_t)r->upload->mp.at;
+		s->v.stream = r->facts.stream; /* the field may come after the file */
+	}
 	s->v.usage_seen = r->usage_seen;
-	s->v.estimated = !r->usage_seen && (r->usage.input || r->usage.output);
+	s->v.estimated = !r->usage_seen && (r->usage.input || r->usage.output || r->usage.audio_ms);
 	s->v.bytes_out = (int64_t)r->out_n + (int64_t)r->whole.n + (int64_t)r->tail.n;
 	if (r->outcome == USAGE_OK && r->mode != RELAY_NONE && !r->usage_seen && !r->answer_n)
 		s->v.outcome = r->outcome = USAGE_EMPTY;
@@ -36,7 +42,8 @@ static void price(struct request *r, struct slot *s)
 	const struct policy_price *p =
 		r->counted ? worker_rules_price(r->rules, r->model, r->wall_us) : NULL;
 	const struct price_usage u = { r->usage.input, r->usage.cached_input, r->usage.cache_write,
-		r->usage.output, r->usage.reasoning, r->usage.audio_in, r->usage.audio_out };
+		r->usage.output, r->usage.reasoning, r->usage.audio_in, r->usage.audio_out,
+		r->usage.audio_ms };
 	int64_t nano;
 
 	s->v.priced = p != NULL;

@@ -99,6 +99,42 @@ static void connect_fresh(struct attempt *a)
 /* --- sending
  * ------------------------------------------------------------------------------------------- */
 
+/* The owner's turn to find more: his clock runs, not the provider's. */
+static void all_is_sent(struct attempt *a)
+{
+	if (!a->content_seen)
+		deadline_stop(a->pool->loop, &a->deadline);
+	a->ev->sent(a);
+}
+
+int attempt_send(struct attempt *a, const struct slice *v, unsigned n, bool last)
+{
+	int r;
+
+	if (attempt_is_over(a) || !a->conn)
+		return -ENOTCONN;
+	r = n ? stream_write(a->conn->s, v, n) : 0;
+	if (r < 0) {
+		/* It takes no more; why may stand in its answer, which is on its way or lost. */
+		last = true;
+		r = 0;
+	}
+	if (last) {
+		a->streaming = false;
+		if (r == 0)
+			a->state = a->answer_seen ? ATTEMPT_ANSWERING : ATTEMPT_WAITING;
+	}
+	if (a->content_seen)
+		return r; /* the answer has begun: its own deadline runs */
+	if (last)
+		deadline_set(a->pool->loop, &a->deadline, a->timeouts.first_byte_us);
+	else if (r == 1)
+		deadline_set(a->pool->loop, &a->deadline, a->timeouts.idle_us);
+	else
+		deadline_stop(a->pool->loop, &a->deadline);
+	return r;
+}
+
 static void send_bytes(struct attempt *a)
 {
 	struct slice v[ATTEMPT_MAX_SLICES], all;
@@ -137,9 +173,11 @@ static void send_bytes(struct attempt *a)
 		attempt_on_error(a, r);
 		return;
 	}
-	if (r == 0)
+	if (r == 0 && !a->streaming)
 		a->state = ATTEMPT_WAITING;
 	stream_read_start(a->conn->s);
+	if (r == 0 && a->streaming)
+		all_is_sent(a);
 }
 
 void attempt_on_open(struct attempt *a, int status)
@@ -161,7 +199,9 @@ void attempt_on_open(struct attempt *a, int status)
 
 void attempt_on_drained(struct attempt *a)
 {
-	if (a->state == ATTEMPT_SENDING)
+	if (a->streaming)
+		all_is_sent(a);
+	else if (a->state == ATTEMPT_SENDING)
 		a->state = ATTEMPT_WAITING;
 }
 
@@ -292,6 +332,13 @@ void attempt_start(struct attempt *a)
 		send_bytes(a);
 	else
 		connect_fresh(a);
+}
+
+void attempt_start_stream(struct attempt *a)
+{
+	a->streaming = true;
+	a->replaced = true; /* what is sent is gone */
+	connect_fresh(a);
 }
 
 void attempt_abort(struct attempt *a)

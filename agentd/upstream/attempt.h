@@ -52,6 +52,8 @@ struct attempt_events {
 	/* All content of one read was given: a chance to act on it as a whole. Not called after an
 	 * abort or the end. */
 	void (*paused)(struct attempt *a);
+	/* Streaming: all that was given is with the kernel; more may be given. */
+	void (*sent)(struct attempt *a);
 	void (*failed)(
 		struct attempt *a, enum attempt_failure f); /* the connection is gone already */
 };
@@ -77,6 +79,7 @@ struct attempt {
 	bool answer_seen;  /* at least one answer byte */
 	bool content_seen; /* at least one byte of content: `idle` counts from here on */
 	bool replaced;     /* a stale connection, by a fresh one: once */
+	bool streaming;    /* `bytes` gives a beginning only: attempt_send() follows */
 	bool in_feed;      /* http_call_feed is on the stack: finish() waits for its return */
 };
 
@@ -87,6 +90,12 @@ void attempt_init(struct attempt *a, struct pool *p, const struct attempt_events
 /* `bytes` and `failed` may come before it returns (an idle connection is at hand; no address
  * answers), the other events from the loop only. */
 void attempt_start(struct attempt *a);
+/* Instead of it: what `bytes` gives is a beginning, on a connection of its own (an idle one that is
+ * stale could not be replaced). After `sent` the rest goes out piece by piece: 0: more may be
+ * given; 1: `sent` follows; negative: it is over. While nothing is given the owner judges how long
+ * that may take. A server that stops reading is still listened to: it may say why. */
+void attempt_start_stream(struct attempt *a);
+int attempt_send(struct attempt *a, const struct slice *v, unsigned n, bool last);
 /* Ends it without further events; the connection is closed unless the answer had ended. Idempotent.
  */
 void attempt_abort(struct attempt *a);

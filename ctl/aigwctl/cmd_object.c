@@ -109,6 +109,7 @@ static const struct column price_columns[] = {
 	{ .title = "REASONING/M", .member = "reasoning", .right = true, .wide = true },
 	{ .title = "AUDIO IN/M", .member = "audio_in", .right = true, .wide = true },
 	{ .title = "AUDIO OUT/M", .member = "audio_out", .right = true, .wide = true },
+	{ .title = "PER MINUTE", .member = "per_minute", .right = true, .wide = true },
 };
 
 #define LISTING(m, columns_of, named)                                                              \

@@ -23,7 +23,13 @@ enum usage_endpoint {
 	ENDPOINT_completions,
 	ENDPOINT_embeddings,
 	ENDPOINT_responses,
-	ENDPOINT_moderations
+	ENDPOINT_moderations,
+	ENDPOINT_transcriptions,
+	ENDPOINT_translations,
+	ENDPOINT_speech,
+	ENDPOINT_images,
+	ENDPOINT_image_edits,
+	ENDPOINT_image_variations
 };
 
 struct usage_record {

@@ -177,6 +177,9 @@ static int64_t policy_price_version(const struct policy_price *p)
 	for (int i = 0; i < PRICE_COUNT; i++) {
 		uint8_t bytes[9] = { p->price.has[i] };
 
+		/* It came later: rows without it keep their version. */
+		if (i == PRICE_per_minute && !p->price.has[i])
+			continue;
 		for (int k = 0; k < 8; k++)
 			bytes[1 + k] = (uint8_t)((uint64_t)p->price.nano[i] >> (56 - 8 * k));
 		crc = crc32c(crc, bytes, sizeof(bytes));
@@ -196,18 +199,22 @@ static void policy_read_amounts(
 		[PRICE_audio_in] = "audio_in",
 		[PRICE_audio_out] = "audio_out",
 		[PRICE_per_request] = "per_request",
+		[PRICE_per_minute] = "per_minute",
 	};
 	bool any = false;
 
 	for (int i = 0; i < PRICE_COUNT; i++) {
-		bool main_one = i == PRICE_input || i == PRICE_output || i == PRICE_per_request;
+		bool main_one = i == PRICE_input || i == PRICE_output || i == PRICE_per_request ||
+				i == PRICE_per_minute;
 
 		p->has[i] = policy_amount(r, at, names[i], &p->nano[i]);
+		r->uses_per_minute |= i == PRICE_per_minute && p->has[i];
 		any |= main_one && tree_get(at->node, slice_str(names[i]));
 	}
 	if (!any)
 		policy_missing(r, at,
-			"this price says nothing: add at least one of input, output, per_request");
+			"this price says nothing: add at least one of input, output, per_request, "
+			"per_minute");
 }
 
 static bool policy_read_day(struct policy_reader *r, const struct policy_at *at, int64_t *ret)

@@ -63,7 +63,7 @@ struct policy_reader {
 	unsigned findings, errors;
 	bool no_memory;
 	const struct tree *misspelt; /* the last map in which an unknown key stood */
-	bool uses_ca_file, uses_stream_usage;
+	bool uses_ca_file, uses_per_minute, uses_stream_usage;
 	const struct tree *root; /* the merged document */
 	struct policy_section providers, prices, models, customers, identities;
 	struct policy_names provider_names, model_names, customer_names, project_names;

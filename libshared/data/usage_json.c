@@ -28,10 +28,16 @@ const char *usage_endpoint_name(int64_t endpoint)
 		[ENDPOINT_embeddings] = "embeddings",
 		[ENDPOINT_responses] = "responses",
 		[ENDPOINT_moderations] = "moderations",
+		[ENDPOINT_transcriptions] = "transcriptions",
+		[ENDPOINT_translations] = "translations",
+		[ENDPOINT_speech] = "speech",
+		[ENDPOINT_images] = "images",
+		[ENDPOINT_image_edits] = "image_edits",
+		[ENDPOINT_image_variations] = "image_variations",
 	};
 
-	return endpoint >= ENDPOINT_none && endpoint <= ENDPOINT_moderations ? names[endpoint]
-									     : "other";
+	return endpoint >= ENDPOINT_none && endpoint <= ENDPOINT_image_variations ? names[endpoint]
+										  : "other";
 }
 
 /* 128 bits, most significant first: the first character carries three, the 25 others five each. */

@@ -212,9 +212,9 @@ class Metrics(unittest.TestCase):
             self.assertEqual(got.get("aigw_requests_in_flight", model="held"), 5)
             self.assertEqual(got.get("aigw_requests_in_flight", model="small"), 0)
             self.assertEqual(got.get("aigw_provider_connections", provider="sim", state="active"), 5)
-        got = wait_for(lambda: (t := self.fetch(stack, "tcp")).get("aigw_streams_cut_total", provider="sim", side="client") == 5 and t, "they are settled")
+        got = wait_for(lambda: (t := self.fetch(stack, "tcp")).get("aigw_requests_total", model="held", provider="sim", code="cut") == 5 and t, "they are settled")
         self.assertEqual(got.get("aigw_requests_in_flight", model="held"), 0)
-        self.assertEqual(got.get("aigw_requests_total", model="held", provider="sim", code="cut"), 5)
+        self.assertEqual(got.get("aigw_streams_cut_total", provider="sim", side="client"), 5)
 
     def test_what_waits_for_the_controller(self):
         stack = self.stack()

@@ -208,6 +208,7 @@ static json_t *price_json(const struct policy_price *p, bool now)
 		{ "audio_in", PRICE_audio_in },
 		{ "audio_out", PRICE_audio_out },
 		{ "per_request", PRICE_per_request },
+		{ "per_minute", PRICE_per_minute },
 	};
 	char from[32];
 	json_t *v;

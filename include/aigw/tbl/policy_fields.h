@@ -50,6 +50,7 @@ POLICY_FIELD(price,    reasoning,    "Per million of them that were reasoning; d
 POLICY_FIELD(price,    audio_in,     "Per million audio input tokens; default: input.")
 POLICY_FIELD(price,    audio_out,    "Per million audio output tokens; default: output.")
 POLICY_FIELD(price,    per_request,  "Per call; default 0.")
+POLICY_FIELD(price,    per_minute,   "Per minute of audio, for providers that count by its length; by the millisecond; default 0.")
 POLICY_LATER(price,    cache_write_5m)
 POLICY_LATER(price,    cache_write_1h)
 POLICY_LATER(price,    image)

@@ -25,7 +25,8 @@ static const char full[] =
 	  "cache_write: 0,"
 	  " output: 0.60, reasoning: 1, audio_in: 2, audio_out: 3, per_request: 0.000000001}\n"
 	  "  - {provider: openai, model: '*', from: 2026-01-15, input: 9}\n"
-	  "  - {provider: local, model: '*', from: 2026-01-01, per_request: '0.01'}\n"
+	  "  - {provider: local, model: '*', from: 2026-01-01, per_request: '0.01', per_minute: "
+	  "0.006}\n"
 	  "models:\n"
 	  "  - {name: gpt-4o-mini, aliases: [small, 'org/model:v1@x'], targets: [{provider: "
 	  "openai, model: m}]}\n"
@@ -141,10 +142,11 @@ static void check_full(const struct policy_doc *d)
 	assert_int_equal(d->identities[3].kind, IDENTITY_group);
 	assert_int_equal(d->identities[3].project, 3);
 
-	assert_int_equal(d->n_features, 3);
+	assert_int_equal(d->n_features, 4);
 	check_text(d->features[0], "ca_file/1");
 	check_text(d->features[1], "core/1");
-	check_text(d->features[2], "stream_usage/1");
+	check_text(d->features[2], "per_minute/1");
+	check_text(d->features[3], "stream_usage/1");
 }
 
 static void meaning_of_a_full_policy(void **state)
@@ -345,6 +347,7 @@ static void prices_by_day(void **state)
 	p = policy_doc_price(d, 1, SLICE("m"), DAY(JAN_1));
 	assert_false(p->price.has[PRICE_input]);
 	assert_int_equal(p->price.nano[PRICE_per_request], 10000000);
+	assert_int_equal(p->price.nano[PRICE_per_minute], 6000000);
 	policy_doc_free(d);
 }
 

@@ -124,7 +124,7 @@ static const struct {
 		"f.yaml:5:40: 'from' is '2026-02-30': write a date, such as 2026-01-01\n" },
 	{ P "prices: [{provider: p, model: m, from: 2026-01-01}]\n",
 		"f.yaml:5:10: this price says nothing: add at least one of input, output, "
-		"per_request\n" },
+		"per_request, per_minute\n" },
 	{ P "prices: [{provider: p, model: m, from: 2026-01-01, reasoning: 1}]\n",
 		"f.yaml:5:10: this price says nothing" },
 	{ P "prices: [{provider: p, model: m, from: 2026-01-01, input: 1e-3}]\n",

@@ -47,6 +47,15 @@ static const struct {
 		{ .input = -5, .cached_input = -5, .output = -5 }, 0 },
 	{ "per request alone", { SET(per_request, 2000000) }, { .input = 99 }, 2000000 },
 	{ "per request on top", { SET(per_request, 7), SET(input, 1000000) }, { .input = 3 }, 10 },
+	{ "a minute of audio", { SET(per_minute, 6000000) }, { .audio_ms = 60000 }, 6000000 },
+	{ "a tenth of a second, rounded", { SET(per_minute, 6000001) }, { .audio_ms = 100 },
+		10000 },
+	{ "half a nano of audio", { SET(per_minute, 30) }, { .audio_ms = 1000 }, 1 },
+	{ "audio on top", { SET(per_minute, 60000), SET(input, 1000000) },
+		{ .input = 3, .audio_ms = 1000 }, 1003 },
+	{ "audio without a price of its length", { SET(input, 1000000) },
+		{ .input = 3, .audio_ms = 1000 }, 3 },
+	{ "audio of less than nothing", { SET(per_minute, 60000) }, { .audio_ms = -1000 }, 0 },
 	{ "output without a price", { SET(input, 1000000) }, { .input = 3, .output = 50 }, 3 },
 	{ "no price at all", { .version = 0 }, { .input = 3, .output = 50 }, 0 },
 	/* Rounding: once per component, half away from zero. */
@@ -95,7 +104,9 @@ static void too_much(void **state)
 			  SET(output, INT64_MAX), SET(reasoning, INT64_MAX),
 			  SET(audio_out, INT64_MAX) },
 			{ INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX,
-				INT64_MAX } },
+				INT64_MAX, 0 } },
+		{ { SET(per_minute, INT64_MAX), SET(per_request, INT64_MAX) },
+			{ .audio_ms = 60000 } },
 		{ { SET(input, INT64_MIN) }, { .input = INT64_MAX } },
 	};
 

@@ -288,68 +288,90 @@ static const struct usage_case usages[] = {
 		"\"audio_tokens\":3},\"completion_tokens_details\":{\"reasoning_tokens\":5,\"audio_"
 		"tokens\":2,"
 		"\"accepted_prediction_tokens\":1,\"rejected_prediction_tokens\":1}}",
-		{ 19, 4, 0, 10, 5, 3, 2 } },
+		{ 19, 4, 0, 10, 5, 3, 2, 0 } },
 	{ "cache writes",
 		"{\"prompt_tokens\":2000,\"completion_tokens\":1,\"prompt_tokens_details\":{"
 		"\"cached_tokens\":0,\"cache_write_tokens\":1024}}",
-		{ 2000, 0, 1024, 1, 0, 0, 0 } },
+		{ 2000, 0, 1024, 1, 0, 0, 0, 0 } },
 	{ "responses",
 		"{\"input_tokens\":36,\"input_tokens_details\":{\"cached_tokens\":12,\"cache_write_"
 		"tokens\":8},\"output_tokens\":87,"
 		"\"output_tokens_details\":{\"reasoning_tokens\":64},\"total_tokens\":123}",
-		{ 36, 12, 8, 87, 64, 0, 0 } },
-	{ "embeddings", "{\"prompt_tokens\":8,\"total_tokens\":8}", { 8, 0, 0, 0, 0, 0, 0 } },
+		{ 36, 12, 8, 87, 64, 0, 0, 0 } },
+	{ "embeddings", "{\"prompt_tokens\":8,\"total_tokens\":8}", { 8, 0, 0, 0, 0, 0, 0, 0 } },
 	{ "DeepSeek: hits and misses of its cache",
 		"{\"prompt_tokens\":30,\"completion_tokens\":20,\"total_tokens\":50,\"prompt_cache_"
 		"hit_tokens\":24,\"prompt_cache_miss_tokens\":6}",
-		{ 30, 24, 0, 20, 0, 0, 0 } },
+		{ 30, 24, 0, 20, 0, 0, 0, 0 } },
 	{ "DeepSeek, with both ways of saying it",
 		"{\"prompt_tokens\":30,\"completion_tokens\":20,\"total_tokens\":50,\"prompt_"
 		"tokens_details\":{\"cached_tokens\":24},"
 		"\"completion_tokens_details\":{\"reasoning_tokens\":7},\"prompt_cache_hit_"
 		"tokens\":24,\"prompt_cache_miss_tokens\":6}",
-		{ 30, 24, 0, 20, 7, 0, 0 } },
+		{ 30, 24, 0, 20, 7, 0, 0, 0 } },
 	{ "xAI: reasoning outside of the completion",
 		"{\"prompt_tokens\":32,\"completion_tokens\":9,\"total_tokens\":135,\"prompt_"
 		"tokens_details\":{\"text_tokens\":32,\"cached_tokens\":6},"
 		"\"completion_tokens_details\":{\"reasoning_tokens\":94},\"num_sources_used\":0,"
 		"\"cost_in_usd_ticks\":498000}",
-		{ 32, 6, 0, 103, 94, 0, 0 } },
+		{ 32, 6, 0, 103, 94, 0, 0, 0 } },
+	{ "OpenAI's transcriptions: tokens",
+		"{\"type\":\"tokens\",\"total_tokens\":182,\"input_tokens\":37,\"input_token_"
+		"details\":"
+		"{\"text_tokens\":0,\"audio_tokens\":37},\"output_tokens\":145}",
+		{ 37, 0, 0, 145, 0, 37, 0, 0 } },
+	{ "OpenAI's transcriptions: a length", "{\"type\":\"duration\",\"seconds\":9}",
+		{ 0, 0, 0, 0, 0, 0, 0, 9000 } },
+	{ "a length between two milliseconds", "{\"type\":\"duration\",\"seconds\":8.4700001}",
+		{ 0, 0, 0, 0, 0, 0, 0, 8471 } },
+	{ "lengths that are none",
+		"{\"seconds\":-1,\"prompt_audio_seconds\":1e9,\"input_tokens\":1}",
+		{ 1, 0, 0, 0, 0, 0, 0, 0 } },
+	{ "a month and more", "{\"seconds\":2678401}", { 0, 0, 0, 0, 0, 0, 0, 0 } },
+	{ "Mistral's transcriptions: audio outside of the prompt",
+		"{\"prompt_audio_seconds\":3,\"prompt_tokens\":3,\"total_tokens\":389,"
+		"\"completion_tokens\":11,\"prompt_tokens_details\":{\"cached_tokens\":0,"
+		"\"audio_tokens\":375},\"service_tier\":\"standard\"}",
+		{ 378, 0, 0, 11, 0, 375, 0, 3000 } },
+	{ "images",
+		"{\"total_tokens\":100,\"input_tokens\":50,\"output_tokens\":50,"
+		"\"input_tokens_details\":{\"text_tokens\":10,\"image_tokens\":40}}",
+		{ 50, 0, 0, 50, 0, 0, 0, 0 } },
 	{ "reasoning inside, as everywhere else",
 		"{\"prompt_tokens\":32,\"completion_tokens\":103,\"total_tokens\":135,\"completion_"
 		"tokens_details\":{\"reasoning_tokens\":94}}",
-		{ 32, 0, 0, 103, 94, 0, 0 } },
+		{ 32, 0, 0, 103, 94, 0, 0, 0 } },
 	{ "reasoning and no total",
 		"{\"prompt_tokens\":1,\"completion_tokens\":9,\"completion_tokens_details\":{"
 		"\"reasoning_tokens\":4}}",
-		{ 1, 0, 0, 9, 4, 0, 0 } },
+		{ 1, 0, 0, 9, 4, 0, 0, 0 } },
 	{ "Groq: times beside",
 		"{\"queue_time\":0.01,\"prompt_tokens\":15,\"prompt_time\":0.0004,\"completion_"
 		"tokens\":5,\"completion_time\":0.01,\"total_tokens\":20,"
 		"\"total_time\":0.02}",
-		{ 15, 0, 0, 5, 0, 0, 0 } },
+		{ 15, 0, 0, 5, 0, 0, 0, 0 } },
 	{ "OpenRouter: a cost and details that are null",
 		"{\"prompt_tokens\":15,\"completion_tokens\":5,\"total_tokens\":20,\"cost\":0."
 		"00014,\"is_byok\":false,\"prompt_tokens_details\":null,"
 		"\"completion_tokens_details\":{\"reasoning_tokens\":null}}",
-		{ 15, 0, 0, 5, 0, 0, 0 } },
+		{ 15, 0, 0, 5, 0, 0, 0, 0 } },
 	{ "a total that is larger for another reason",
 		"{\"prompt_tokens\":15,\"completion_tokens\":5,\"total_tokens\":60,\"completion_"
 		"tokens_details\":{\"reasoning_tokens\":3}}",
-		{ 15, 0, 0, 5, 3, 0, 0 } },
+		{ 15, 0, 0, 5, 3, 0, 0, 0 } },
 	{ "zeros are numbers", "{\"prompt_tokens\":0,\"completion_tokens\":0,\"total_tokens\":0}",
-		{ 0, 0, 0, 0, 0, 0, 0 } },
+		{ 0, 0, 0, 0, 0, 0, 0, 0 } },
 	{ "negative, fractional and overflowing numbers are none",
 		"{\"prompt_tokens\":-1,\"completion_tokens\":1.5,\"prompt_tokens_details\":{"
 		"\"cached_tokens\":99999999999999999999}}",
-		{ 0, 0, 0, 0, 0, 0, 0 } },
+		{ 0, 0, 0, 0, 0, 0, 0, 0 } },
 	{ "a whole number with a fraction", "{\"prompt_tokens\":12.0,\"completion_tokens\":3.00}",
-		{ 12, 0, 0, 3, 0, 0, 0 } },
-	{ "keys with escapes", "{\"prompt\\u005ftokens\":7}", { 7, 0, 0, 0, 0, 0, 0 } },
+		{ 12, 0, 0, 3, 0, 0, 0, 0 } },
+	{ "keys with escapes", "{\"prompt\\u005ftokens\":7}", { 7, 0, 0, 0, 0, 0, 0, 0 } },
 	{ "details of the wrong kind", "{\"prompt_tokens\":7,\"prompt_tokens_details\":[1]}",
-		{ 7, 0, 0, 0, 0, 0, 0 } },
+		{ 7, 0, 0, 0, 0, 0, 0, 0 } },
 	{ "what is nested elsewhere does not count",
-		"{\"x\":{\"prompt_tokens\":9},\"prompt_tokens\":7}", { 7, 0, 0, 0, 0, 0, 0 } },
+		"{\"x\":{\"prompt_tokens\":9},\"prompt_tokens\":7}", { 7, 0, 0, 0, 0, 0, 0, 0 } },
 };
 
 static void check_usage(const struct openai_usage *u, const struct openai_usage *want)
