@@ -161,6 +161,8 @@ int agent_new(const char *config_path, bool may_miss, struct agent **ret, struct
 	err = sd_init(&a->sd, e);
 	if (!err)
 		err = agent_config_load(config_path, may_miss, &a->config_memory, &a->cfg, e);
+	if (!err)
+		err = proxy_parse(a->cfg.proxy, a->cfg.no_proxy, &a->proxy, e);
 	if (!err) {
 		name_agent(a);
 		err = agent_start(a, e);

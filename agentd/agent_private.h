@@ -35,6 +35,7 @@ struct agent {
 	char agent_id[64]; /* configured, else the host's name */
 	struct gateway gw;
 	struct builder builder;
+	struct proxy proxy;          /* slices of cfg's first reading, which stays */
 	struct rules *rules;         /* in force, control loop's reference */
 	pthread_mutex_t policy_lock; /* guards shown_policy: lent to the statfs thread; no worker
 					takes it */

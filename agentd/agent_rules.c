@@ -219,6 +219,7 @@ int agent_start_rules(struct agent *a, struct errbuf *e)
 	b->credentials_dir = getenv("CREDENTIALS_DIRECTORY");
 	if (strcmp(a->cfg.secrets_dir, "off") != 0)
 		(void)snprintf(b->secrets_dir, sizeof(b->secrets_dir), "%s", a->cfg.secrets_dir);
+	b->proxy = &a->proxy;
 	b->keyset = a->gw.keyset;
 	b->stats = a->gw.stats;
 	b->mailbox = &a->mailbox;

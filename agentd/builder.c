@@ -63,7 +63,7 @@ static void warn_unknown(const struct policy *p)
 
 static int build(struct builder *b, struct policy *policy, struct rules **ret, struct errbuf *e)
 {
-	return policy ? rules_build(policy, b->secrets, &b->trust, ret, e) : 0;
+	return policy ? rules_build(policy, b->secrets, b->proxy, &b->trust, ret, e) : 0;
 }
 
 static void run_policy(struct task *t)

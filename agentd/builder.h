@@ -17,6 +17,7 @@ struct builder {
 	struct tls_trust *trust;
 	const char *state_dir, *credentials_dir;
 	char secrets_dir[4096];
+	const struct proxy *proxy; /* NULL: none */
 	/* For answers. */
 	struct committer *committer;
 	struct keyset *keyset;

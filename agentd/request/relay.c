@@ -490,6 +490,7 @@ static enum fail fail_of(enum attempt_failure f)
 	case ATTEMPT_NO_ADDRESS:
 	case ATTEMPT_NO_CONNECTION:
 	case ATTEMPT_TLS:
+	case ATTEMPT_PROXY:
 	case ATTEMPT_CLOSED_EARLY: break;
 	}
 	return FAIL_upstream_unavailable;
@@ -500,9 +501,10 @@ static void on_failed(struct attempt *a, enum attempt_failure f)
 	struct request *r = a->owner;
 
 	log_event(LOG_WARNING, "upstream", "provider.failed",
-		"provider=" SLICE_FMT " reason=%s sent=%d answered=%d",
+		"provider=" SLICE_FMT " reason=%s sent=%d answered=%d%s%s",
 		SLICE_ARG(r->rules->rules->policy->doc->providers[r->provider].name),
-		attempt_failure_name(f), r->sent_us != 0, r->head_sent);
+		attempt_failure_name(f), r->sent_us != 0, r->head_sent, a->why[0] ? " why=" : "",
+		a->why[0] ? log_quote(slice_str(a->why)) : "");
 	/* After the answer's own end mark nothing is missing. */
 	if (r->mode == RELAY_SSE && r->terminal_seen && !r->held.n) {
 		answer_ended(r);

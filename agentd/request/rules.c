@@ -21,6 +21,22 @@ static int build_models(struct rules *r)
 	return 0;
 }
 
+static int build_tunnel(struct rules *r, uint32_t i)
+{
+	struct slice credential = secret_set_get(r->secrets, SLICE(PROXY_SECRET), NULL, NULL);
+	struct buf b;
+	int err;
+
+	buf_init(&b, 65536);
+	err = proxy_request(&r->policy->doc->providers[i].url, credential, &b);
+	if (!err)
+		err = secret_set(&r->tunnel[i], buf_view(&b));
+	if (b.n)
+		explicit_bzero(b.p, b.n);
+	buf_fini(&b);
+	return err;
+}
+
 static int build_provider(
 	struct rules *r, uint32_t i, struct tls_trust **trust_cache, struct errbuf *e)
 {
@@ -32,6 +48,8 @@ static int build_provider(
 		r->credential[i] = secret_set_get(r->secrets, p->credential, NULL, NULL);
 	if (!p->url.tls)
 		return 0;
+	if (proxy_takes(r->proxy, &p->url) && build_tunnel(r, i))
+		return err_set(e, -ENOMEM, "out of memory");
 	if (p->ca_file.n) {
 		if (p->ca_file.n >= sizeof(path))
 			return err_set(e, -ENAMETOOLONG,
@@ -49,8 +67,8 @@ static int build_provider(
 	return 0;
 }
 
-int rules_build(struct policy *policy, struct secret_set *secrets, struct tls_trust **trust_cache,
-	struct rules **ret, struct errbuf *e)
+int rules_build(struct policy *policy, struct secret_set *secrets, const struct proxy *proxy,
+	struct tls_trust **trust_cache, struct rules **ret, struct errbuf *e)
 {
 	const struct policy_doc *d = policy->doc;
 	struct rules *r = calloc(1, sizeof(*r));
@@ -65,7 +83,9 @@ int rules_build(struct policy *policy, struct secret_set *secrets, struct tls_tr
 	r->model_json = calloc(MAX(d->n_models, 1u), sizeof(*r->model_json));
 	r->credential = calloc(MAX(d->n_providers, 1u), sizeof(*r->credential));
 	r->trust = calloc(MAX(d->n_providers, 1u), sizeof(*r->trust));
-	err = r->model_json && r->credential && r->trust ? build_models(r) : -ENOMEM;
+	r->tunnel = calloc(MAX(d->n_providers, 1u), sizeof(*r->tunnel));
+	r->proxy = proxy;
+	err = r->model_json && r->credential && r->trust && r->tunnel ? build_models(r) : -ENOMEM;
 	if (err)
 		err = err_set(e, err, "out of memory");
 	for (uint32_t i = 0; !err && i < d->n_providers; i++)
@@ -90,6 +110,9 @@ void rules_unref(struct rules *r)
 		return;
 	for (uint32_t i = 0; r->trust && i < r->policy->doc->n_providers; i++)
 		tls_trust_unref(r->trust[i]);
+	for (uint32_t i = 0; r->tunnel && i < r->policy->doc->n_providers; i++)
+		secret_fini(&r->tunnel[i]);
+	free(r->tunnel);
 	free(r->trust);
 	free(r->credential);
 	free(r->model_json);
@@ -104,7 +127,8 @@ void rules_unref(struct rules *r)
 
 static _Atomic uint64_t serials;
 
-static struct pool *pool_of_old(const struct worker_rules *old, const struct policy_provider *p)
+static struct pool *pool_of_old(
+	const struct worker_rules *old, const struct policy_provider *p, struct slice tunnel)
 {
 	if (!old)
 		return NULL;
@@ -112,7 +136,8 @@ static struct pool *pool_of_old(const struct worker_rules *old, const struct pol
 		const struct policy_provider *o = &old->rules->policy->doc->providers[i];
 
 		if (slice_eq(o->name, p->name) && slice_eq(o->base_url, p->base_url) &&
-			slice_eq(o->ca_file, p->ca_file))
+			slice_eq(o->ca_file, p->ca_file) &&
+			slice_eq(secret_expose(&old->rules->tunnel[i]), tunnel))
 			return pool_ref(old->pools[i]);
 	}
 	return NULL;
@@ -146,9 +171,11 @@ int worker_rules_new(struct rules *r, const struct worker_rules *old, struct loo
 			.ca_file = p->ca_file,
 			.url = p->url,
 			.trust = r->trust[i],
+			.proxy = r->tunnel[i].n ? &r->proxy->url : NULL,
+			.tunnel = secret_expose(&r->tunnel[i]),
 		};
 
-		w->pools[i] = pool_of_old(old, p);
+		w->pools[i] = pool_of_old(old, p, c.tunnel);
 		if (!w->pools[i])
 			err = pool_new(&c, &w->pools[i]);
 	}

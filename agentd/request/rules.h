@@ -9,6 +9,7 @@
 #include "policy/policy.h"
 #include "policy/secrets.h"
 #include "upstream/pool.h"
+#include "upstream/proxy.h"
 
 struct rules {
 	_Atomic uint32_t refs;
@@ -16,15 +17,17 @@ struct rules {
 	struct secret_set *secrets; /* owned reference */
 	struct slice
 		*model_json; /* by model: the target's model name as a JSON string with quotes */
-	struct slice *credential; /* by provider: borrowed from secrets; empty: none found */
-	struct tls_trust **trust; /* by provider; NULL: plain */
-	struct buf text;          /* memory of model_json */
+	struct slice *credential;  /* by provider: borrowed from secrets; empty: none found */
+	struct tls_trust **trust;  /* by provider; NULL: plain */
+	const struct proxy *proxy; /* borrowed for the life of the agent; NULL: none */
+	struct secret *tunnel;     /* by provider: what the proxy is asked; empty: straight */
+	struct buf text;           /* memory of model_json */
 };
 
 /* policy and secrets: references are taken. `trust_cache`: the system's trust store, made when the
- * first TLS provider without a ca_file appears and kept by the caller. */
-int rules_build(struct policy *policy, struct secret_set *secrets, struct tls_trust **trust_cache,
-	struct rules **ret, struct errbuf *e);
+ * first TLS provider without a ca_file appears and kept by the caller. `proxy` may be NULL. */
+int rules_build(struct policy *policy, struct secret_set *secrets, const struct proxy *proxy,
+	struct tls_trust **trust_cache, struct rules **ret, struct errbuf *e);
 struct rules *rules_ref(struct rules *r);
 void rules_unref(struct rules *r); /* any thread */
 

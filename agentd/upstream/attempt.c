@@ -11,6 +11,7 @@ const char *attempt_failure_name(enum attempt_failure f)
 		[ATTEMPT_NO_ADDRESS] = "no_address",
 		[ATTEMPT_NO_CONNECTION] = "no_connection",
 		[ATTEMPT_TLS] = "tls",
+		[ATTEMPT_PROXY] = "proxy",
 		[ATTEMPT_TIMEOUT_CONNECT] = "timeout_connect",
 		[ATTEMPT_TIMEOUT_FIRST_BYTE] = "timeout_first_byte",
 		[ATTEMPT_TIMEOUT_IDLE] = "timeout_idle",
@@ -189,10 +190,11 @@ void attempt_on_open(struct attempt *a, int status)
 		send_bytes(a);
 		return;
 	}
+	(void)snprintf(a->why, sizeof(a->why), "%s", stream_error_text(a->conn->s));
 	pool_discard(a->conn);
 	a->conn = NULL;
-	if (status == -EPROTO)
-		fail(a, ATTEMPT_TLS);
+	if (status == -EPROTO || status == -EACCES)
+		fail(a, status == -EPROTO ? ATTEMPT_TLS : ATTEMPT_PROXY);
 	else
 		connect_next(a);
 }

@@ -31,6 +31,7 @@ enum attempt_failure {
 	ATTEMPT_NO_ADDRESS,
 	ATTEMPT_NO_CONNECTION,
 	ATTEMPT_TLS,
+	ATTEMPT_PROXY /* refused the tunnel */,
 	ATTEMPT_TIMEOUT_CONNECT,
 	ATTEMPT_TIMEOUT_FIRST_BYTE,
 	ATTEMPT_TIMEOUT_IDLE,
@@ -73,6 +74,8 @@ struct attempt {
 	struct deadline deadline; /* connect, first byte or idle, by state */
 	struct attempt_timeouts timeouts;
 	struct http_call call;
+	char why[64]; /* of a connection that did not come to be: the TLS library's or the proxy's
+			 word */
 	char *head_copy; /* the first piece, while it is being written from memory */
 	uint8_t state;
 	uint8_t tried;     /* addresses tried */

@@ -16,6 +16,8 @@ static void pool_maybe_free(struct pool *p)
 	free(p->ca_file);
 	free(p->authority);
 	free(p->path);
+	free(p->host);
+	secret_fini(&p->tunnel);
 	free(p);
 }
 
@@ -40,9 +42,15 @@ int pool_new(const struct pool_config *c, struct pool **ret)
 	p->authority = strndup(c->url.authority.p, c->url.authority.n);
 	p->path = strndup(c->url.path.n ? c->url.path.p : "", c->url.path.n);
 	list_init(&p->idle);
-	if (!p->base_url || !p->ca_file || !p->authority || !p->path)
+	p->host = strndup(c->url.host.p, c->url.host.n);
+	p->host_is_ip = c->url.host_is_ip;
+	if (!p->base_url || !p->ca_file || !p->authority || !p->path || !p->host)
 		err = -ENOMEM;
-	if (!err)
+	if (!err && c->proxy)
+		err = secret_set(&p->tunnel, c->tunnel);
+	if (!err && c->proxy)
+		err = resolver_init(&p->resolver, c->loop, c->proxy->host, c->proxy->port);
+	else if (!err)
 		err = resolver_init(&p->resolver, c->loop, c->url.host, c->url.port);
 	if (!err && c->url.tls)
 		err = c->trust ? tls_client_new(c->trust, &p->tls, NULL) : -ENOENT;
@@ -202,9 +210,12 @@ static int open_stream(struct upstream_conn *c, const struct sockaddr *addr)
 		c->s = &c->plain.s;
 		return err ? err : stream_connect(&c->plain, addr);
 	}
-	c->s = stream_tls_new(
-		p->loop, p->tls, p->resolver.host, p->resolver.is_ip, &conn_events, c);
-	return c->s ? stream_tls_connect(c->s, addr) : -ENOMEM;
+	c->s = stream_tls_new(p->loop, p->tls, p->host, p->host_is_ip, &conn_events, c);
+	if (!c->s)
+		return -ENOMEM;
+	if (p->tunnel.n)
+		stream_tls_tunnel(c->s, secret_expose(&p->tunnel));
+	return stream_tls_connect(c->s, addr);
 }
 
 int pool_connect(struct pool *p, struct attempt *a, unsigned which, struct upstream_conn **ret)

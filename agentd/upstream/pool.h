@@ -7,6 +7,7 @@
 #include "stats/stats.h"
 #include "upstream/resolve.h"
 
+#include <aigw/secret.h>
 #include <aigw/stream.h>
 #include <aigw/tls.h>
 #include <aigw/url.h>
@@ -35,6 +36,8 @@ struct pool_config {
 	struct slice ca_file;
 	struct url url;          /* of base_url */
 	struct tls_trust *trust; /* for https; a reference is taken */
+	const struct url *proxy; /* NULL: straight */
+	struct slice tunnel;     /* what the proxy is asked */
 };
 
 struct pool {
@@ -44,10 +47,13 @@ struct pool {
 	uint32_t stat_slot;
 	char *base_url;
 	char *ca_file;
-	char *authority; /* Host */
-	char *path;      /* prefix of the path, "/v1" */
-	struct resolver resolver;
-	struct tls_client *tls; /* NULL: plain */
+	char *authority;          /* Host */
+	char *path;               /* prefix of the path, "/v1" */
+	struct resolver resolver; /* of the proxy, where there is one */
+	struct tls_client *tls;   /* NULL: plain */
+	char *host;               /* whose certificate has to be shown */
+	bool host_is_ip;
+	struct secret tunnel; /* request to the proxy; empty: straight */
 	struct list idle;
 	unsigned n_idle, n_conns;
 	bool closing; /* no new conns are kept */

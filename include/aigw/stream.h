@@ -84,6 +84,10 @@ struct stream *stream_tls_new(struct loop *l, struct tls_client *t, const char *
 	void *owner); /* heap; freed by stream_tls_free in `closed` */
 void *stream_tls_owner(const struct stream *s);
 int stream_tls_connect(struct stream *s, const struct sockaddr *addr);
+/* Before it: the address is a proxy's. It is sent `request` (CONNECT, whole; borrowed until
+ * `open`), and TLS begins when it has answered 2xx. Else `open` comes with -EACCES and an error
+ * text. */
+void stream_tls_tunnel(struct stream *s, struct slice request);
 void stream_tls_free(struct stream *s);
 bool stream_tls_resumed(const struct stream *s);
 const char *stream_error_text(const struct stream *s); /* last TLS failure in words, or "" */

@@ -25,6 +25,10 @@ struct stream_tls {
 	unsigned n_held;
 	char *copy; /* our copy of such bytes */
 	char host[256];
+	struct slice tunnel; /* what a proxy is asked first; empty: nothing, or it has agreed */
+	char *proxy_head;    /* of its answer, until it is whole */
+	size_t proxy_head_n;
+	char proxy_error[64];
 	const char *error;
 	struct deferred resume;
 	bool handshaken : 1, resumed : 1, host_is_ip : 1, in_pump : 1, shut_after : 1;
@@ -117,7 +121,7 @@ static const char *failure_text(struct stream_tls *t)
 
 static void fail(struct stream_tls *t, int err)
 {
-	t->error = err == -EPROTO ? failure_text(t) : "";
+	t->error = err == -EPROTO ? failure_text(t) : err == -EACCES ? t->proxy_error : "";
 	ERR_clear_error();
 	plain_read_stop(&t->plain.s);
 	if (t->handshaken)
@@ -242,14 +246,74 @@ static size_t on_plain_into(struct stream *s, char **ret)
 	return LOOP_SCRATCH_BYTES;
 }
 
-static void on_plain_data(struct stream *s, char *p, size_t n)
-{
-	pump(container_of(container_of(s, struct stream_plain, s), struct stream_tls, plain), p, n);
-}
-
 static struct stream_tls *of_plain(struct stream *s)
 {
 	return container_of(container_of(s, struct stream_plain, s), struct stream_tls, plain);
+}
+
+/* --- a tunnel through a proxy --------------------------------------------------------- */
+
+#define PROXY_HEAD_MAX 8192
+
+static void proxy_fail(struct stream_tls *t, const char *why)
+{
+	(void)snprintf(t->proxy_error, sizeof(t->proxy_error), "%s", why);
+	fail(t, -EACCES);
+}
+
+/* The status line's verdict. */
+static void proxy_judge(struct stream_tls *t, struct slice head, char *rest, size_t rest_n)
+{
+	const char *p = head.p;
+	char why[48];
+	bool is_line = head.n > 12 && memcmp(p, "HTTP/1.", 7) == 0 && p[8] == ' ' && p[9] >= '1' &&
+		       p[9] <= '9' && p[10] >= '0' && p[10] <= '9' && p[11] >= '0' && p[11] <= '9';
+
+	if (is_line && p[9] == '2') {
+		t->tunnel = SLICE_EMPTY;
+		pump(t, rest, rest_n);
+		return;
+	}
+	(void)snprintf(why, sizeof(why),
+		is_line ? "the proxy answered %.3s" : "the proxy speaks no HTTP",
+		is_line ? p + 9 : "");
+	proxy_fail(t, why);
+}
+
+static void proxy_data(struct stream_tls *t, char *p, size_t n)
+{
+	size_t had = t->proxy_head_n, take = MIN(n, (size_t)PROXY_HEAD_MAX - had);
+	const char *end;
+
+	if (!t->proxy_head)
+		t->proxy_head = malloc(PROXY_HEAD_MAX);
+	if (!t->proxy_head) {
+		fail(t, -ENOMEM);
+		return;
+	}
+	memcpy(t->proxy_head + had, p, take);
+	t->proxy_head_n += take;
+	end = memmem(t->proxy_head, t->proxy_head_n, "\r\n\r\n", 4);
+	if (end) {
+		size_t head_n = (size_t)(end - t->proxy_head) + 4;
+		char *head = t->proxy_head;
+
+		t->proxy_head = NULL;
+		proxy_judge(t, slice_of(head, head_n), p + (head_n - had), n - (head_n - had));
+		free(head);
+	} else if (take < n || t->proxy_head_n == PROXY_HEAD_MAX) {
+		proxy_fail(t, "the proxy's answer has a head larger than 8 KiB");
+	}
+}
+
+static void on_plain_data(struct stream *s, char *p, size_t n)
+{
+	struct stream_tls *t = of_plain(s);
+
+	if (t->tunnel.n)
+		proxy_data(t, p, n);
+	else
+		pump(t, p, n);
 }
 
 static void on_plain_open(struct stream *s, int status)
@@ -261,7 +325,10 @@ static void on_plain_open(struct stream *s, int status)
 		return;
 	}
 	plain_read_start(&t->plain.s);
-	pump(t, NULL, 0);
+	if (!t->tunnel.n)
+		pump(t, NULL, 0);
+	else if (plain_write(&t->plain.s, &t->tunnel, 1, false) < 0)
+		fail(t, -ECONNRESET);
 }
 
 static void on_plain_eof(struct stream *s)
@@ -517,6 +584,11 @@ int stream_tls_connect(struct stream *s, const struct sockaddr *addr)
 	return stream_connect(&tls_of(s)->plain, addr);
 }
 
+void stream_tls_tunnel(struct stream *s, struct slice request)
+{
+	tls_of(s)->tunnel = request;
+}
+
 void stream_tls_free(struct stream *s)
 {
 	struct stream_tls *t = tls_of(s);
@@ -527,6 +599,7 @@ void stream_tls_free(struct stream *s)
 	SSL_free(t->ssl);
 	free(t->kept);
 	free(t->copy);
+	free(t->proxy_head);
 	free(t);
 }
 

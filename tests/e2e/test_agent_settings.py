@@ -518,7 +518,7 @@ class Table(unittest.TestCase):
         with open(TABLE, encoding="utf-8") as f:
             names = re.findall(r"^CONFIG\(\w+,\s+(\w+)", f.read(), re.M)
         text = ""
-        for name in ("settings", "identity", "stats", "control", "metrics"):
+        for name in ("settings", "identity", "stats", "control", "metrics", "proxy"):
             with open(os.path.join(HERE, f"test_agent_{name}.py"), encoding="utf-8") as f:
                 text += f.read()
         self.assertEqual([n for n in names if not re.search(rf'\b{n}(=|")', text)], [])

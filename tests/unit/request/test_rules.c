@@ -74,7 +74,7 @@ static struct rules *rules_of(const char *yaml)
 	buf_fini(&report);
 	arena_fini(&arena);
 	assert_int_equal(policy_build(doc, 7, 0, &policy, &e), 0);
-	if (rules_build(policy, world.secrets, &world.trust, &r, &e))
+	if (rules_build(policy, world.secrets, NULL, &world.trust, &r, &e))
 		(void)snprintf(world.why, sizeof(world.why), "%s", e.text);
 	policy_unref(policy); /* the rules have their own */
 	return r;
