@@ -32,6 +32,8 @@ static void on_info(struct statfs_info *ret, void *owner)
 	ret->start_mono_us = a->start_mono_us;
 	ret->control = names[atomic_load_explicit(&a->control, memory_order_relaxed)];
 	ret->server = a->cfg.controller;
+	ret->source = atomic_load_explicit(&a->policy_is_fresh, memory_order_relaxed) ? "controller"
+										      : "cache";
 	spool_read_gauges(a->gw.spool, &ret->spool);
 	ret->committer = committer_state(a->gw.committer);
 	ret->strict = atomic_load_explicit(&a->gw.strict, memory_order_relaxed);
@@ -60,7 +62,9 @@ int agent_make_tree(struct agent *a, struct errbuf *e)
 /* By path, or by a descriptor that is taken. */
 static int serve(struct agent *a, const char *path, int fuse_fd, struct errbuf *e)
 {
-	const struct statfs_config c = { .mountpoint = path, .fuse_fd = fuse_fd, .tree = a->tree };
+	const struct statfs_config c = {
+		.mountpoint = path, .fuse_fd = fuse_fd, .tree = a->tree, .events = a->events
+	};
 
 	return statfs_start(&c, &a->mount, e);
 }

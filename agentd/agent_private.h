@@ -58,7 +58,8 @@ struct agent {
 	int tcp_fd, unix_fd; /* -1: off */
 	bool activated;      /* they are the service manager's, who keeps them */
 	usec start_wall_us, start_mono_us;
-	_Atomic int control; /* enum uplink_state, for statfs */
+	_Atomic int control;          /* enum uplink_state, for statfs */
+	_Atomic bool policy_is_fresh; /* the controller's, of this run */
 	_Atomic uint64_t policies_refused;
 	struct deadline request_lines; /* looks for calls to be logged, if asked for */
 	uint64_t request_lines_at;     /* number in gw.calls */

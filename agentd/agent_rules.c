@@ -112,6 +112,8 @@ static void publish(struct agent *a, struct rules *rules, uint64_t revision)
 	rules_unref(a->rules);
 	a->rules = rules;
 	prepare_series(stats_series(a->gw.stats), rules->policy);
+	if (revision)
+		atomic_store_explicit(&a->policy_is_fresh, true, memory_order_relaxed);
 	pthread_mutex_lock(&a->policy_lock);
 	old = a->shown_policy;
 	a->shown_policy = policy_ref(rules->policy);

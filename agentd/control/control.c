@@ -147,6 +147,12 @@ static void show_node(struct control *c, struct http_exchange *x, const struct s
 		control_answer(x, 200, list_folder(l, n));
 		return;
 	}
+	if (n.row == NODE_events) {
+		control_error(x, 400, "usage",
+			"events has no end: follow it with GET /v1/events?follow=1 (aigwctl events "
+			"--follow)");
+		return;
+	}
 	buf_init(&b, CONTROL_FILE_BYTES);
 	err = stat_tree_render(c->cfg.tree, l, n, &b);
 	if (err)

@@ -180,6 +180,21 @@ static enum fail check_type(struct request *r, struct slice type, struct errbuf 
 	return FAIL_unsupported_media_type;
 }
 
+static enum fail check_field(const struct h1_field *f, struct errbuf *why)
+{
+	if (f->name.n > 7 && (f->name.p[0] | 0x20) == 'x' &&
+		slice_eq_nocase(slice_of(f->name.p, 7), SLICE("x-aigw-"))) {
+		(void)err_set(why, 0,
+			"The header " SLICE_FMT " is not supported by this version. Remove it.",
+			(int)MIN(f->name.n, (size_t)64), f->name.p);
+		return FAIL_unsupported_header;
+	}
+	if (f->name.n == 6 && slice_eq_nocase(f->name, SLICE("expect")) &&
+		!slice_eq_nocase(f->value, SLICE("100-continue")))
+		return FAIL_expectation_failed;
+	return FAIL_none;
+}
+
 /* One pass: what is refused, what goes upstream (re-written, never copied as a block). */
 static enum fail read_fields(struct request *r, const struct h1_head *h, struct errbuf *why)
 {
@@ -190,22 +205,14 @@ static enum fail read_fields(struct request *r, const struct h1_head *h, struct 
 	for (unsigned i = 0; i < h->n_fields; i++) {
 		const struct h1_field *f = &h->fields[i];
 
-		if (f->name.n > 7 && (f->name.p[0] | 0x20) == 'x' &&
-			slice_eq_nocase(slice_of(f->name.p, 7), SLICE("x-aigw-"))) {
-			(void)err_set(why, 0,
-				"The header " SLICE_FMT
-				" is not supported by this version. Remove it.",
-				(int)MIN(f->name.n, (size_t)64), f->name.p);
-			return FAIL_unsupported_header;
-		}
-		if (f->name.n == 6 && slice_eq_nocase(f->name, SLICE("expect")) &&
-			!slice_eq_nocase(f->value, SLICE("100-continue")))
-			return FAIL_expectation_failed;
+		enum fail bad = check_field(f, why);
+
+		if (bad != FAIL_none)
+			return bad;
 		if (!r->is_api || !is_forwarded(f->name))
 			continue;
 		if (f->name.n == 12 && (f->name.p[0] | 0x20) == 'c') {
-			enum fail bad = check_type(r, f->value, why);
-
+			bad = check_type(r, f->value, why);
 			if (bad != FAIL_none)
 				return bad;
 			typed = true;

@@ -215,6 +215,15 @@ static bool is_event_stream(const struct h1_head *h)
 	return f && f->value.n >= want.n && slice_eq_nocase(slice_of(f->value.p, want.n), want);
 }
 
+static void count_error(struct request *r, enum provider_error e)
+{
+	stats_error(r->env->stats, r->rules->rules->policy->provider_stat[r->provider], e);
+}
+
+_Static_assert(ERROR_memory == ATTEMPT_MEMORY - 1 && ERROR_no_address == ATTEMPT_NO_ADDRESS - 1 &&
+		       ERROR_proxy == ATTEMPT_PROXY - 1 && ERROR_cut == ATTEMPT_CUT - 1,
+	"provider_errors.h begins as enum attempt_failure does");
+
 static bool refuse_answer(struct request *r, const struct h1_head *h)
 {
 	if (h->status == 401 || h->status == 403) {
@@ -223,11 +232,13 @@ static bool refuse_answer(struct request *r, const struct h1_head *h)
 			SLICE_ARG(r->rules->rules->policy->doc->providers[r->provider].name),
 			h->status);
 		r->upstream_error = true;
+		count_error(r, ERROR_auth);
 		request_fail(r, FAIL_upstream_auth_failed, "%s", "");
 		return true;
 	}
 	if (h->status >= 300 && h->status < 400) {
 		r->upstream_error = true;
+		count_error(r, ERROR_redirect);
 		request_fail(r, FAIL_upstream_error,
 			"The provider answered with a redirect (%u), which is not followed. "
 			"Correct its base_url.",
@@ -251,6 +262,10 @@ static bool on_head(struct attempt *a, const struct h1_head *h)
 		return false;
 	r->compressed = coding && !slice_eq_nocase(coding->value, SLICE("identity"));
 	r->upstream_error = h->status >= 400;
+	if (r->upstream_error)
+		count_error(r, h->status == 429  ? ERROR_rate_limited
+			       : h->status < 500 ? ERROR_refused
+						 : ERROR_failed);
 	r->mode = !r->compressed && h->status < 300 && is_event_stream(h) ? RELAY_SSE : RELAY_PLAIN;
 	r->eager = (r->compressed && is_event_stream(h)) || r->endpoint == ENDPOINT_speech;
 	if (r->upload && !r->upload->whole)
@@ -505,6 +520,8 @@ static void on_failed(struct attempt *a, enum attempt_failure f)
 		SLICE_ARG(r->rules->rules->policy->doc->providers[r->provider].name),
 		attempt_failure_name(f), r->sent_us != 0, r->head_sent, a->why[0] ? " why=" : "",
 		a->why[0] ? log_quote(slice_str(a->why)) : "");
+	if (f != ATTEMPT_OK)
+		count_error(r, (enum provider_error)(f - 1));
 	/* After the answer's own end mark nothing is missing. */
 	if (r->mode == RELAY_SSE && r->terminal_seen && !r->held.n) {
 		answer_ended(r);

@@ -58,9 +58,16 @@ static bool scan_body(struct request *r)
 	return f == FAIL_none;
 }
 
+/* Only requests for the API come here, and those have rules. */
+static const struct policy *policy_of(const struct request *r)
+{
+	ASSERT(r->rules);
+	return r->rules->rules->policy;
+}
+
 void route_step(struct request *r)
 {
-	const struct policy *p = r->rules ? r->rules->rules->policy : NULL;
+	const struct policy *p;
 	struct slice asked;
 	int model;
 
@@ -81,6 +88,7 @@ void route_step(struct request *r)
 		reply_models(r);
 		return;
 	}
+	p = policy_of(r);
 	if (r->upload)
 		take_upload(r);
 	else if (!scan_body(r))

@@ -103,9 +103,9 @@ static void count_in(struct request *r, enum stat_kind kind, uint32_t slot, cons
 static struct series_key key_of(const struct request *r, const struct policy *p)
 {
 	return (struct series_key){
-		.model = r->counted ? (uint16_t)p->model_stat[r->model] : SERIES_NONE,
-		.provider = r->sent_us ? (uint16_t)p->provider_stat[r->provider] : SERIES_NONE,
-		.project = r->known ? (uint16_t)p->project_stat[r->project] : SERIES_NONE,
+		.model = p && r->counted ? (uint16_t)p->model_stat[r->model] : SERIES_NONE,
+		.provider = p && r->sent_us ? (uint16_t)p->provider_stat[r->provider] : SERIES_NONE,
+		.project = p && r->known ? (uint16_t)p->project_stat[r->project] : SERIES_NONE,
 	};
 }
 
@@ -186,11 +186,11 @@ static void count(struct request *r, const struct slot *s)
 		return;
 	count_in(r, STAT_GLOBAL, 0, s);
 	count_series(r, p, s);
-	if (r->known)
+	if (p && r->known)
 		count_in(r, STAT_PROJECT, p->project_stat[r->project], s);
 	if (r->has_uid)
 		count_in(r, STAT_UID, r->uid_stat, s);
-	if (!r->counted)
+	if (!p || !r->counted)
 		return;
 	count_in(r, STAT_MODEL, p->model_stat[r->model], s);
 	if (r->sent_us)

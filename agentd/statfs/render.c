@@ -5,6 +5,8 @@
 #include <grp.h>
 #include <pwd.h>
 
+#define POLICY_TEXT_MEMORY ((size_t)64 << 20)
+
 typedef void render_fn(const struct render *r, struct node n, struct buf *b);
 
 static struct node_view view_of(const struct render *r)
@@ -107,6 +109,41 @@ static void render_applied(const struct render *r, struct node n, struct buf *b)
 {
 	(void)n;
 	(void)buf_printf(b, "%" PRId64 "\n", r->policy ? r->policy->applied_us / USEC_PER_S : 0);
+}
+
+static void render_source(const struct render *r, struct node n, struct buf *b)
+{
+	(void)n;
+	(void)buf_printf(b, "%s\n", r->policy ? r->info.source : "none");
+}
+
+static void render_policy(const struct render *r, struct node n, struct buf *b)
+{
+	struct arena memory;
+	struct tree *t;
+	struct errbuf e;
+
+	(void)n;
+	if (!r->policy)
+		return;
+	(void)buf_printf(b, "# revision %" PRIu64 "\n", r->policy->revision);
+	arena_init(&memory, 64u << 10, POLICY_TEXT_MEMORY);
+	if (tree_unpack(&memory, buf_view(&r->policy->doc->packed), &t, &e) == 0) {
+		const struct tree *policy = tree_get(t, SLICE("policy"));
+
+		(void)tree_to_yaml(policy ? policy : t, b);
+	} else {
+		b->err = -ENOMEM;
+	}
+	arena_fini(&memory);
+}
+
+/* Never ends: each face serves it in its own way. */
+static void render_events(const struct render *r, struct node n, struct buf *b)
+{
+	(void)r;
+	(void)n;
+	b->err = -EAGAIN;
 }
 
 static void render_control_state(const struct render *r, struct node n, struct buf *b)
@@ -303,6 +340,15 @@ static void render_state(const struct render *r, struct node n, struct buf *b)
 {
 	(void)buf_str(
 		b, r->watch->failing_since[n.object % STAT_MAX_OBJECTS] ? "failing\n" : "ok\n");
+}
+
+static void render_errors(const struct render *r, struct node n, struct buf *b)
+{
+	int64_t all[PROVIDER_ERROR_COUNT];
+
+	stats_read_errors(r->stats, n.object, all);
+	for (int e = 0; e < PROVIDER_ERROR_COUNT; e++)
+		(void)buf_printf(b, "%s %" PRId64 "\n", stats_error_name(e), all[e]);
 }
 
 /* --- users ---------------------------------------------------------------------------- */

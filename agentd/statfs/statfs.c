@@ -5,6 +5,7 @@
 
 #include "statfs/statfs.h"
 
+#include "statfs/event_files.h"
 #include "statfs/mount_point.h"
 #include "statfs/snapshots.h"
 
@@ -26,6 +27,7 @@ struct stat_mount {
 	pthread_t thread;
 	int stop_fd; /* eventfd: the thread shall end */
 	struct snapshots snapshots;
+	struct event_files events;
 	struct fuse_buf request;
 	char reply[64 << 10]; /* one folder listing */
 };
@@ -94,6 +96,11 @@ static int open_node(struct stat_mount *m, fuse_ino_t ino, uint32_t uid, uint64_
 	buf_init(&b, room);
 	if (r == 0 && room == 0)
 		r = -ENFILE;
+	if (r == 0 && n.row == NODE_events) {
+		stat_look_end(&l);
+		*ret = event_files_open(&m->events, uid);
+		return *ret ? 0 : -ENFILE;
+	}
 	if (r == 0)
 		r = stat_tree_render(m->tree, &l, n, &b);
 	stat_look_end(&l);
@@ -101,6 +108,14 @@ static int open_node(struct stat_mount *m, fuse_ino_t ino, uint32_t uid, uint64_
 		*ret = snapshots_take(&m->snapshots, uid, &b);
 	buf_fini(&b);
 	return r == -ENOBUFS ? -ENFILE : r;
+}
+
+static void give_handle(struct stat_mount *m, uint64_t handle)
+{
+	if (event_files_has(&m->events, handle))
+		event_files_release(&m->events, handle);
+	else
+		snapshots_give(&m->snapshots, handle);
 }
 
 static void on_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -117,19 +132,23 @@ static void on_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	}
 	fi->fh = handle;
 	fi->direct_io = 1;
-	if (fuse_reply_open(req, fi) <
-		0) /* the caller was killed meanwhile: there will be no release */
-		snapshots_give(&m->snapshots, handle);
+	fi->nonseekable = event_files_has(&m->events, handle);
+	if (fuse_reply_open(req, fi) < 0) /* the caller was killed: there will be no release */
+		give_handle(m, handle);
 }
 
 static void on_read(
 	fuse_req_t req, fuse_ino_t ino, size_t size, off_t at, struct fuse_file_info *fi)
 {
 	struct stat_mount *m = fuse_req_userdata(req);
-	struct slice s =
-		at < 0 ? SLICE_EMPTY : snapshots_read(&m->snapshots, fi->fh, (uint64_t)at, size);
+	struct slice s;
 
 	(void)ino;
+	if (event_files_has(&m->events, fi->fh)) {
+		event_files_read(&m->events, req, fi->fh, size, !(fi->flags & O_NONBLOCK));
+		return;
+	}
+	s = at < 0 ? SLICE_EMPTY : snapshots_read(&m->snapshots, fi->fh, (uint64_t)at, size);
 	(void)fuse_reply_buf(req, s.p, s.n);
 }
 
@@ -138,8 +157,18 @@ static void on_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	struct stat_mount *m = fuse_req_userdata(req);
 
 	(void)ino;
-	snapshots_give(&m->snapshots, fi->fh);
+	give_handle(m, fi->fh);
 	(void)fuse_reply_err(req, 0);
+}
+
+/* A snapshot is always there to be read. */
+static void on_poll(
+	fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct fuse_pollhandle *ph)
+{
+	struct stat_mount *m = fuse_req_userdata(req);
+
+	(void)ino;
+	event_files_poll(&m->events, req, fi->fh, ph);
 }
 
 /* Adds an entry to m->reply; false: it is full. */
@@ -191,6 +220,7 @@ static const struct fuse_lowlevel_ops operations = {
 	.read = on_read,
 	.release = on_release,
 	.readdir = on_readdir,
+	.poll = on_poll,
 };
 
 /* --- the thread ----------------------------------------------------------------------- */
@@ -222,13 +252,17 @@ static void *serve(void *arg)
 	};
 
 	while (!fuse_session_exited(m->session)) {
-		if (poll(p, 2, (int)(WATCH_EVERY_US / USEC_PER_MS)) < 0 && errno != EINTR)
+		int wait_ms = m->events.n ? EVENT_LOOK_MS : (int)(WATCH_EVERY_US / USEC_PER_MS);
+
+		if (poll(p, 2, wait_ms) < 0 && errno != EINTR)
 			break;
 		if (p[1].revents)
 			break;
 		stat_tree_tick(m->tree);
 		serve_requests(m);
+		event_files_look(&m->events);
 	}
+	event_files_end(&m->events);
 	return NULL;
 }
 
@@ -363,6 +397,7 @@ int statfs_start(const struct statfs_config *c, struct stat_mount **ret, struct 
 		return err_set(e, -ENOMEM, "no stats mount: no memory");
 	}
 	m->tree = c->tree;
+	m->events.ring = c->events;
 	r = mount_and_serve(m, c, e);
 	if (r < 0) {
 		free(m);

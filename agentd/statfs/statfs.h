@@ -16,7 +16,8 @@ struct statfs_config {
 	int fuse_fd; /* of a mount that is made already, taken also on failure; -1: mount at
 		      * mountpoint
 		      */
-	struct stat_tree *tree; /* what it shows; outlives the mount */
+	struct stat_tree *tree;         /* what it shows; outlives the mount */
+	const struct line_ring *events; /* of `events`; NULL: none can be opened */
 };
 
 struct stat_mount;

@@ -17,6 +17,7 @@ struct statfs_info {
 	char agent_id[64];
 	usec start_wall_us, start_mono_us;
 	const char *control; /* static text: "connected", "retrying" or "standalone" */
+	const char *source;  /* of the policy: static text */
 	const char *server;  /* the setting; lives as long as the agent */
 	struct spool_gauges spool;
 	enum committer_state committer;

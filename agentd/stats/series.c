@@ -69,6 +69,8 @@ int series_new(unsigned n_workers, struct series **ret)
 		atomic_init(&s->of[k].used, 1);
 	series_set_max(s, SERIES_MAX);
 	s->blocks = calloc(MAX(n_workers, 1u), sizeof(struct series_block *));
+	if (!s->blocks)
+		n_workers = UINT32_MAX;
 	while (s->blocks && s->n_workers < n_workers) {
 		struct series_block *b = map(sizeof(*b));
 
@@ -77,7 +79,7 @@ int series_new(unsigned n_workers, struct series **ret)
 		b->all = s;
 		s->blocks[s->n_workers++] = b;
 	}
-	if (!s->blocks || s->n_workers < n_workers) {
+	if (s->n_workers < n_workers) {
 		series_free(s);
 		return -ENOMEM;
 	}
@@ -89,7 +91,7 @@ void series_free(struct series *s)
 {
 	if (!s)
 		return;
-	for (unsigned w = 0; w < s->n_workers; w++) {
+	for (unsigned w = 0; s->blocks && w < s->n_workers; w++) {
 		struct series_block *b = s->blocks[w];
 
 		for (uint32_t i = 0; i < series_count(s, SERIES_TRAFFIC); i++)

@@ -17,6 +17,7 @@
 struct stats_object {
 	_Alignas(64) _Atomic int64_t count[STAT_COUNTER_COUNT];
 	struct hist *_Atomic hist[HIST_COUNT];
+	_Atomic int64_t *_Atomic errors; /* of a provider that had one */
 };
 
 struct stats_block {
@@ -61,6 +62,7 @@ static void object_fini(struct stats_object *o)
 {
 	for (int h = 0; h < HIST_COUNT; h++)
 		free(atomic_load_explicit(&o->hist[h], memory_order_relaxed));
+	free(atomic_load_explicit(&o->errors, memory_order_relaxed));
 }
 
 static void block_free(struct stats_block *b, uint32_t used[static STAT_KIND_COUNT])
@@ -334,6 +336,21 @@ void stats_time(struct stats_block *b, enum stat_kind kind, uint32_t slot, enum 
 	hist_add(hist, d > 0 ? (uint64_t)d : 0);
 }
 
+void stats_error(struct stats_block *b, uint32_t provider_slot, enum provider_error e)
+{
+	_Atomic int64_t *_Atomic *at = &object_of(b, STAT_PROVIDER, provider_slot)->errors;
+	_Atomic int64_t *row = atomic_load_explicit(at, memory_order_relaxed);
+
+	if (!row) {
+		row = calloc(PROVIDER_ERROR_COUNT, sizeof(*row));
+		if (!row)
+			return; /* it is in upstream_errors all the same */
+		atomic_store_explicit(at, row, memory_order_release);
+	}
+	atomic_store_explicit(&row[e], atomic_load_explicit(&row[e], memory_order_relaxed) + 1,
+		memory_order_relaxed);
+}
+
 /* --- reading -------------------------------------------------------------------------- */
 
 /* NULL: the worker has nothing of its own for it. */
@@ -401,4 +418,30 @@ void stats_quantiles(const struct stats *s, enum stat_kind kind, uint32_t slot, 
 		.p999 = hist_quantile(sum, n, max, 999),
 		.max = max,
 	};
+}
+
+void stats_read_errors(
+	const struct stats *s, uint32_t provider_slot, int64_t ret[static PROVIDER_ERROR_COUNT])
+{
+	memset(ret, 0, PROVIDER_ERROR_COUNT * sizeof(*ret));
+	for (unsigned w = 0; w < s->n_workers; w++) {
+		const struct stats_object *o =
+			object_read(s->blocks[w], STAT_PROVIDER, provider_slot);
+		_Atomic int64_t *row =
+			o ? atomic_load_explicit(&o->errors, memory_order_acquire) : NULL;
+
+		for (int e = 0; row && e < PROVIDER_ERROR_COUNT; e++)
+			ret[e] += atomic_load_explicit(&row[e], memory_order_relaxed);
+	}
+}
+
+const char *stats_error_name(enum provider_error e)
+{
+	static const char *const names[PROVIDER_ERROR_COUNT] = {
+#define PROVIDER_ERROR(name, doc) #name,
+#include <aigw/tbl/provider_errors.h>
+#undef PROVIDER_ERROR
+	};
+
+	return names[e];
 }

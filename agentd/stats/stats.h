@@ -22,6 +22,13 @@ enum stat_counter {
 
 enum stat_hist { HIST_duration, HIST_ttft, HIST_overhead, HIST_COUNT };
 
+enum provider_error {
+#define PROVIDER_ERROR(name, doc) ERROR_##name,
+#include <aigw/tbl/provider_errors.h>
+#undef PROVIDER_ERROR
+	PROVIDER_ERROR_COUNT
+};
+
 struct stats;       /* the process's */
 struct stats_block; /* one worker's */
 struct series;      /* by more than one label (series.h) */
@@ -45,6 +52,8 @@ void stats_add(
 void stats_time(
 	struct stats_block *b, enum stat_kind kind, uint32_t slot, enum stat_hist h, usec d);
 
+void stats_error(struct stats_block *b, uint32_t provider_slot, enum provider_error e);
+
 /* Several counters of one object: its row once, then plain moves. Valid as long as the block. */
 _Atomic int64_t *stats_row(struct stats_block *b, enum stat_kind kind, uint32_t slot);
 static inline void stats_row_add(_Atomic int64_t *row, enum stat_counter c, int64_t n)
@@ -58,6 +67,9 @@ static inline void stats_row_add(_Atomic int64_t *row, enum stat_counter c, int6
 int64_t stats_sum(const struct stats *s, enum stat_kind kind, uint32_t slot, enum stat_counter c);
 void stats_read(const struct stats *s, enum stat_kind kind, uint32_t slot,
 	int64_t ret[static STAT_COUNTER_COUNT]); /* all in one pass */
+void stats_read_errors(
+	const struct stats *s, uint32_t provider_slot, int64_t ret[static PROVIDER_ERROR_COUNT]);
+const char *stats_error_name(enum provider_error e);
 struct stat_quantiles {
 	uint64_t n, p50, p90, p95, p99, p999, max;
 }; /* us */

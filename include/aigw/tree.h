@@ -45,6 +45,8 @@ const struct tree *tree_get(
  * marked). */
 int tree_pack(const struct tree *t, struct buf *b);
 int tree_unpack(struct arena *a, struct slice bytes, struct tree **ret, struct errbuf *e);
+/* Block style; what tree_from_yaml() makes of it packs to the same bytes. */
+int tree_to_yaml(const struct tree *t, struct buf *b);
 int tree_to_json(
 	const struct tree *t, struct buf *b); /* scalars as JSON strings unless null/true/false */
 

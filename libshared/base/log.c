@@ -130,6 +130,9 @@ struct line {
 };
 
 static void line_make(struct line *l, enum log_level level, const char *area, const char *event,
+	unsigned repeated, const char *fmt, va_list ap) PRINTF_LIKE(6, 0);
+
+static void line_make(struct line *l, enum log_level level, const char *area, const char *event,
 	unsigned repeated, const char *fmt, va_list ap)
 {
 	char ts[32];

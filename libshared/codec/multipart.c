@@ -263,6 +263,7 @@ static bool take_content(struct multipart *m, const char *p, size_t n, size_t *u
 			i++;
 			if (m->matched == m->delimiter_n) {
 				*used = i;
+				m->at += i;
 				return true;
 			}
 		} else {
@@ -271,6 +272,7 @@ static bool take_content(struct multipart *m, const char *p, size_t n, size_t *u
 		}
 	}
 	*used = i;
+	m->at += i;
 	return false;
 }
 
@@ -278,7 +280,7 @@ static enum multipart_event end_part(struct multipart *m)
 {
 	bool first = m->state == FIRST;
 
-	m->to = m->at - m->delimiter_n;
+	m->to = first ? 0 : m->at - m->delimiter_n;
 	m->matched = 0;
 	m->tail = 0;
 	m->state = BEHIND;
@@ -325,68 +327,71 @@ static bool head_ends(const struct multipart *m)
 	       (m->head_n >= 4 && memcmp(m->head + m->head_n - 4, "\r\n\r\n", 4) == 0);
 }
 
+static enum multipart_event begin_content(struct multipart *m)
+{
+	if (!read_head(m))
+		return broken(m, NULL);
+	m->state = CONTENT;
+	m->from = m->at;
+	m->matched = 0;
+	return MULTIPART_PART;
+}
+
+/* One byte at a time outside of content: each is looked at. */
+static enum multipart_event take_byte(struct multipart *m, char c)
+{
+	switch (m->state) {
+	case FIRST:
+		if (c != m->delimiter[m->matched])
+			return broken(m, "the body does not begin with its boundary");
+		m->at++;
+		if (++m->matched == m->delimiter_n)
+			(void)end_part(m);
+		return MULTIPART_MORE;
+	case BEHIND:
+		if (!take_behind(m, c))
+			return broken(m, "a boundary is not followed by a line end");
+		m->at++;
+		if (m->state == LAST)
+			return m->parts ? MULTIPART_END : broken(m, "there is no part");
+		if (m->state == HEAD && ++m->parts > MULTIPART_PARTS_MAX)
+			return broken(m, "there are more than 256 parts");
+		return MULTIPART_MORE;
+	case HEAD:
+		if (m->head_n == sizeof(m->head))
+			return broken(m, "the fields of a part are larger than 2048 bytes");
+		m->head[m->head_n++] = c;
+		m->at++;
+		return head_ends(m) ? begin_content(m) : MULTIPART_MORE;
+	case LAST:
+		if (!take_last(m, c))
+			return broken(m, "something follows the last boundary");
+		m->at++;
+		return MULTIPART_MORE;
+	default: return broken(m, m->why ? m->why : "something follows the last boundary");
+	}
+}
+
 enum multipart_event multipart_next(struct multipart *m, const char *p, size_t n, size_t *used)
 {
 	size_t i = 0, got;
 
 	*used = 0;
 	while (i < n) {
-		bool ended;
+		enum multipart_event e = MULTIPART_MORE;
 
-		switch (m->state) {
-		case FIRST:
-			if (p[i] != m->delimiter[m->matched])
-				return broken(m, "the body does not begin with its boundary");
-			m->matched++;
-			i++;
-			m->at++;
-			if (m->matched == m->delimiter_n)
-				(void)end_part(m);
-			break;
-		case BEHIND:
-			if (!take_behind(m, p[i]))
-				return broken(m, "a boundary is not followed by a line end");
-			i++;
-			m->at++;
-			if (m->state == LAST) {
-				*used = i;
-				return m->parts ? MULTIPART_END : broken(m, "there is no part");
-			}
-			if (m->state == HEAD && ++m->parts > MULTIPART_PARTS_MAX)
-				return broken(m, "there are more than 256 parts");
-			break;
-		case HEAD:
-			if (m->head_n == sizeof(m->head))
-				return broken(m, "the fields of a part are larger than 2048 bytes");
-			m->head[m->head_n++] = p[i++];
-			m->at++;
-			if (!head_ends(m))
-				break;
-			if (!read_head(m))
-				return broken(m, NULL);
-			m->state = CONTENT;
-			m->from = m->at;
-			m->matched = 0;
-			*used = i;
-			return MULTIPART_PART;
-		case CONTENT:
-			ended = take_content(m, p + i, n - i, &got);
+		if (m->state == CONTENT) {
+			if (take_content(m, p + i, n - i, &got))
+				e = end_part(m);
 			i += got;
-			m->at += got;
-			*used = i;
-			if (ended)
-				return end_part(m);
-			break;
-		case LAST:
-			if (!take_last(m, p[i]))
-				return broken(m, "something follows the last boundary");
+		} else {
+			e = take_byte(m, p[i]);
 			i++;
-			m->at++;
-			break;
-		default: return broken(m, m->why ? m->why : "something follows the last boundary");
 		}
+		*used = i;
+		if (e != MULTIPART_MORE)
+			return e;
 	}
-	*used = i;
 	return MULTIPART_MORE;
 }
 

@@ -7,15 +7,20 @@ import collections
 import contextlib
 import json
 import os
+import select
 import shutil
+import signal
 import subprocess
 import sys
+import threading
+import time
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../lib"))
 from harness import Stack, bearer, build_root, wait_for  # noqa: E402
 from streams import Streams  # noqa: E402
+from wire import Wire  # noqa: E402
 
 BUILD = build_root()
 MANY = 200
@@ -107,7 +112,7 @@ class Stats(unittest.TestCase):
             self.assertIn("vendor%2Fpaced", sh("cat summary", self.at))
             self.assertRegex(sh("cat summary", self.at), rf"\b{MANY} in flight")
             # All of it, again and again, by four at a time: nobody waits for anybody, and nothing is cut.
-            readers = [subprocess.Popen(["sh", "-c", "for i in 1 2 3 4 5; do find . -type f -exec cat {} + >/dev/null || exit 1; grep -rc . . >/dev/null || exit 1; "
+            readers = [subprocess.Popen(["sh", "-c", "for i in 1 2 3 4 5; do find . -type f ! -name events -exec cat {} + >/dev/null || exit 1; grep -rc --exclude=events . . >/dev/null || exit 1; "
                                          "ls -lR >/dev/null || exit 1; done"], cwd=self.at) for _ in range(4)]
             self.assertEqual([r.wait(60) for r in readers], [0] * 4)
             before = [held.events for held in streams.all]
@@ -185,6 +190,141 @@ class Stats(unittest.TestCase):
         self.stack.start_ctld()
         self.stack.wait_records(3)
         wait_for(lambda: (self.read("control/state"), self.read("control/lag_ms")) == ("connected\n", "0\n"), "all is well again")
+
+    def test_where_the_policy_came_from(self):
+        self.assertEqual(self.read("config/source"), "controller\n")
+        text = self.read("config/policy.yaml")
+        self.assertTrue(text.startswith("# revision 1\n"))
+        # It is the policy: applied again, nothing changes.
+        answer = self.stack.api("POST", "/api/v1/policy", {"files": [{"name": "p.yaml", "text": text}], "wait": True, "timeout_ms": 10000})
+        self.assertTrue(answer["unchanged"], answer)
+        self.assertNotIn(self.stack.secrets["sim"], text)
+        self.stack.end(self.stack.ctld)
+        self.stack.end(self.stack.agent)
+        self.stack.start_agent()
+        self.wait_mounted()
+        self.assertEqual(self.read("config/source"), "cache\n")
+        self.assertEqual(self.read("config/policy.yaml"), text)
+        self.stack.start_ctld()
+        self.stack.wait_agent()
+        self.stack.apply(POLICY.replace("output: 2}", "output: 3}"))
+        wait_for(lambda: self.read("config/source") == "controller\n", "the controller's own is in force")
+
+    def test_errors_of_a_provider_by_kind(self):
+        closed = self.enterContext(self.made())
+        closed.agent_settings["stats"] = closed.path("stats")
+        for model, times in (("broken", 3), ("small", 2)):
+            for _ in range(times):
+                self.stack.chat(model, key=self.key)
+        got = numbers(self.read("providers/sim/errors"))
+        self.assertEqual({k: v for k, v in got.items() if v}, {"failed": 3})
+        self.assertEqual(list(got)[:5], ["no_address", "no_connection", "tls", "proxy", "timeout_connect"])
+        self.stack.apply(POLICY.replace("$SIM_TLS", "https://localhost:1/v1").replace("sim+fail-500", "sim+fail-429").replace("sim-small", "sim+fail-403", 1))
+        for model in "safe", "broken", "small":
+            self.stack.chat(model, key=self.key)
+        self.assertEqual({k: v for k, v in numbers(self.read("providers/sim/errors")).items() if v}, {"failed": 3, "rate_limited": 1, "auth": 1})
+        self.assertEqual({k: v for k, v in numbers(self.read("providers/tls/errors")).items() if v}, {"no_connection": 1})
+
+    def tell(self, n=1):
+        """Makes so many events."""
+        for i in range(n):
+            with Wire(self.stack.path("control.sock")) as wire:
+                self.assertEqual(wire.call("/v1/log-level", {"level": ("info", "debug")[i % 2]}, method="PUT").status, 200)
+
+    def test_events_wait_and_come_once(self):
+        with open(os.path.join(self.at, "events"), "rb", buffering=0) as a, open(os.path.join(self.at, "events"), "rb", buffering=0) as b:
+            got = []
+            reader = threading.Thread(target=lambda: got.append(a.read(4096)))
+            reader.start()
+            reader.join(0.1)
+            self.assertTrue(reader.is_alive())  # there is nothing yet
+            began = time.monotonic()
+            self.tell()
+            reader.join(10)
+            took = time.monotonic() - began
+            self.assertRegex(got[0].decode(), r"^t=\d+\.\d{6} level=info area=agent event=agent\.log_level to=info uid=\d+\n$")
+            print(f"# an event was read after {1000 * took:.0f} ms", file=sys.stderr)
+            self.assertEqual(b.read(4096), got[0])  # each reader has it
+            self.tell(3)
+            text = b""
+            while text.count(b"\n") < 3:
+                text += a.read(10)  # in any pieces
+            self.assertEqual(text.count(b"event=agent.log_level"), 3)
+            self.assertEqual(len(text.splitlines()), 3)
+
+    def test_events_can_be_polled(self):
+        fd = os.open(os.path.join(self.at, "events"), os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, fd)
+        with self.assertRaises(BlockingIOError):
+            os.read(fd, 4096)
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        self.assertEqual(poll.poll(50), [])
+        self.tell()
+        self.assertEqual(poll.poll(10000), [(fd, select.POLLIN)])
+        self.assertIn(b"agent.log_level", os.read(fd, 4096))
+        self.assertEqual(poll.poll(0), [])
+        with self.assertRaises(OSError):
+            os.lseek(fd, 0, os.SEEK_SET)
+
+    def cat_events(self):
+        """A cat that has read one and waits for the next."""
+        cat = subprocess.Popen(["cat", os.path.join(self.at, "events")], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+        def read():
+            self.tell()
+            return select.select([cat.stdout], [], [], 0.2)[0] and cat.stdout.readline()
+        self.assertIn(b"agent.log_level", wait_for(read, "cat reads"))
+        return cat
+
+    def test_an_interrupted_reader_and_the_agents_end(self):
+        cat = self.cat_events()
+        cat.send_signal(signal.SIGINT)
+        self.assertEqual(cat.wait(10), -signal.SIGINT)
+        cat.stdout.close()
+        other = self.cat_events()
+        self.stack.end(self.stack.agent)  # does not wait for who reads
+        other.wait(10)
+        other.stdout.close()
+
+    def test_opens_are_bounded(self):
+        """A thousand opens of one user: few are given, the others get ENFILE, and whoever else comes is served."""
+        program = ("import errno, os, sys\nheld, refused = [], 0\nfor i in range(1000):\n    try:\n        held.append(os.open(sys.argv[1] + sys.argv[2 + i % 3], os.O_RDONLY))\n"
+                   "    except OSError as e:\n        refused += e.errno == errno.ENFILE\nprint(len(held), refused, flush=True)\nsys.stdin.read()\n")
+        files = ["/stat", "/latency", "/events" if os.geteuid() == 0 else "/README"]
+        with subprocess.Popen([sys.executable, "-c", program, self.at, *files], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as hog:
+            held, refused = map(int, hog.stdout.readline().split())
+            self.assertLessEqual(held, 12)
+            self.assertEqual(held + refused, 1000)
+            if os.geteuid() == 0:
+                self.assertIn("requests", sh('cat "$AT/stat"', self.at, 54321))
+            self.assertEqual(self.stack.chat("small").status, 200)
+            hog.stdin.close()
+        self.assertIn("requests", self.read("stat"))
+
+    @unittest.skipUnless(os.geteuid() == 0, "needs root: walks as other users")
+    def test_what_three_users_may_read(self):
+        """The whole tree, walked by root, by a member of aigw-stats' stand-in and by a stranger, against a table."""
+        self.stack.chat("small", key=self.key)
+        call = f"curl -sS -o /dev/null --unix-socket {self.stack.unix} -H 'content-type: application/json' -d '{json.dumps(ask())}' http://aigw/v1/chat/completions"
+        sh(call, self.at, 54321)
+        closed = {"inflight", "events", "metrics", "config/policy.yaml", "projects"}
+        by_group, by_stranger, all_of_it = set(), set(), set()
+        program = ("import os, sys\nfor d, folders, files in os.walk(sys.argv[1]):\n    for n in files:\n        p = os.path.join(d, n)\n"
+                   "        if os.access(p, os.R_OK): print(os.path.relpath(p, sys.argv[1]))\n")
+        stats_gid = os.stat(os.path.join(self.at, "inflight")).st_gid
+        for who, into in (([], all_of_it), (["setpriv", "--reuid=54323", f"--regid={stats_gid}", "--clear-groups"], by_group),
+                          (["setpriv", "--reuid=54322", "--regid=54322", "--clear-groups"], by_stranger)):
+            got = subprocess.run([*who, sys.executable, "-c", program, self.at], stdout=subprocess.PIPE, text=True, check=True, cwd="/")
+            into.update(got.stdout.split())
+        is_closed = lambda p: p.split("/")[0] in closed or p in closed  # noqa: E731
+        self.assertEqual(by_stranger, {p for p in all_of_it if not is_closed(p) and not p.startswith("by-uid/")})
+        # Without a group aigw-stats on this host it is the agent's own, whose members may read all of it; with one, by-uid is each user's own.
+        own = stats_gid == os.getegid()
+        self.assertEqual(by_group, {p for p in all_of_it if own or not p.startswith("by-uid/")})
+        self.assertGreater(len(all_of_it), 40)
+        for secret in "search", "guests", self.key[8:20]:
+            self.assertEqual(sh(f'grep -rl -e {secret} "$AT" 2>/dev/null || true', self.at, 54322), "", secret)
 
     def test_nothing_can_be_written(self):
         for command in ("touch x", "mkdir d", "rm stat", "echo 1 >stat", "mv stat x", "ln -s a b"):

@@ -110,6 +110,12 @@ def nodes(tree):
       yield from sentences(row.args[-1])
 
 
+def provider_errors(tree):
+  for row in rows(tree, "provider_errors"):
+    yield f".It Ic {row.args[0]}"
+    yield from sentences(row.args[-1])
+
+
 def metrics(tree):
   where = {"OPEN": "", "SUMS": "Over TCP and agent.sock without the label project, summed over projects.", "CLOSED": "Not over TCP and agent.sock."}
   for row in rows(tree, "metrics"):
@@ -128,7 +134,7 @@ PAGES = {
   "agentd/aigw-agentd.yaml.5": {"agent_config": lambda t: settings(t, "agent_config")},
   "agentd/aigw-metrics.7": {"metrics": metrics},
   "agentd/aigw-policy.5": {"policy_fields": policy, "policy_later": policy_later},
-  "agentd/aigw-stats.5": {"stat_nodes": nodes, "counters": counters},
+  "agentd/aigw-stats.5": {"stat_nodes": nodes, "counters": counters, "provider_errors": provider_errors},
   "ctl/aigw-ctld.yaml.5": {"ctld_config": lambda t: settings(t, "ctld_config")},
 }
 # page: files whose long options it has to know

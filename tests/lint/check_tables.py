@@ -26,6 +26,7 @@ SHAPES = {
   "WIRE_END": ((0,), None, None),
   "STAT_NODE": ((0,), -1, 1),
   "LOG_EVENT": ((0,), 2, None),
+  "PROVIDER_ERROR": ((0,), -1, None),
   "METRIC": ((0,), -1, 1),
   "API": ((0,), 4, 2),
   "API_PARAM": ((0, 1, 2), -1, None),

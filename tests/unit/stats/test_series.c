@@ -78,7 +78,7 @@ static struct series *shared;
 
 static void *work(void *arg)
 {
-	struct series_block *b = series_worker(shared, (unsigned)(uintptr_t)arg);
+	struct series_block *b = series_worker(shared, *(const unsigned *)arg);
 
 	for (unsigned r = 0; r < ROUNDS; r++)
 		for (unsigned i = 0; i < KEYS; i++)
@@ -90,12 +90,15 @@ static void *work(void *arg)
 static void workers_agree_on_places(void **state)
 {
 	pthread_t t[THREADS];
+	unsigned worker[THREADS];
 	uint8_t seen[KEYS] = { 0 };
 
 	(void)state;
 	shared = make(THREADS, 1000);
-	for (uintptr_t i = 0; i < THREADS; i++)
-		assert_int_equal(pthread_create(&t[i], NULL, work, (void *)i), 0);
+	for (unsigned i = 0; i < THREADS; i++) {
+		worker[i] = i;
+		assert_int_equal(pthread_create(&t[i], NULL, work, &worker[i]), 0);
+	}
 	for (size_t i = 0; i < THREADS; i++)
 		(void)pthread_join(t[i], NULL);
 	assert_int_equal(series_count(shared, SERIES_TRAFFIC), KEYS + 1);

@@ -1,0 +1,18 @@
+/* What can be wrong with a call at a provider: the lines of providers/NAME/errors. No include guard: define PROVIDER_ERROR before including.
+ * PROVIDER_ERROR(name, doc): order is that of the lines; new rows at the end. The first eleven are those of enum attempt_failure. */
+PROVIDER_ERROR(no_address,         "Its name has no address.")
+PROVIDER_ERROR(no_connection,      "No address took a connection.")
+PROVIDER_ERROR(tls,                "TLS failed: the log says how.")
+PROVIDER_ERROR(proxy,              "The proxy refused the tunnel.")
+PROVIDER_ERROR(timeout_connect,    "No connection within timeouts.connect.")
+PROVIDER_ERROR(timeout_first_byte, "No answer within timeouts.first_byte.")
+PROVIDER_ERROR(timeout_idle,       "Nothing more of an answer within timeouts.idle.")
+PROVIDER_ERROR(closed_early,       "Closed before the answer.")
+PROVIDER_ERROR(cut,                "Closed within the answer.")
+PROVIDER_ERROR(malformed,          "The answer is not valid HTTP.")
+PROVIDER_ERROR(memory,             "No memory for the call: the gateway's fault.")
+PROVIDER_ERROR(auth,               "Status 401 or 403: the gateway's credential was refused.")
+PROVIDER_ERROR(redirect,           "Status 3xx, which is not followed.")
+PROVIDER_ERROR(rate_limited,       "Status 429.")
+PROVIDER_ERROR(refused,            "Any other status 4xx.")
+PROVIDER_ERROR(failed,             "Status 5xx.")
