@@ -215,10 +215,10 @@ void agent_free(struct agent *a)
 	rules_unref(a->rules);
 	policy_unref(a->shown_policy);
 	builder_fini(&a->builder);
+	stat_tree_free(a->tree);
 	keyset_close(a->gw.keyset);
 	spool_close(a->gw.spool);
 	inflight_close(a->gw.inflight);
-	stat_tree_free(a->tree);
 	stats_free(a->gw.stats);
 	line_ring_free(a->gw.calls);
 	free(a->workers);

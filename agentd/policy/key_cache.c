@@ -390,3 +390,26 @@ void key_cache_release(struct key_cache_reader *r)
 {
 	mdb_txn_reset(r->txn);
 }
+
+int key_cache_walk(
+	struct key_cache_reader *r, int (*each)(struct slice record, void *arg), void *arg)
+{
+	MDB_cursor *cursor;
+	MDB_val key, value;
+	int rc = reader_renew(r), ret = 0;
+
+	if (rc)
+		return key_cache_error(rc);
+	rc = mdb_cursor_open(r->txn, r->cache->keys, &cursor);
+	if (rc == 0) {
+		while (ret == 0 && (rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
+			struct slice record;
+
+			if (key.mv_size == VKEY_ID_LEN && value_open(key.mv_data, &value, &record))
+				ret = each(record, arg);
+		}
+		mdb_cursor_close(cursor);
+	}
+	mdb_txn_reset(r->txn);
+	return ret ? ret : rc == MDB_NOTFOUND || rc == 0 ? 0 : key_cache_error(rc);
+}

@@ -44,5 +44,9 @@ void key_cache_reader_free(struct key_cache_reader *r);
  * look-up that returned 0; *ret is SLICE_EMPTY if there is none. */
 int key_cache_look_up(struct key_cache_reader *r, const char id[VKEY_ID_LEN], struct slice *ret);
 void key_cache_release(struct key_cache_reader *r);
+/* Every record of the last commit, in the order of ids. `each` returns 0 to go on; what else it
+ * returns ends the walk and is returned. Damaged ones are left out. */
+int key_cache_walk(
+	struct key_cache_reader *r, int (*each)(struct slice record, void *arg), void *arg);
 
 #endif

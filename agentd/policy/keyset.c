@@ -244,3 +244,24 @@ int keyset_look_up(struct keyset_reader *r, const struct vkey *key, struct key_v
 		*ret = v;
 	return rc;
 }
+
+struct walk {
+	int (*each)(const struct key_record *k, void *arg);
+	void *arg;
+};
+
+static int on_walk(struct slice bytes, void *arg)
+{
+	const struct walk *w = arg;
+	struct key_record k;
+
+	return key_record_unpack(bytes, &k) ? 0 : w->each(&k, w->arg);
+}
+
+int keyset_walk(
+	struct keyset_reader *r, int (*each)(const struct key_record *k, void *arg), void *arg)
+{
+	struct walk w = { each, arg };
+
+	return key_cache_walk(r->cache, on_walk, &w);
+}

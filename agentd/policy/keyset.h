@@ -40,6 +40,10 @@ struct key_verdict {
 };
 /* The key's verifier is compared in constant time. 0 or negative (store trouble). */
 int keyset_look_up(struct keyset_reader *r, const struct vkey *key, struct key_verdict *ret);
+/* All keys, in the order of ids; the record's slices are valid within `each`, which returns 0 to go
+ * on. */
+int keyset_walk(
+	struct keyset_reader *r, int (*each)(const struct key_record *k, void *arg), void *arg);
 
 /* --- caches beside it, written by committer jobs, read at start
  * ------------------------------------------------- */

@@ -117,7 +117,7 @@ struct caller {
 	uint64_t generation;            /* of the key set at the verdict; 0: nothing remembered */
 	uint64_t rules_serial;
 	usec expires_us;
-	uint32_t project;
+	uint32_t project, key_stat;
 	char key_id[VKEY_ID_LEN];
 	uint32_t *groups; /* heap, if asked for */
 	char *unit;       /* heap, if asked for */
@@ -171,7 +171,7 @@ struct request {
 	uint64_t events, event_bytes, event_min;
 	size_t scanned; /* of the event that stands in held */
 	uint32_t slot;
-	uint32_t project, model, provider, uid_stat;
+	uint32_t project, model, provider, uid_stat, key_stat;
 	uint16_t forward_n, head_text_n;
 	uint16_t status; /* to the client */
 	uint8_t step, mode, endpoint, http_minor;

@@ -190,6 +190,8 @@ static void count(struct request *r, const struct slot *s)
 		count_in(r, STAT_PROJECT, p->project_stat[r->project], s);
 	if (r->has_uid)
 		count_in(r, STAT_UID, r->uid_stat, s);
+	if (r->has_key)
+		count_in(r, STAT_KEY, r->key_stat, s);
 	if (!p || !r->counted)
 		return;
 	count_in(r, STAT_MODEL, p->model_stat[r->model], s);

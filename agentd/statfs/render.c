@@ -11,7 +11,7 @@ typedef void render_fn(const struct render *r, struct node n, struct buf *b);
 
 static struct node_view view_of(const struct render *r)
 {
-	return (struct node_view){ r->stats, r->policy };
+	return (struct node_view){ r->stats, r->policy, r->keys };
 }
 
 /* --- the root's small files ----------------------------------------------------------- */
@@ -246,10 +246,12 @@ static void put_cost(const struct render *r, int64_t nano, struct buf *b)
 static void render_stat(const struct render *r, struct node n, struct buf *b)
 {
 	enum stat_kind kind = node_kind(n.row);
-	uint32_t slot = kind == STAT_UID ? stats_find_uid(r->stats, n.object) : n.object;
+	uint32_t slot = kind == STAT_UID   ? stats_find_uid(r->stats, (uint32_t)n.object)
+			: kind == STAT_KEY ? stats_find_key(r->stats, n.object)
+					   : (uint32_t)n.object;
 	int64_t all[STAT_COUNTER_COUNT] = { 0 };
 
-	if (kind != STAT_UID || slot != 0)
+	if (kind < STAT_UID || slot != 0)
 		stats_read(r->stats, kind, slot, all);
 	if (kind == STAT_GLOBAL)
 		sum_connections(r->stats, all);
@@ -351,6 +353,51 @@ static void render_errors(const struct render *r, struct node n, struct buf *b)
 		(void)buf_printf(b, "%s %" PRId64 "\n", stats_error_name(e), all[e]);
 }
 
+/* --- keys ----------------------------------------------------------------------------- */
+
+static void put_of_key(const struct render *r, struct node n, struct buf *b, int what)
+{
+	const struct key_entry *k = key_list_find(r->keys, n.object);
+
+	if (!k)
+		return;
+	if (what == 2)
+		(void)buf_str(b, key_entry_state(k, r->wall_us));
+	else
+		(void)buf_slice(b, what ? k->project : k->name);
+	(void)buf_char(b, '\n');
+}
+
+static void render_key_name(const struct render *r, struct node n, struct buf *b)
+{
+	put_of_key(r, n, b, 0);
+}
+
+static void render_key_project(const struct render *r, struct node n, struct buf *b)
+{
+	put_of_key(r, n, b, 1);
+}
+
+static void render_key_state(const struct render *r, struct node n, struct buf *b)
+{
+	put_of_key(r, n, b, 2);
+}
+
+static void render_project_keys(const struct render *r, struct node n, struct buf *b)
+{
+	struct node_view v = view_of(r);
+	int i = node_object_index(&v, STAT_PROJECT, (uint32_t)n.object);
+	struct slice project = i < 0 ? SLICE_EMPTY : r->policy->doc->projects[i].name;
+
+	for (uint32_t at = 0; r->keys && i >= 0 && at < r->keys->n; at++) {
+		const struct key_entry *k = &r->keys->v[at];
+
+		if (slice_eq(k->project, project))
+			(void)buf_printf(b, "%.*s %s " SLICE_FMT "\n", VKEY_ID_LEN, k->id,
+				key_entry_state(k, r->wall_us), SLICE_ARG(k->name));
+	}
+}
+
 /* --- users ---------------------------------------------------------------------------- */
 
 #define USER_DB_MAX_BYTES ((size_t)1 << 20)
@@ -382,10 +429,10 @@ static void render_user(const struct render *r, struct node n, struct buf *b)
 	char *memory;
 
 	(void)r;
-	if (find_user(n.object, &user, &memory))
+	if (find_user((uint32_t)n.object, &user, &memory))
 		(void)buf_printf(b, "%s\n", user.pw_name);
 	else
-		(void)buf_printf(b, "%" PRIu32 "\n", n.object);
+		(void)buf_printf(b, "%" PRIu64 "\n", n.object);
 	free(memory);
 }
 
@@ -399,7 +446,7 @@ static void render_project(const struct render *r, struct node n, struct buf *b)
 	struct passwd user;
 	char *memory;
 
-	if (find_user(n.object, &user, &memory)) {
+	if (find_user((uint32_t)n.object, &user, &memory)) {
 		peer.gid = user.pw_gid;
 		if (getgrouplist(user.pw_name, user.pw_gid, groups, &n_groups) < 0)
 			n_groups = ARRAY_LEN(groups); /* more than fit: the first ones */

@@ -14,6 +14,7 @@ struct render {
 	const struct stats *stats;
 	struct inflight *inflight;   /* may be NULL */
 	const struct policy *policy; /* may be NULL */
+	const struct key_list *keys; /* may be NULL */
 	const struct watch *watch;   /* judged */
 	struct statfs_info info;
 	usec mono_us, wall_us;

@@ -124,7 +124,7 @@ static void put_summary_head(const struct render *r, struct buf *b)
 
 void render_summary(const struct render *r, struct node n, struct buf *b)
 {
-	struct node_view v = { r->stats, r->policy };
+	struct node_view v = { r->stats, r->policy, r->keys };
 	struct node dir = { NODE_models, 0 }, model;
 	char name[NODE_NAME_MAX + 1];
 	size_t width = 12;

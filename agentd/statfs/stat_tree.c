@@ -3,6 +3,7 @@
 #include "statfs/metrics.h"
 
 #include <aigw/clock.h>
+#include <aigw/log.h>
 
 #include <grp.h>
 #include <pthread.h>
@@ -13,9 +14,14 @@
 struct stat_tree {
 	struct stat_tree_config config;
 	struct node_owner owner;
-	pthread_mutex_t lock; /* guards watch */
+	pthread_mutex_t lock; /* guards all below */
 	struct watch watch;
+	struct keyset_reader *reader; /* NULL: none could be had */
+	struct key_list *keys;
+	usec keys_read_us;
 };
+
+#define KEYS_EVERY_US USEC_PER_S /* the list is read anew at most so often */
 
 static struct node_owner find_owner(void)
 {
@@ -31,6 +37,7 @@ static struct node_owner find_owner(void)
 int stat_tree_new(const struct stat_tree_config *c, struct stat_tree **ret)
 {
 	struct stat_tree *t = calloc(1, sizeof(*t));
+	struct errbuf why;
 
 	if (!t)
 		return -ENOMEM;
@@ -38,6 +45,10 @@ int stat_tree_new(const struct stat_tree_config *c, struct stat_tree **ret)
 	t->owner = find_owner();
 	(void)pthread_mutex_init(&t->lock, NULL);
 	watch_init(&t->watch, c->stats, clock_mono_us(), clock_wall_us());
+	/* Without it keys/ is empty. */
+	if (c->keyset && keyset_reader_new(c->keyset, &t->reader, &why))
+		log_event(LOG_WARNING, "statfs", "statfs.no_keys", "why=%s",
+			log_quote(slice_str(why.text)));
 	*ret = t;
 	return 0;
 }
@@ -47,6 +58,8 @@ void stat_tree_free(struct stat_tree *t)
 	if (!t)
 		return;
 	watch_fini(&t->watch);
+	key_list_unref(t->keys);
+	keyset_reader_free(t->reader);
 	(void)pthread_mutex_destroy(&t->lock);
 	free(t);
 }
@@ -68,17 +81,45 @@ const struct node_owner *stat_tree_owner(const struct stat_tree *t)
 	return &t->owner;
 }
 
-struct stat_look stat_look_begin(const struct stat_tree *t)
+/* The list as it is, or a new one if keys have changed. NULL: there is none. */
+static struct key_list *take_keys(struct stat_tree *t)
+{
+	struct key_list *fresh, *ret;
+	uint64_t generation;
+	usec now;
+
+	if (!t->reader)
+		return NULL;
+	generation = keyset_generation(t->config.keyset);
+	(void)pthread_mutex_lock(&t->lock);
+	now = clock_mono_us();
+	if ((!t->keys || t->keys->generation != generation) &&
+		(!t->keys_read_us || now - t->keys_read_us >= KEYS_EVERY_US)) {
+		t->keys_read_us = now;
+		if (key_list_read(t->reader, generation, &fresh) == 0) {
+			key_list_unref(t->keys);
+			t->keys = fresh;
+		}
+	}
+	ret = t->keys ? key_list_ref(t->keys) : NULL;
+	(void)pthread_mutex_unlock(&t->lock);
+	return ret;
+}
+
+struct stat_look stat_look_begin(struct stat_tree *t)
 {
 	struct policy *p = t->config.policy_get(t->config.owner);
+	struct key_list *keys = take_keys(t);
 
-	return (struct stat_look){ { t->config.stats, p }, p };
+	return (struct stat_look){ { t->config.stats, p, keys }, p, keys };
 }
 
 void stat_look_end(struct stat_look *l)
 {
 	policy_unref(l->policy);
+	key_list_unref(l->keys);
 	l->policy = NULL;
+	l->keys = NULL;
 }
 
 /* Under the lock until the caller gives it back. */
@@ -87,6 +128,7 @@ static struct render lock_render(struct stat_tree *t, const struct stat_look *l)
 	struct render render = { .stats = t->config.stats,
 		.inflight = t->config.inflight,
 		.policy = l->policy,
+		.keys = l->keys,
 		.watch = &t->watch };
 
 	t->config.info_get(&render.info, t->config.owner);

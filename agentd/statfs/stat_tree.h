@@ -10,6 +10,7 @@
 struct stat_tree_config {
 	const struct stats *stats;
 	struct inflight *inflight; /* read by slot_peek() only; NULL: none */
+	struct keyset *keyset;     /* NULL: no keys are shown */
 	/* Both on the thread of whoever asks. The first returns a reference that the tree drops,
 	 * NULL if there is no policy. */
 	struct policy *(*policy_get)(void *owner);
@@ -35,8 +36,9 @@ const struct node_owner *stat_tree_owner(const struct stat_tree *t);
 struct stat_look {
 	struct node_view view;
 	struct policy *policy;
+	struct key_list *keys;
 };
-struct stat_look stat_look_begin(const struct stat_tree *t);
+struct stat_look stat_look_begin(struct stat_tree *t);
 void stat_look_end(struct stat_look *l);
 /* As render_node(). */
 int stat_tree_render(struct stat_tree *t, const struct stat_look *l, struct node n, struct buf *b);

@@ -82,6 +82,8 @@ static uint32_t object_count(const struct node_view *v, enum stat_kind kind)
 {
 	if (kind == STAT_UID)
 		return stats_slots(v->stats, STAT_UID);
+	if (kind == STAT_KEY)
+		return v->keys ? v->keys->n : 0;
 	if (!v->policy)
 		return 0;
 	switch (kind) {
@@ -90,6 +92,7 @@ static uint32_t object_count(const struct node_view *v, enum stat_kind kind)
 	case STAT_PROJECT: return v->policy->doc->n_projects;
 	case STAT_GLOBAL:
 	case STAT_UID:
+	case STAT_KEY:
 	case STAT_KIND_COUNT: break;
 	}
 	return 0;
@@ -98,9 +101,10 @@ static uint32_t object_count(const struct node_view *v, enum stat_kind kind)
 /* The number and file name of the i-th object. False if it is not shown: it has no slot of its own,
  * or its name does not fit a file's. */
 static bool object_at(const struct node_view *v, enum stat_kind kind, uint32_t i,
-	uint32_t *ret_object, char name[static NODE_NAME_MAX + 1])
+	uint64_t *ret_object, char name[static NODE_NAME_MAX + 1])
 {
 	const struct policy *p = v->policy;
+	uint32_t uid;
 
 	switch (kind) {
 	case STAT_MODEL:
@@ -113,9 +117,14 @@ static bool object_at(const struct node_view *v, enum stat_kind kind, uint32_t i
 		*ret_object = p->project_stat[i];
 		return *ret_object && node_encode_name(p->doc->projects[i].name, name);
 	case STAT_UID:
-		if (!stats_slot_uid(v->stats, i, ret_object))
+		if (!stats_slot_uid(v->stats, i, &uid))
 			return false;
-		(void)snprintf(name, NODE_NAME_MAX + 1, "%" PRIu32, *ret_object);
+		*ret_object = uid;
+		(void)snprintf(name, NODE_NAME_MAX + 1, "%" PRIu32, uid);
+		return true;
+	case STAT_KEY:
+		*ret_object = v->keys->v[i].number;
+		(void)snprintf(name, NODE_NAME_MAX + 1, "%.*s", VKEY_ID_LEN, v->keys->v[i].id);
 		return true;
 	case STAT_GLOBAL:
 	case STAT_KIND_COUNT: break;
@@ -141,24 +150,32 @@ int node_object_index(const struct node_view *v, enum stat_kind kind, uint32_t s
 }
 
 /* Every user has a folder, also one who has not called yet: `self` must lead somewhere. */
-static bool uid_of_name(struct slice name, uint32_t *ret)
+static bool uid_of_name(struct slice name, uint64_t *ret)
 {
 	uint64_t uid;
 
 	if (text_parse_u64(name, &uid) < 0 || uid >= UINT32_MAX || (name.n > 1 && name.p[0] == '0'))
 		return false;
-	*ret = (uint32_t)uid;
+	*ret = uid;
 	return true;
 }
 
 static int object_by_name(
-	const struct node_view *v, enum stat_kind kind, struct slice name, uint32_t *ret)
+	const struct node_view *v, enum stat_kind kind, struct slice name, uint64_t *ret)
 {
 	char there[NODE_NAME_MAX + 1];
-	uint32_t object;
+	uint64_t object;
 
 	if (kind == STAT_UID)
 		return uid_of_name(name, ret) ? 0 : -ENOENT;
+	if (kind == STAT_KEY) {
+		const struct key_entry *k = key_list_find_id(v->keys, name);
+
+		if (!k)
+			return -ENOENT;
+		*ret = k->number;
+		return 0;
+	}
 	for (uint32_t i = 0; i < object_count(v, kind); i++) {
 		if (object_at(v, kind, i, &object, there) && slice_eq(slice_str(there), name)) {
 			*ret = object;
@@ -194,15 +211,23 @@ static bool row_is_pattern(enum node_row dir, enum node_row row)
 
 uint64_t node_ino(struct node n)
 {
-	return (uint64_t)n.object << 8 | (n.row + 1u);
+	return n.object << 8 | (n.row + 1u);
 }
 
 int node_of_ino(const struct node_view *v, uint64_t ino, struct node *ret)
 {
 	uint64_t row = (ino & 0xff) - 1, object = ino >> 8;
-	struct node n = { (enum node_row)row, (uint32_t)object };
+	struct node n = { (enum node_row)row, object };
 
-	if (row >= NODE_ROW_COUNT || object > UINT32_MAX)
+	if (row >= NODE_ROW_COUNT)
+		return -ENOENT;
+	if (rows[row].kind == STAT_KEY) {
+		if (!key_list_find(v->keys, object))
+			return -ENOENT;
+		*ret = n;
+		return 0;
+	}
+	if (object > UINT32_MAX)
 		return -ENOENT;
 	switch (rows[row].kind) {
 	case STAT_GLOBAL:
@@ -210,11 +235,12 @@ int node_of_ino(const struct node_view *v, uint64_t ino, struct node *ret)
 			return -ENOENT;
 		break;
 	case STAT_UID:
+	case STAT_KEY:
 	case STAT_KIND_COUNT: break;
 	case STAT_MODEL:
 	case STAT_PROVIDER:
 	case STAT_PROJECT:
-		if (node_object_index(v, rows[row].kind, n.object) < 0)
+		if (node_object_index(v, rows[row].kind, (uint32_t)n.object) < 0)
 			return -ENOENT;
 	}
 	*ret = n;
@@ -227,7 +253,7 @@ int node_child(const struct node_view *v, struct node dir, struct slice name, st
 		return -ENOTDIR;
 	for (int row = (int)dir.row + 1; row < NODE_ROW_COUNT; row++) {
 		struct slice below = row_below(dir.row, row);
-		uint32_t object = dir.object;
+		uint64_t object = dir.object;
 
 		if (below.n == 0)
 			continue;
@@ -278,7 +304,8 @@ bool node_next(const struct node_view *v, struct node dir, uint64_t *pos, struct
 
 	for (uint64_t row = *pos >> 32; row < NODE_ROW_COUNT; row++, object_pos = 0) {
 		struct slice below = row_below(dir.row, (enum node_row)row);
-		uint32_t object, n;
+		uint64_t object;
+		uint32_t n;
 
 		if (below.n == 0)
 			continue;
@@ -316,7 +343,7 @@ void node_attr(struct node n, const struct node_owner *o, usec changed_wall_us, 
 	};
 	/* The user alone: the group is one that only the agent is in. */
 	if (rows[n.row].kind == STAT_UID) {
-		ret->st_uid = n.object;
+		ret->st_uid = (uint32_t)n.object;
 		ret->st_gid = o->gid;
 	}
 	ret->st_atim = ret->st_ctim = ret->st_mtim;

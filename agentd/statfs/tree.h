@@ -7,6 +7,7 @@
 #define AGENTD_STATFS_TREE_H
 
 #include "policy/policy.h"
+#include "statfs/key_list.h"
 #include "stats/stats.h"
 
 #include <sys/stat.h>
@@ -23,12 +24,13 @@ enum node_row {
 
 struct node {
 	enum node_row row;
-	uint32_t object; /* slot, uid, or 0 */
+	uint64_t object; /* slot, uid, number of a key, or 0 */
 };
 
 struct node_view {
 	const struct stats *stats;
 	const struct policy *policy; /* NULL: none yet */
+	const struct key_list *keys; /* NULL: none are shown */
 };
 
 struct node_owner {

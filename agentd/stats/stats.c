@@ -10,9 +10,9 @@
 
 #include <sys/mman.h>
 
-#define UID_HINTS  8192u /* power of two, at least twice STAT_MAX_OBJECTS */
-#define UID_PROBES 16u
-#define UID_TAKEN  (UINT64_C(1) << 32) /* a zero entry is free, so uid 0 needs a mark */
+#define NUMBER_HINTS  32768u /* power of two, at least twice STAT_MAX_KEYS */
+#define NUMBER_PROBES 16u
+#define NUMBER_TAKEN  (UINT64_C(1) << 63) /* a zero entry is free, so number 0 needs a mark */
 
 struct stats_object {
 	_Alignas(64) _Atomic int64_t count[STAT_COUNTER_COUNT];
@@ -24,7 +24,7 @@ struct stats_block {
 	struct stats_object other[STAT_KIND_COUNT]; /* slot 0 */
 	struct series_block *series;
 	/* Only pages that are used take memory: blocks are mapped. */
-	struct stats_object *_Atomic object[STAT_KIND_COUNT][STAT_MAX_OBJECTS];
+	struct stats_object *_Atomic object[STAT_KIND_COUNT][STAT_MAX_KEYS];
 };
 
 struct stats_name {
@@ -40,20 +40,26 @@ struct stats_names {
 	_Atomic uint32_t used;
 };
 
+/* Objects that are numbers: uids and keys. */
+struct stats_numbers {
+	uint32_t max;                           /* slots, 0 included */
+	_Atomic uint32_t used;                  /* 0 included */
+	_Atomic uint64_t number[STAT_MAX_KEYS]; /* by slot, filled without holes from 1 */
+	_Atomic uint32_t hint[NUMBER_HINTS];    /* hash of a number -> slot; only a short cut */
+};
+
 struct stats {
 	unsigned n_workers;
 	struct stats_block **blocks;
 	struct series *series;
 	struct stats_names names[STAT_KIND_COUNT];
-	_Atomic uint64_t uid[STAT_MAX_OBJECTS]; /* by slot, filled without holes from 1 */
-	_Atomic uint32_t uids;                  /* slots in use, 0 included */
-	_Atomic uint32_t uid_hint[UID_HINTS];   /* hash of a uid -> slot; only a short cut */
+	struct stats_numbers uids, keys;
 };
 
-static struct stats_block *block_new(void)
+/* Zero, and only what is used takes memory. */
+static void *map(size_t n)
 {
-	void *p = mmap(NULL, sizeof(struct stats_block), PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	return p == MAP_FAILED ? NULL : p;
 }
@@ -86,20 +92,23 @@ static void block_free(struct stats_block *b, uint32_t used[static STAT_KIND_COU
 
 int stats_new(unsigned n_workers, struct stats **ret)
 {
-	struct stats *s = calloc(1, sizeof(*s));
+	struct stats *s = map(sizeof(*s));
 
 	if (!s)
 		return -ENOMEM;
 	for (int kind = 0; kind < STAT_KIND_COUNT; kind++)
 		atomic_init(&s->names[kind].used, 1);
-	atomic_init(&s->uids, 1);
+	atomic_init(&s->uids.used, 1);
+	atomic_init(&s->keys.used, 1);
+	s->uids.max = STAT_MAX_OBJECTS;
+	s->keys.max = STAT_MAX_KEYS;
 	if (series_new(n_workers, &s->series)) {
-		free(s);
+		(void)munmap(s, sizeof(*s));
 		return -ENOMEM;
 	}
 	s->blocks = calloc(MAX(n_workers, 1u), sizeof(struct stats_block *));
 	while (s->blocks && s->n_workers < n_workers) {
-		s->blocks[s->n_workers] = block_new();
+		s->blocks[s->n_workers] = map(sizeof(struct stats_block));
 		if (!s->blocks[s->n_workers])
 			break;
 		s->blocks[s->n_workers]->series = series_worker(s->series, s->n_workers);
@@ -130,7 +139,7 @@ void stats_free(struct stats *s)
 	}
 	free(s->blocks);
 	series_free(s->series);
-	free(s);
+	(void)munmap(s, sizeof(*s));
 }
 
 struct series *stats_series(struct stats *s)
@@ -174,7 +183,7 @@ uint32_t stats_slot(struct stats *s, enum stat_kind kind, struct slice name)
 	struct stats_name *n = NULL;
 	bool out_of_memory = false;
 
-	ASSERT(kind != STAT_UID);
+	ASSERT(kind < STAT_UID);
 	if (kind == STAT_GLOBAL || name.n == 0 || name.n > UINT16_MAX)
 		return 0;
 	HASH_FIND(hh, names->table, name.p, name.n, n);
@@ -198,8 +207,9 @@ uint32_t stats_slot(struct stats *s, enum stat_kind kind, struct slice name)
 
 uint32_t stats_slots(const struct stats *s, enum stat_kind kind)
 {
-	if (kind == STAT_UID)
-		return atomic_load_explicit(&s->uids, memory_order_acquire);
+	if (kind >= STAT_UID)
+		return atomic_load_explicit(
+			kind == STAT_UID ? &s->uids.used : &s->keys.used, memory_order_acquire);
 	return atomic_load_explicit(&s->names[kind].used, memory_order_acquire);
 }
 
@@ -207,83 +217,123 @@ struct slice stats_slot_name(const struct stats *s, enum stat_kind kind, uint32_
 {
 	const struct stats_name *n;
 
-	ASSERT(kind != STAT_UID);
+	ASSERT(kind < STAT_UID);
 	if (slot == 0 || slot >= stats_slots(s, kind))
 		return SLICE("_other");
 	n = atomic_load_explicit(&s->names[kind].slot[slot], memory_order_relaxed);
 	return slice_of(n->text, n->n);
 }
 
-static _Atomic uint32_t *uid_hint(struct stats *s, uint32_t uid, uint32_t probe)
+static _Atomic uint32_t *hint_of(struct stats_numbers *n, uint64_t number, uint32_t probe)
 {
-	return &s->uid_hint[(uid * 2654435761u + probe) % UID_HINTS];
+	uint64_t mixed = number * UINT64_C(0x9e3779b97f4a7c15) >> 40;
+
+	return &n->hint[(mixed + probe) % NUMBER_HINTS];
 }
 
-static bool uid_is_at(const struct stats *s, uint32_t slot, uint32_t uid)
+static bool is_at(const struct stats_numbers *n, uint32_t slot, uint64_t number)
 {
-	return atomic_load_explicit(&s->uid[slot], memory_order_relaxed) == (UID_TAKEN | uid);
+	return atomic_load_explicit(&n->number[slot], memory_order_relaxed) ==
+	       (NUMBER_TAKEN | number);
 }
 
-static void uid_publish(struct stats *s, uint32_t uid, uint32_t slot)
+static void publish(struct stats_numbers *n, uint64_t number, uint32_t slot)
 {
-	uint32_t used = atomic_load_explicit(&s->uids, memory_order_relaxed);
+	uint32_t used = atomic_load_explicit(&n->used, memory_order_relaxed);
 
-	while (used <= slot && !atomic_compare_exchange_weak_explicit(&s->uids, &used, slot + 1,
+	while (used <= slot && !atomic_compare_exchange_weak_explicit(&n->used, &used, slot + 1,
 				       memory_order_release, memory_order_relaxed))
 		;
-	for (uint32_t probe = 0; probe < UID_PROBES; probe++) {
+	for (uint32_t probe = 0; probe < NUMBER_PROBES; probe++) {
 		uint32_t none = 0;
 
-		if (atomic_compare_exchange_strong_explicit(uid_hint(s, uid, probe), &none, slot,
+		if (atomic_compare_exchange_strong_explicit(hint_of(n, number, probe), &none, slot,
 			    memory_order_relaxed, memory_order_relaxed) ||
 			none == slot)
 			return;
 	}
 }
 
-/* The list itself decides who is where: a uid is appended by exchanging the first zero entry, and
- * whoever loses looks at what won. So two workers never give one uid two slots, and nobody waits.
- */
-uint32_t stats_uid_slot(struct stats *s, uint32_t uid)
+/* The list itself decides who is where: a number is appended by exchanging the first zero entry,
+ * and whoever loses looks at what won. So two workers never give one number two slots, and nobody
+ * waits. */
+static uint32_t slot_of(struct stats_numbers *n, uint64_t number)
 {
-	for (uint32_t probe = 0; probe < UID_PROBES; probe++) {
-		uint32_t slot = atomic_load_explicit(uid_hint(s, uid, probe), memory_order_relaxed);
+	for (uint32_t probe = 0; probe < NUMBER_PROBES; probe++) {
+		uint32_t slot =
+			atomic_load_explicit(hint_of(n, number, probe), memory_order_relaxed);
 
 		if (slot == 0)
 			break;
-		if (uid_is_at(s, slot, uid))
+		if (is_at(n, slot, number))
 			return slot;
 	}
-	for (uint32_t slot = 1; slot < STAT_MAX_OBJECTS; slot++) {
+	for (uint32_t slot = 1; slot < n->max; slot++) {
 		uint64_t there = 0;
 
-		if (atomic_compare_exchange_strong_explicit(&s->uid[slot], &there, UID_TAKEN | uid,
-			    memory_order_relaxed, memory_order_relaxed) ||
-			there == (UID_TAKEN | uid)) {
-			uid_publish(s, uid, slot);
+		if (atomic_compare_exchange_strong_explicit(&n->number[slot], &there,
+			    NUMBER_TAKEN | number, memory_order_relaxed, memory_order_relaxed) ||
+			there == (NUMBER_TAKEN | number)) {
+			publish(n, number, slot);
 			return slot;
 		}
 	}
 	return 0;
 }
 
+/* For readers: finds it or not, makes none. */
+static uint32_t find(const struct stats_numbers *n, uint64_t number)
+{
+	uint32_t used = atomic_load_explicit(&n->used, memory_order_acquire);
+
+	for (uint32_t probe = 0; probe < NUMBER_PROBES; probe++) {
+		uint64_t at =
+			((number * UINT64_C(0x9e3779b97f4a7c15) >> 40) + probe) % NUMBER_HINTS;
+		uint32_t slot = atomic_load_explicit(&n->hint[at], memory_order_relaxed);
+
+		if (slot == 0)
+			break; /* none, or one that is being published */
+		if (is_at(n, slot, number))
+			return slot;
+	}
+	for (uint32_t slot = 1; slot < used; slot++) {
+		if (is_at(n, slot, number))
+			return slot;
+	}
+	return 0;
+}
+
+uint32_t stats_uid_slot(struct stats *s, uint32_t uid)
+{
+	return slot_of(&s->uids, uid);
+}
+
+uint32_t stats_key_slot(struct stats *s, uint64_t number)
+{
+	return slot_of(&s->keys, number);
+}
+
 bool stats_slot_uid(const struct stats *s, uint32_t slot, uint32_t *ret_uid)
 {
 	if (slot == 0 || slot >= stats_slots(s, STAT_UID))
 		return false;
-	*ret_uid = (uint32_t)atomic_load_explicit(&s->uid[slot], memory_order_relaxed);
+	*ret_uid = (uint32_t)atomic_load_explicit(&s->uids.number[slot], memory_order_relaxed);
 	return true;
 }
 
 uint32_t stats_find_uid(const struct stats *s, uint32_t uid)
 {
-	uint32_t used = stats_slots(s, STAT_UID);
+	return find(&s->uids, uid);
+}
 
-	for (uint32_t slot = 1; slot < used; slot++) {
-		if (uid_is_at(s, slot, uid))
-			return slot;
-	}
-	return 0;
+uint32_t stats_find_key(const struct stats *s, uint64_t number)
+{
+	return find(&s->keys, number);
+}
+
+static uint32_t limit_of(enum stat_kind kind)
+{
+	return kind == STAT_KEY ? STAT_MAX_KEYS : STAT_MAX_OBJECTS;
 }
 
 /* --- counting ------------------------------------------------------------------------- */
@@ -305,7 +355,7 @@ static struct stats_object *object_of(struct stats_block *b, enum stat_kind kind
 {
 	struct stats_object *o;
 
-	if (slot == 0 || slot >= STAT_MAX_OBJECTS)
+	if (slot == 0 || slot >= limit_of(kind))
 		return &b->other[kind];
 	o = atomic_load_explicit(&b->object[kind][slot], memory_order_relaxed);
 	return LIKELY(o != NULL) ? o : object_new(b, kind, slot);
@@ -361,7 +411,7 @@ static const struct stats_object *object_read(
 
 	if (slot == 0)
 		return &b->other[kind];
-	if (slot >= STAT_MAX_OBJECTS)
+	if (slot >= limit_of(kind))
 		return NULL;
 	o = atomic_load_explicit(&b->object[kind][slot], memory_order_acquire);
 	return o == &b->other[kind] ? NULL : o;

@@ -10,8 +10,17 @@
 #include <aigw/slice.h>
 #include <stdatomic.h>
 
-enum stat_kind { STAT_GLOBAL, STAT_MODEL, STAT_PROVIDER, STAT_PROJECT, STAT_UID, STAT_KIND_COUNT };
-#define STAT_MAX_OBJECTS 4096 /* per kind */
+enum stat_kind {
+	STAT_GLOBAL,
+	STAT_MODEL,
+	STAT_PROVIDER,
+	STAT_PROJECT,
+	STAT_UID,
+	STAT_KEY,
+	STAT_KIND_COUNT
+};
+#define STAT_MAX_OBJECTS 4096  /* per kind */
+#define STAT_MAX_KEYS    16384 /* but for keys */
 
 enum stat_counter {
 #define COUNTER(name, unit, doc) STAT_##name,
@@ -45,6 +54,9 @@ struct series_block *stats_block_series(struct stats_block *b);
  * overflow. */
 uint32_t stats_slot(struct stats *s, enum stat_kind kind, struct slice name);
 uint32_t stats_uid_slot(struct stats *s, uint32_t uid);
+/* Keys are known by a number made of their id (statfs/key_list.h): below 2^55. Any thread. */
+uint32_t stats_key_slot(struct stats *s, uint64_t number);
+uint32_t stats_find_key(const struct stats *s, uint64_t number); /* 0: none yet */
 
 /* Worker's thread. */
 void stats_add(

@@ -21,6 +21,9 @@ int vkey_create(char text[static VKEY_TEXT_LEN + 1], struct vkey *ret);
 int vkey_parse(struct slice text, struct vkey *ret);
 bool vkey_has_prefix(struct slice text); /* begins with "sk-aigw-" */
 
+/* 55 bits that stand for the id where there is no room for it (inodes, counters). */
+uint64_t vkey_id_number(const char id[static VKEY_ID_LEN]);
+
 enum key_state { KEY_ACTIVE = 1, KEY_DISABLED, KEY_REVOKED };
 
 /* A key as the controller stores it and agents cache it. */

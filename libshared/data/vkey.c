@@ -95,3 +95,15 @@ int vkey_parse(struct slice text, struct vkey *ret)
 	vkey_derive(text.p, ret);
 	return 0;
 }
+
+/* FNV-1a, mixed, since ids differ in their last bytes. */
+uint64_t vkey_id_number(const char id[static VKEY_ID_LEN])
+{
+	uint64_t h = UINT64_C(0xcbf29ce484222325);
+
+	for (size_t i = 0; i < VKEY_ID_LEN; i++)
+		h = (h ^ (unsigned char)id[i]) * UINT64_C(0x100000001b3);
+	h ^= h >> 32;
+	h *= UINT64_C(0x9e3779b97f4a7c15);
+	return h >> 9;
+}

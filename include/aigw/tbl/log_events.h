@@ -66,6 +66,7 @@ LOG_EVENT("secrets.unreadable",     "bef3a05dd90d4aceb5cde4cde8c27802", "A file 
 LOG_EVENT("spool.failed",           "17180aab1da5469089d30c29bb8340a4", "Usage records can't be stored; calls are refused, since nothing is served unbilled.", "The disk of state_dir; then systemctl restart aigw-agentd.")
 LOG_EVENT("spool.full",             "bcf2c7da361241d8ba7cded7d88676c4", "The store of usage records is nearly full; calls are refused.", "Bring the controller back, or raise spool_size.")
 LOG_EVENT("statfs.mounted",         "4b22ff60762a410cbc1d2645bf2c00cb", "The stats filesystem is mounted.", "Nothing to do.")
+LOG_EVENT("statfs.no_keys",          "21b5ca41ff61440fb8ec918568404321", "The stats can not show the keys: no reader of their store could be had.", "The line says why.")
 LOG_EVENT("statfs.not_mounted",     "a8e5ae48db9143b1be592e63e26f8b05", "The stats filesystem could not be mounted; the agent serves without it.", "The line says why; aigwctl agent stats cat shows the same files.")
 LOG_EVENT("statfs.visitor_refused", "254adaebf60d47a792324f6c07c9cc4d", "Somebody else than root tried to hand over a mount.", "Only aigw-statsfs-mount may; see the mode of /run/aigw/mount.sock.")
 LOG_EVENT("store.failed",           "17efc7c79545431f99c5c608a284e5b8", "The ledger's store has failed.", "The disk or its free space; the line has the reason.")

@@ -1,8 +1,8 @@
 /* The stats mount: one row per kind of file. No include guard: define STAT_NODE before including.
  * STAT_NODE(id, path, mode, object, render, doc)
- *   path    below the mount; NAME and UID stand for the objects of the folder above
+ *   path    below the mount; NAME, ID and UID stand for the objects of the folder above
  *   mode    type and permissions; what others may not read belongs to the group aigw-stats, below by-uid/UID to that user
- *   object  what NAME or UID is: GLOBAL (none), MODEL, PROVIDER, PROJECT, UID
+ *   object  what NAME or UID is: GLOBAL (none), MODEL, PROVIDER, PROJECT, KEY, UID
  *   render  the function that writes the file (render_*); none for folders and links
  * A folder stands before what is in it. New rows go where a reader of README expects them. */
 STAT_NODE(root,             "",                       0040555, GLOBAL,   none,     "")
@@ -42,6 +42,13 @@ STAT_NODE(projects,         "projects",               0040550, GLOBAL,   none,  
 STAT_NODE(project,          "projects/NAME",          0040550, PROJECT,  none,     "")
 STAT_NODE(project_stat,     "projects/NAME/stat",     0100440, PROJECT,  stat,     "Totals of one project.")
 STAT_NODE(project_latency,  "projects/NAME/latency",  0100440, PROJECT,  times,    "Times of one project in microseconds.")
+STAT_NODE(project_keys,     "projects/NAME/keys",     0100440, PROJECT,  project_keys, "Its keys: ID STATE NAME.")
+STAT_NODE(keys,             "keys",                   0040550, GLOBAL,   none,     "")
+STAT_NODE(key,              "keys/ID",                0040550, KEY,      none,     "")
+STAT_NODE(key_name,         "keys/ID/name",           0100440, KEY,      key_name, "The key's name.")
+STAT_NODE(key_project,      "keys/ID/project",        0100440, KEY,      key_project, "Project that pays for its calls.")
+STAT_NODE(key_state,        "keys/ID/state",          0100440, KEY,      key_state, "active, expired, disabled or revoked.")
+STAT_NODE(key_stat,         "keys/ID/stat",           0100440, KEY,      stat,     "Totals of this key's calls at this agent.")
 STAT_NODE(self,             "self",                   0120777, GLOBAL,   none,     "Link to by-uid/UID of whoever looks.")
 STAT_NODE(by_uid,           "by-uid",                 0040551, GLOBAL,   none,     "")
 STAT_NODE(uid,              "by-uid/UID",             0040550, UID,      none,     "")

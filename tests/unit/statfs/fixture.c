@@ -86,7 +86,7 @@ void fixture_end(struct fixture *f)
 
 struct node_view fixture_view(const struct fixture *f)
 {
-	return (struct node_view){ f->stats, f->policy };
+	return (struct node_view){ f->stats, f->policy, NULL };
 }
 
 uint32_t fixture_slot(struct fixture *f, enum stat_kind kind, const char *name)

@@ -55,7 +55,7 @@ static int end(void **state)
 
 static const char *cat(struct view *v, const char *path)
 {
-	struct node_view nodes = { v->r.stats, v->r.policy };
+	struct node_view nodes = { v->r.stats, v->r.policy, NULL };
 	struct node n;
 
 	buf_reset(&v->text);
