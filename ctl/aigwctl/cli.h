@@ -94,6 +94,7 @@ int cmd_project_show(struct cli *c);
 int cmd_price_list(struct cli *c);
 int cmd_explain(struct cli *c);
 int cmd_env(struct cli *c);
+int cmd_chat(struct cli *c);
 int cmd_completion(struct cli *c);
 int complete_words(struct cli *c, int n, char *const *words); /* `__complete -- WORDS` */
 int cmd_demo(struct cli *c);

@@ -2,9 +2,10 @@
 #include "cli.h"
 
 #include <aigw/secret.h>
+#include <aigw/text.h>
 #include <unistd.h>
 
-#define BASE_URL "http://127.0.0.1:2449/v1"
+#define PORT_DEFAULT "2449"
 
 /* Into single quotes; a quote inside ends them, stands escaped, and begins them anew. */
 static void put_quoted(FILE *out, struct slice s, bool fish)
@@ -31,7 +32,10 @@ static void put_variable(const struct cli *c, bool fish, const char *name, struc
 int cmd_env(struct cli *c)
 {
 	const char *shell = cli_flag(c, FLAG_shell), *file = cli_flag(c, FLAG_secret_file);
+	const char *port = cli_flag(c, FLAG_port);
 	struct secret key = { 0 };
+	char url[64];
+	uint64_t number;
 	bool fish;
 	int code;
 
@@ -39,13 +43,17 @@ int cmd_env(struct cli *c)
 		strcmp(shell, "zsh") != 0)
 		return cli_fail(c, EXIT_USAGE, "--shell %s: bash, zsh or fish", shell);
 	fish = shell && strcmp(shell, "fish") == 0;
+	if (text_parse_u64(slice_str(port ? port : PORT_DEFAULT), &number) || number == 0 ||
+		number > UINT16_MAX)
+		return cli_fail(c, EXIT_USAGE, "--port %s: 1 to 65535", port);
+	(void)snprintf(url, sizeof(url), "http://127.0.0.1:%" PRIu64 "/v1", number);
 	if (!file)
 		return cli_fail(c, EXIT_USAGE,
 			"which key? --secret-file F, or - for stdin: aigwctl key create NAME "
 			"--project P | aigwctl env --secret-file -");
 	code = cli_read_secret(c, file, "key", &key);
 	if (!code) {
-		put_variable(c, fish, "OPENAI_BASE_URL", SLICE(BASE_URL));
+		put_variable(c, fish, "OPENAI_BASE_URL", slice_str(url));
 		put_variable(c, fish, "OPENAI_API_KEY", secret_expose(&key));
 		if (isatty(fileno(c->out)))
 			cli_note(c, "to set them: eval \"$(aigwctl env --secret-file %s)\"", file);

@@ -15,6 +15,7 @@ enum exit_code {
 	EXIT_CONFLICT = 5,
 	EXIT_UNREACHABLE = 6,
 	EXIT_POLICY = 7,
+	EXIT_REFUSED = 8, /* by a limit or budget */
 	EXIT_PARTLY = 9,
 	EXIT_TIMED_OUT = 124,
 	EXIT_INTERRUPTED = 130,

@@ -45,13 +45,14 @@ const struct flag command_flags[FLAG_COUNT] = {
 	[FLAG_provider] = { "provider", 0, "P", NULL,
 		"demo: sim (the default) or openai; init: openai (the default) or a base URL" },
 	[FLAG_port] = { "port", 0, "N", NULL,
-		"TCP port of the API (default 2449, else the first free from 2460)" },
+		"TCP port of the API (default 2449; demo: else the first free from 2460)" },
 	[FLAG_requests] = { "requests", 0, "N", NULL,
 		"sample calls at the start (default 12; selftest and openai 0)" },
 	[FLAG_selftest] = { "selftest", 0, NULL, NULL,
 		"make six calls, check them to the ledger, end" },
 	[FLAG_model] = { "model", 0, "NAME", NULL,
-		"init: the first model, NAME or NAME=TARGET; price list: the provider's model" },
+		"init: the first model, NAME or NAME=TARGET; price list: the provider's model; "
+		"chat: whom to ask" },
 	[FLAG_revision] = { "revision", 0, "A..B", NULL,
 		"these revisions; A.. and ..B: the running one is the other" },
 	[FLAG_show] = { "show", 0, "REV", NULL, "the files of this revision" },
@@ -214,8 +215,16 @@ const struct command command_table[] = {
 		"The code is the member `code` of an error, or stands in a record's outcome. Needs "
 		"no "
 		"controller." },
-	{ { "env" }, "--secret-file F [--shell S]", 0, false,
-		TALK | FLAG_BIT(secret_file) | FLAG_BIT(shell), cmd_env,
+	{ { "chat" }, "[--model NAME] [PROMPT]...", 0, true,
+		TALK | FLAG_BIT(model) | FLAG_BIT(output), cmd_chat,
+		"ask a model through this host's agent",
+		{ "aigwctl chat \"hello\"", "aigwctl chat --model small <prompt.txt",
+			"aigwctl chat -o json hello" },
+		"Default: the first model that the caller may use. Asks the port and with the key "
+		"that OPENAI_BASE_URL and\n"
+		"OPENAI_API_KEY name (aigwctl env), else /run/aigw/agent.sock." },
+	{ { "env" }, "--secret-file F [--shell S] [--port N]", 0, false,
+		TALK | FLAG_BIT(secret_file) | FLAG_BIT(shell) | FLAG_BIT(port), cmd_env,
 		"variables that point an OpenAI SDK at this host's agent",
 		{ "eval \"$(aigwctl env --secret-file key.txt)\"" },
 		"Programs that can dial a unix socket need no key: /run/aigw/agent.sock." },
