@@ -92,7 +92,7 @@ static void block_free(struct stats_block *b, uint32_t used[static STAT_KIND_COU
 
 int stats_new(unsigned n_workers, struct stats **ret)
 {
-	struct stats *s = map(sizeof(*s));
+	struct stats *s = calloc(1, sizeof(*s)); /* large: only what is used takes memory */
 
 	if (!s)
 		return -ENOMEM;
@@ -103,7 +103,7 @@ int stats_new(unsigned n_workers, struct stats **ret)
 	s->uids.max = STAT_MAX_OBJECTS;
 	s->keys.max = STAT_MAX_KEYS;
 	if (series_new(n_workers, &s->series)) {
-		(void)munmap(s, sizeof(*s));
+		free(s);
 		return -ENOMEM;
 	}
 	s->blocks = calloc(MAX(n_workers, 1u), sizeof(struct stats_block *));
@@ -139,7 +139,7 @@ void stats_free(struct stats *s)
 	}
 	free(s->blocks);
 	series_free(s->series);
-	(void)munmap(s, sizeof(*s));
+	free(s);
 }
 
 struct series *stats_series(struct stats *s)

@@ -133,10 +133,10 @@ class Uploads(Case):
     def test_an_upload_is_handed_through_while_it_comes(self):
         for chunked in False, True:
             body = form(part("model", "w"), part("file", sound(5 << 20), "a.wav"))
-            wire, half = self.wire(), 1 << 20
+            wire, half, before = self.wire(), 1 << 20, len(self.provider.uploads)
             wire.sock.sendall(head(HEAR, None if chunked else len(body)))
             wire.sock.sendall(chunks(body[:half], 4096) if chunked else body[:half])
-            self.provider.wait(lambda u: u and u[-1].got > half - (128 << 10))
+            self.provider.wait(lambda u, n=before: len(u) > n and u[-1].got > half - (128 << 10))
             self.assertFalse(self.provider.uploads[-1].whole)
             wire.sock.sendall(chunks(body[half:], 65536) + b"0\r\n\r\n" if chunked else body[half:])
             a = wire.answer()
