@@ -33,7 +33,6 @@
 #define GATHER_US      (100 * USEC_PER_MS)
 #define DROP_AFTER_US  USEC_PER_S /* without an append: acknowledged records are dropped alone */
 #define RETRY_AFTER_US (100 * USEC_PER_MS)
-#define YIELD_RECORDS  32 /* so many are encoded before a worker of the same core may go on */
 #define STALLED_US     (5 * USEC_PER_S)
 #define FOREVER        (-1)
 
@@ -123,8 +122,6 @@ static void group_encode(struct committer *c)
 		size_t at = c->encoded.n;
 		int r;
 
-		if (i % YIELD_RECORDS == YIELD_RECORDS - 1)
-			(void)sched_yield();
 		slot_record(inflight_slot(c->cfg.inflight, c->group[i]), &record);
 		record.group_no = group_no;
 		r = usage_encode(&record, &c->encoded);
