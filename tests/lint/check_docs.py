@@ -138,7 +138,7 @@ PAGES = {
   "ctl/aigw-ctld.yaml.5": {"ctld_config": lambda t: settings(t, "ctld_config")},
 }
 # page: files whose long options it has to know
-OPTIONS = {"agentd/aigw-agentd.8": ("agentd/main.c",), "ctl/aigw-ctld.8": ("ctl/ctld/main.c",)}
+OPTIONS = {"tests/sim/aigw-sim.8": ("tests/sim/main.c",), "agentd/aigw-agentd.8": ("agentd/main.c",), "ctl/aigw-ctld.8": ("ctl/ctld/main.c",)}
 
 
 def block(name):
