@@ -273,6 +273,16 @@ static uint32_t stack_pop(struct inflight *f)
 	return i;
 }
 
+/* Slots in use are more than a cache holds: the one that comes next is on its way until then. */
+static void prefetch_next(const struct inflight *f)
+{
+	uint32_t i = (uint32_t)atomic_load_explicit(&f->top, memory_order_relaxed);
+	const char *s = i == SLOT_NONE ? NULL : (const char *)&f->slots[i];
+
+	for (size_t at = 0; s && at < SLOT_BYTES - SLOT_TEXT_BYTES / 2; at += 64)
+		__builtin_prefetch(s + at, 1);
+}
+
 static uint32_t touch_next(struct inflight *f)
 {
 	uint32_t i = atomic_load_explicit(&f->head->touched, memory_order_relaxed);
@@ -319,6 +329,7 @@ uint32_t inflight_take(struct inflight *f)
 	memset(&s->v, 0, offsetof(struct slot, text) - offsetof(struct slot, v));
 	slot_write_end(s);
 	atomic_fetch_add_explicit(&f->used, 1, memory_order_relaxed);
+	prefetch_next(f);
 	return i;
 }
 

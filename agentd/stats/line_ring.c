@@ -11,6 +11,8 @@
 /* A line that is so far behind and not there was given up. */
 #define STALLED (LINE_RING_LINES / 16)
 
+#define PREFETCH_BYTES 320 /* of a usual line */
+
 struct entry {
 	_Atomic uint64_t version;
 	_Atomic uint32_t n;
@@ -59,6 +61,10 @@ void line_ring_post(struct line_ring *r, struct slice line)
 	}
 	atomic_store_explicit(&e->n, (uint32_t)n, memory_order_relaxed);
 	atomic_store_explicit(&e->version, 2 * at + 2, memory_order_release);
+	/* The ring is larger than a cache: the next line's place is on its way until it is needed. */
+	e = &r->entries[(at + 1) % LINE_RING_LINES];
+	for (size_t i = 0; i < PREFETCH_BYTES; i += 64)
+		__builtin_prefetch((const char *)e + i, 1);
 }
 
 uint64_t line_ring_next(const struct line_ring *r)

@@ -4,7 +4,9 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 struct plain_queued {
 	uv_write_t req;
@@ -220,7 +222,10 @@ static ssize_t send_now(const struct stream_plain *p, uv_buf_t *b, unsigned n)
 
 	do {
 		if (n == 1)
-			sent = send(p->fd, b->base, b->len, MSG_DONTWAIT | MSG_NOSIGNAL);
+			/* Not by the C library's function, which is a place where threads may be
+			 * cancelled and pays for it. */
+			sent = syscall(SYS_sendto, p->fd, b->base, b->len,
+				MSG_DONTWAIT | MSG_NOSIGNAL, NULL, 0);
 		else
 			sent = sendmsg(p->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
 	} while (sent < 0 && errno == EINTR);
