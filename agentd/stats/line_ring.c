@@ -61,7 +61,8 @@ void line_ring_post(struct line_ring *r, struct slice line)
 	}
 	atomic_store_explicit(&e->n, (uint32_t)n, memory_order_relaxed);
 	atomic_store_explicit(&e->version, 2 * at + 2, memory_order_release);
-	/* The ring is larger than a cache: the next line's place is on its way until it is needed. */
+	/* The ring is larger than a cache: the next line's place is on its way until it is needed.
+	 */
 	e = &r->entries[(at + 1) % LINE_RING_LINES];
 	for (size_t i = 0; i < PREFETCH_BYTES; i += 64)
 		__builtin_prefetch((const char *)e + i, 1);
