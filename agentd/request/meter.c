@@ -24,7 +24,10 @@ void meter_input(const struct request *r, struct openai_usage *ret)
 		ret->audio_ms = (int64_t)(bytes / AUDIO_BYTES_PER_MS);
 		ret->input = ret->audio_in = ret->audio_ms / AUDIO_MS_PER_TOKEN;
 	} else {
-		ret->input = (int64_t)(u->mp.at - MIN(u->mp.at, u->file_bytes) + 3) / 4;
+		bytes = u->file_bytes;
+		if (u->mp.is_file && u->mp.from > u->mp.to) /* of the one that is on its way */
+			bytes += u->mp.at - u->mp.from;
+		ret->input = (int64_t)(u->mp.at - MIN(u->mp.at, bytes) + 3) / 4;
 	}
 }
 

@@ -220,13 +220,6 @@ static void wait_for_room(struct request *r)
 {
 	struct request_env *env = r->env;
 
-	if (size_at_most(r) > atomic_load_explicit(&env->gw->body_memory, memory_order_relaxed)) {
-		body_refuse(r, FAIL_gateway_overloaded,
-			"This upload may need more than all memory for bodies. Send the field "
-			"\"model\" "
-			"before the file: then nothing has to be held.");
-		return;
-	}
 	if (size_at_most(r) >
 		atomic_load_explicit(&env->gw->body_memory, memory_order_relaxed) / 2) {
 		body_refuse(r, FAIL_gateway_overloaded,
@@ -297,7 +290,7 @@ bool upload_goes_on(struct request *r)
 		body_reserve(r, size_at_most(r)))
 		return true;
 	wait_for_room(r);
-	return !list_is_empty(&u->node) ? false : true;
+	return list_is_empty(&u->node); /* refused, and no more of it is wanted */
 }
 
 bool upload_ends(struct request *r)

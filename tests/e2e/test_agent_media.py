@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -184,6 +183,17 @@ class Uploads(Case):
         self.assertGreater(r["audio_ms"], 0)
         self.assertFalse(self.provider.uploads[-1].whole)
 
+    def test_a_picture_that_did_not_come_whole_is_no_text(self):
+        """What is estimated for it are the fields, not the bytes of the file."""
+        wire = self.wire()
+        body = form(part("model", "draw"), part("prompt", "green"), part("image", sound(5 << 20), "a.png"))
+        wire.sock.sendall(head(EDIT, len(body)) + body[:1 << 20])
+        self.provider.wait(lambda u: u and u[-1].got > 500000)
+        wire.reset()
+        r = wait_for(lambda: self.stack.records(), "it is booked")[0]
+        self.assertEqual((r["outcome"], r["estimated"], r["endpoint"]), ("client_gone", True, "image_edits"))
+        self.assertLess(r["input_tokens"], 200)
+
     def test_a_second_model_behind_the_file_stops_the_call(self):
         """The provider has most of the body by then, and never its end."""
         for chunked in False, True:
@@ -272,8 +282,7 @@ class Memory(Case):
                 t.start()
             while any(t.is_alive() for t in threads):
                 most = max(most, self.rss() - before)
-                threads[0].join(0.02)
-                time.sleep(0.02)
+                next((t for t in threads if t.is_alive()), threads[0]).join(0.02)
             self.assertEqual(got, [(200, ANSWERS["words"].encode())] * 50)
             print(f"# 50 uploads of 20 MB at once: {most >> 20} MiB more", file=sys.stderr)
             self.assertLess(most, 160 << 20)  # 64 MiB for bodies, and what the sockets' buffers, threads and the sanitizer take
