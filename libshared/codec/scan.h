@@ -88,7 +88,12 @@ static inline __m128i scan_load_short(const char *p, size_t n)
  * as can be walked 64 bytes at a time on this CPU. *ret_closed: the place behind the closing quote;
  * else an earlier place between two characters, p itself perhaps, with all before it right.
  * *escaped is set if an escape was passed. */
+typedef const char *scan_string_walk(
+	const char *p, const char *end, bool *escaped, bool *ret_closed);
 const char *scan_string_blocks(const char *p, const char *end, bool *escaped, bool *ret_closed);
+/* All ways of doing it that this CPU has, the one in use first; returns how many. For tests. */
+#define SCAN_STRING_WALKS 3
+unsigned scan_string_walks(scan_string_walk *ret[SCAN_STRING_WALKS]);
 #endif
 
 /* First quote, backslash or control byte (below 0x20) in p..end, or end. */

@@ -9,6 +9,7 @@
 
 #include <aigw/json.h>
 #include <aigw/json_scan.h>
+#include "scan.h"
 
 #define FIFTEEN "123456789012345"
 
@@ -601,6 +602,72 @@ static void test_long_strings(void **state)
 	assert_true(good > 10000 && escaped_n > 5000 && escaped_n < good);
 }
 
+#ifdef __x86_64__
+/* Each way over a string that this CPU has, whichever json_scan would choose: where it says that
+ * the string is closed it is, and else what it passed is right and ends between two characters. */
+static void test_every_walk_of_this_cpu(void **state)
+{
+	static const char *const pieces[] = { "\\\"", "\\\\", "\\n", "\\/", "\\b", "\\f", "\\r",
+		"\\t", "\\u00e4", "\\uABCD", "\303\244", "u", "b", "\\\\\\\\\\\\", "\177" };
+	static const char *const rare[] = { "\"", "\\", "\\u12", "\\u123g", "\\x", "\\\201", "\n",
+		"\037", "\\\n", "\\\022" };
+	scan_string_walk *walks[SCAN_STRING_WALKS];
+	unsigned n_walks = scan_string_walks(walks), closed_n[SCAN_STRING_WALKS] = { 0 };
+	uint32_t seed = 11;
+	char text[800];
+
+	(void)state;
+	assert_true(n_walks >= 1 && n_walks <= SCAN_STRING_WALKS);
+	for (unsigned round = 0; round < 40000; round++) {
+		uint32_t density = 1 + draw(&seed, 20);
+		size_t n = 1, want = 70 + draw(&seed, 500), end;
+		bool right, escaped;
+
+		text[0] = '"';
+		while (n < want) {
+			const char *piece =
+				draw(&seed, 1500) == 0      ? rare[draw(&seed, ARRAY_LEN(rare))]
+				: draw(&seed, density) == 0 ? pieces[draw(&seed, ARRAY_LEN(pieces))]
+							    : "y";
+
+			memcpy(text + n, piece, strlen(piece));
+			n += strlen(piece);
+		}
+		text[n++] = '"';
+		memset(text + n, 'z', 80); /* the last bytes of a text are json_scan's */
+		n += 80;
+		end = string_end(text, n, &right, &escaped);
+		for (unsigned w = 0; w < n_walks; w++) {
+			bool saw = false, closed = false;
+			const char *at = walks[w](text + 1, text + n, &saw, &closed);
+			bool part_right, part_escaped;
+			char part[802];
+			size_t m = (size_t)(at - text);
+
+			if (closed) {
+				assert_true(right);
+				assert_int_equal(m, end);
+				assert_int_equal(saw, escaped);
+				closed_n[w]++;
+				continue;
+			}
+			/* What was passed, closed here, is a string. */
+			assert_true(at >= text + 1 && m <= end);
+			memcpy(part, text, m);
+			part[m] = '"';
+			assert_int_equal(
+				string_end(part, m + 1, &part_right, &part_escaped), m + 1);
+			assert_true(part_right);
+			/* What is wrong, or the end, was not far. */
+			if (w + 1 < n_walks)
+				assert_true(end - m <= 64 + 6);
+		}
+	}
+	for (unsigned w = 0; w + 1 < n_walks; w++)
+		assert_true(closed_n[w] > 5000);
+}
+#endif
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -618,6 +685,9 @@ int main(void)
 		cmocka_unit_test(test_string),
 		cmocka_unit_test(test_agrees_with_the_tree_parser),
 		cmocka_unit_test(test_long_strings),
+#ifdef __x86_64__
+		cmocka_unit_test(test_every_walk_of_this_cpu),
+#endif
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
