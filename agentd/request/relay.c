@@ -7,7 +7,7 @@
 #include <aigw/json_scan.h>
 #include <aigw/log.h>
 
-#define GATHER_BYTES 16384
+#define GATHER_BYTES 4096
 
 int client_write(struct request *r, const struct slice *v, unsigned n)
 {

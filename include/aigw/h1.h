@@ -75,6 +75,7 @@ struct h1 {
 	};
 	bool done;
 	bool in_head;
+	bool at_chunk; /* llhttp waits for the first byte of a chunk's size */
 	uint8_t role;
 	uint8_t mode;
 	int8_t error;

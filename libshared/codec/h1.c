@@ -2,8 +2,8 @@
  * ends (the first line, Content-Length or Transfer-Encoding, the empty line) is read by llhttp as
  * well, and only what both understand in the same way passes. Of the other fields llhttp would say
  * no more than that their names are tokens and their values are text in one line, which is known by
- * then. Bodies with a length are counted here; chunks are llhttp's, with extensions and framing
- * trailers refused. */
+ * then. Bodies with a length are counted here, and chunks that are plain and here whole; all that
+ * is rarer in a chunked body is llhttp's, with extensions and framing trailers refused. */
 #include "h1_head.h"
 #include "scan.h"
 
@@ -110,16 +110,30 @@ static int on_headers_complete(llhttp_t *parser)
 	return h->mode == H1_NO_BODY ? 1 : 0;
 }
 
+static void gather(struct h1 *h, const char *at, size_t n)
+{
+	if (at != h->out + h->out_n)
+		memmove(h->out + h->out_n, at, n);
+	h->out_n += n;
+}
+
 static int on_body(llhttp_t *parser, const char *at, size_t n)
 {
 	struct h1 *h = h1_of(parser);
 
 	if (h->mode != H1_CHUNKED || !h->out)
 		return h1_refuse(h, H1_BAD_SYNTAX);
-	if (at != h->out + h->out_n)
-		memmove(h->out + h->out_n, at, n);
-	h->out_n += n;
+	gather(h, at, n);
 	return 0;
+}
+
+/* Stops llhttp where the next chunk may be counted without it. */
+static int on_chunk_complete(llhttp_t *parser)
+{
+	if (parser->flags & F_TRAILING)
+		return 0;
+	h1_of(parser)->at_chunk = true;
+	return HPE_PAUSED;
 }
 
 static int on_extension(llhttp_t *parser, const char *at, size_t n)
@@ -156,6 +170,7 @@ static const llhttp_settings_t chunk_settings = {
 	.on_chunk_extension_value = on_extension,
 	.on_chunk_extension_name_complete = on_extension_complete,
 	.on_chunk_extension_value_complete = on_extension_complete,
+	.on_chunk_complete = on_chunk_complete,
 	.on_message_complete = on_message_complete,
 };
 
@@ -268,22 +283,66 @@ enum h1_error h1_begin(struct h1 *h, enum h1_role role, bool head_request, const
 	h->parser.settings = (void *)(uintptr_t)&chunk_settings;
 	if (h->mode == H1_LENGTH)
 		h->left = head->length;
+	h->at_chunk = h->mode == H1_CHUNKED;
 	return H1_OK;
+}
+
+static int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c |= 0x20;
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* Between two chunks llhttp remembers nothing, so one that is here whole, with a size of up to
+ * eight digits and nothing else about it (RFC 9112 7.1), is counted without it. Returns the bytes
+ * used. */
+static size_t take_plain_chunks(struct h1 *h, const char *p, size_t n)
+{
+	size_t at = 0;
+
+	for (;;) {
+		size_t i = at, size = 0;
+		int digit;
+
+		for (; i < n && i < at + 8 && (digit = hex_digit(p[i])) >= 0; i++)
+			size = size << 4 | (unsigned)digit;
+		if (!size || n - i < size + 4 || p[i] != '\r' || p[i + 1] != '\n' ||
+			p[i + 2 + size] != '\r' || p[i + 3 + size] != '\n')
+			return at;
+		gather(h, p + i + 2, size);
+		at = i + size + 4;
+	}
 }
 
 static enum h1_error body_chunked(
 	struct h1 *h, char *p, size_t n, size_t *ret_used, size_t *ret_content)
 {
-	llhttp_errno_t e;
+	llhttp_errno_t e = HPE_OK;
+	size_t used = 0;
 
 	h->out = p;
 	h->out_n = 0;
-	e = llhttp_execute(&h->parser, p, n);
+	while (used < n && e == HPE_OK) {
+		if (h->at_chunk)
+			used += take_plain_chunks(h, p + used, n - used);
+		if (used == n)
+			break;
+		h->at_chunk = false;
+		e = llhttp_execute(&h->parser, p + used, n - used);
+		if (e == HPE_OK)
+			used = n;
+		else if (e == HPE_PAUSED)
+			used = (size_t)(llhttp_get_error_pos(&h->parser) - p);
+		if (h->at_chunk && e == HPE_PAUSED) {
+			llhttp_resume(&h->parser);
+			e = HPE_OK;
+		}
+	}
 	h->out = NULL;
-	if (e == HPE_OK) {
-		*ret_used = n;
-	} else if (e == HPE_PAUSED && h->done) {
-		*ret_used = (size_t)(llhttp_get_error_pos(&h->parser) - p);
+	if (e == HPE_OK || (e == HPE_PAUSED && h->done)) {
+		*ret_used = used;
 	} else {
 		enum h1_error r = error_of(h, e, H1_BAD_CHUNK);
 
