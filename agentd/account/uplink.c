@@ -187,13 +187,9 @@ static const struct stream_events uplink_events = {
 
 static void connection_begin(struct uplink *u)
 {
-	int r = stream_plain_init(&u->stream, u->cfg.loop, true, &uplink_events);
+	int r;
 
-	if (r < 0) { /* no handle came of it */
-		state_set(u, UPLINK_RETRYING, strerror(-r));
-		retry_plan(u);
-		return;
-	}
+	stream_plain_init(&u->stream, u->cfg.loop, true, &uplink_events);
 	u->phase = PHASE_CONNECTING;
 	u->connection++;
 	r = stream_connect(&u->stream, (const struct sockaddr *)&u->addr);

@@ -439,14 +439,13 @@ void conn_set_init(struct conn_set *s, struct request_env *env, unsigned max_con
 	list_init(&s->conns);
 }
 
-int conn_accept(struct conn_set *s, uv_stream_t *listener, bool is_unix)
+void conn_accept(struct conn_set *s, struct stream_listener *listener, bool is_unix)
 {
 	struct conn *c = calloc(1, sizeof(*c));
 
-	if (!c || stream_plain_init(&c->stream, s->env->loop, is_unix, &conn_events)) {
-		free(c);
-		return -ENOMEM;
-	}
+	if (!c)
+		return;
+	stream_plain_init(&c->stream, s->env->loop, is_unix, &conn_events);
 	c->set = s;
 	list_push_back(&s->conns, &c->node);
 	s->n_conns++;
@@ -456,15 +455,14 @@ int conn_accept(struct conn_set *s, uv_stream_t *listener, bool is_unix)
 	if (stream_accept(&c->stream, listener) ||
 		(is_unix && peer_cred_of(stream_fd(&c->stream.s), &c->caller.cred))) {
 		close_conn(c);
-		return 0;
+		return;
 	}
 	if (s->closing || s->n_conns > s->max_conns) {
 		refuse(c, FAIL_gateway_overloaded, "Too many connections. Try again shortly.");
-		return 0;
+		return;
 	}
 	deadline_set(s->env->loop, &c->deadline, CONN_IDLE_US);
 	stream_read_start(&c->stream.s);
-	return 0;
 }
 
 void conn_set_drain(struct conn_set *s)

@@ -35,8 +35,7 @@ struct conn_set { /* one worker's connections */
 };
 
 void conn_set_init(struct conn_set *s, struct request_env *env, unsigned max_conns);
-int conn_accept(struct conn_set *s, uv_stream_t *listener,
-	bool is_unix); /* -ENOMEM: it still waits in the listener, which is deaf until then */
+void conn_accept(struct conn_set *s, struct stream_listener *listener, bool is_unix);
 void conn_set_drain(struct conn_set *s);     /* closes idle ones; others close after their answer */
 void conn_set_close_all(struct conn_set *s); /* now */
 

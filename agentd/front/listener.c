@@ -61,54 +61,26 @@ int listen_tcp(const char *address, int *ret_fd, struct errbuf *e)
 	return 0;
 }
 
-static void accept_one(struct listener *l)
+static void on_connection(struct stream_listener *s)
 {
-	/* libuv does not watch the socket while a connection waits to be taken. */
-	if (conn_accept(l->set, &l->stream, l->is_unix))
-		deadline_set(l->set->env->loop, &l->retry, LISTEN_RETRY_US);
-}
+	struct listener *l = container_of(s, struct listener, socket);
 
-static void on_retry(struct deadline *d)
-{
-	accept_one(container_of(d, struct listener, retry));
-}
-
-static void on_connection(uv_stream_t *s, int status)
-{
-	/* Another worker may have been faster (EAGAIN), or descriptors have run out: the next turn
-	 * tries again. */
-	if (status == 0)
-		accept_one(s->data);
+	conn_accept(l->set, s, l->is_unix);
 }
 
 int listener_start(
 	struct listener *l, struct loop *loop, int fd, bool is_unix, struct conn_set *set)
 {
-	int err, own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	int own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 
 	if (own < 0)
 		return -errno;
 	l->set = set;
 	l->is_unix = is_unix;
-	deadline_init(&l->retry, on_retry);
-	err = is_unix ? uv_pipe_init(&loop->uv, &l->pipe, 0) : uv_tcp_init(&loop->uv, &l->tcp);
-	if (err) {
-		close(own);
-		return err;
-	}
-	l->open = true;
-	l->handle.data = l;
-	err = is_unix ? uv_pipe_open(&l->pipe, own) : uv_tcp_open(&l->tcp, own);
-	if (err)
-		close(own);
-	return err ? err : uv_listen(&l->stream, LISTEN_BACKLOG, on_connection);
+	return stream_listen(&l->socket, loop, own, LISTEN_BACKLOG, on_connection);
 }
 
 void listener_close(struct listener *l)
 {
-	if (!l->open)
-		return;
-	l->open = false;
-	deadline_stop(l->set->env->loop, &l->retry);
-	uv_close(&l->handle, NULL);
+	stream_listener_close(&l->socket, NULL);
 }

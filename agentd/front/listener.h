@@ -6,23 +6,16 @@
 
 #include "front/conn.h"
 
-#define LISTEN_BACKLOG  4096
-#define LISTEN_RETRY_US (100 * USEC_PER_MS) /* after there was no memory for a connection */
+#define LISTEN_BACKLOG 4096
 
 /* "127.0.0.1:2449", "[::1]:2449": loopback only, anything else is refused with a sentence. Port 0:
  * chosen by the kernel. */
 int listen_tcp(const char *address, int *ret_fd, struct errbuf *e);
 
 struct listener {
+	struct stream_listener socket;
 	struct conn_set *set;
-	bool is_unix, open;
-	struct deadline retry;
-	union {
-		uv_handle_t handle;
-		uv_stream_t stream;
-		uv_tcp_t tcp;
-		uv_pipe_t pipe;
-	};
+	bool is_unix;
 };
 
 int listener_start(struct listener *l, struct loop *loop, int fd /* dup'ed */, bool is_unix,

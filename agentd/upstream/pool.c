@@ -203,12 +203,11 @@ struct upstream_conn *pool_take(struct pool *p, struct attempt *a)
 static int open_stream(struct upstream_conn *c, const struct sockaddr *addr)
 {
 	struct pool *p = c->pool;
-	int err;
 
 	if (!p->tls) {
-		err = stream_plain_init(&c->plain, p->loop, false, &conn_events);
+		stream_plain_init(&c->plain, p->loop, false, &conn_events);
 		c->s = &c->plain.s;
-		return err ? err : stream_connect(&c->plain, addr);
+		return stream_connect(&c->plain, addr);
 	}
 	c->s = stream_tls_new(p->loop, p->tls, p->host, p->host_is_ip, &conn_events, c);
 	if (!c->s)

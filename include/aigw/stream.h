@@ -34,24 +34,53 @@ struct stream {
 	struct loop *loop;
 	uint8_t kind;
 	bool is_unix : 1, open : 1, closing : 1, reading : 1, saw_eof : 1;
-	uint32_t queued_writes; /* uv_write requests on their way */
+	uint32_t queued_writes; /* on their way to the kernel */
 	size_t queued_bytes;    /* not yet taken by the kernel */
 };
 
+struct plain_queued;
+
 struct stream_plain {
 	struct stream s;
-	int fd; /* of the handle, while it is open; -1 before */
+	int fd; /* -1: none */
+	int connect_error;
+	bool attached : 1, connecting : 1; /* there is a handle; it waits for connect(2) */
+	bool on_edges : 1;                 /* the socket is watched for edges */
+	bool more : 1;                     /* it may have bytes that have not been read */
+	bool peer_done : 1;                /* behind them is the end, or an error */
+	bool broken : 1;                   /* it is not watched any more */
+	bool shut_behind : 1;              /* shutdown(2) behind what is queued */
+	struct plain_queued *first, *last;
+	struct deferred later;
 	union {
 		uv_handle_t handle;
-		uv_stream_t stream;
-		uv_tcp_t tcp;
-		uv_pipe_t pipe;
+		uv_poll_t poll;
 	};
 };
 
-int stream_plain_init(
+/* An accepting socket. `connection` is called with each connection in `accepted`: stream_accept()
+ * takes it; one that nobody takes is closed. */
+struct stream_listener {
+	struct loop *loop;
+	void (*connection)(struct stream_listener *l);
+	int fd, accepted;
+	bool open;
+	struct deadline retry;
+	uv_poll_t poll;
+};
+
+#define STREAM_LISTEN_RETRY_US (100 * USEC_PER_MS) /* after descriptors or memory ran out */
+
+/* The descriptor is the listener's, also if this fails (then it is closed). */
+int stream_listen(struct stream_listener *l, struct loop *loop, int fd, int backlog,
+	void (*connection)(struct stream_listener *l));
+/* Idempotent. `closed` (may be NULL) gets the handle, whose data is l: its memory may go then. */
+void stream_listener_close(struct stream_listener *l, uv_close_cb closed);
+
+void stream_plain_init(
 	struct stream_plain *p, struct loop *l, bool is_unix, const struct stream_events *ev);
-int stream_accept(struct stream_plain *p, uv_stream_t *listener); /* open at once; TCP_NODELAY */
+int stream_accept(
+	struct stream_plain *p, struct stream_listener *listener); /* open at once; TCP_NODELAY */
 bool address_is_loopback(const struct sockaddr *addr); /* AF_INET, AF_INET6; else false */
 /* A TCP socket whose peers are on this host, or a listener of such: there is no congestion to
  * control, and a host-wide choice such as BBR would pace writes with timers. Accepted sockets

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 struct http_server {
-	uv_pipe_t listener;
+	struct stream_listener listener;
 	struct loop *loop;
 	struct http_server_config cfg;
 	void *owner;
@@ -396,19 +396,15 @@ static const struct stream_events conn_events = {
 	.closed = on_closed,
 };
 
-static void on_connection(uv_stream_t *listener, int status)
+static void on_connection(struct stream_listener *listener)
 {
-	struct http_server *s = container_of((uv_pipe_t *)listener, struct http_server, listener);
-	struct http_exchange *x;
+	struct http_server *s = container_of(listener, struct http_server, listener);
+	struct http_exchange *x = calloc(1, sizeof(*x));
 	struct peer_cred cred;
 
-	if (status < 0)
+	if (!x)
 		return;
-	x = calloc(1, sizeof(*x));
-	if (!x || stream_plain_init(&x->stream, s->loop, true, &conn_events)) {
-		free(x);
-		return;
-	}
+	stream_plain_init(&x->stream, s->loop, true, &conn_events);
 	x->server = s;
 	list_init(&x->node);
 	list_push_back(&s->conns, &x->node);
@@ -433,24 +429,19 @@ int http_server_listen_fd(struct loop *l, int fd, const struct http_server_confi
 	struct http_server **ret, struct errbuf *e)
 {
 	struct http_server *s = calloc(1, sizeof(*s));
-	int err = s ? uv_pipe_init(&l->uv, &s->listener, 0) : -ENOMEM;
+	int err;
 
-	if (err) {
+	if (!s) {
 		(void)close(fd);
-		free(s);
-		return err_set(e, err, "can't listen: %s", uv_strerror(err));
+		return err_set(e, -ENOMEM, "can't listen: no memory");
 	}
 	s->loop = l;
 	s->cfg = *c;
 	s->owner = owner;
 	list_init(&s->conns);
-	err = uv_pipe_open(&s->listener, fd);
-	if (err)
-		(void)close(fd);
-	else
-		err = uv_listen((uv_stream_t *)&s->listener, 128, on_connection);
+	err = stream_listen(&s->listener, l, fd, 128, on_connection);
 	if (err) {
-		http_server_close(s);
+		free(s);
 		return err_set(e, err, "can't listen: %s", uv_strerror(err));
 	}
 	*ret = s;
@@ -472,7 +463,8 @@ int http_server_listen_unix(struct loop *l, const char *path, mode_t mode,
 
 static void on_listener_closed(uv_handle_t *h)
 {
-	struct http_server *s = container_of((uv_pipe_t *)h, struct http_server, listener);
+	struct http_server *s =
+		container_of((struct stream_listener *)h->data, struct http_server, listener);
 
 	s->listener_closed = true;
 	server_maybe_free(s);
@@ -487,7 +479,7 @@ void http_server_close(struct http_server *s)
 	s->closing = true;
 	if (s->path)
 		(void)unlink(s->path);
-	uv_close((uv_handle_t *)&s->listener, on_listener_closed);
+	stream_listener_close(&s->listener, on_listener_closed);
 	list_each(it, tmp, &s->conns) on_gone(list_entry(it, struct http_exchange, node));
 }
 

@@ -79,16 +79,20 @@ static void on_wheel_timer(uv_timer_t *t)
 	timer_plan(l);
 }
 
-static void on_prepare(uv_prepare_t *p)
+static void run_deferred(struct loop *l)
 {
-	struct loop *l = container_of(p, struct loop, prepare);
-
 	while (!list_is_empty(&l->deferred)) {
 		struct deferred *d = list_entry(l->deferred.next, struct deferred, node);
 
 		list_remove(&d->node);
 		d->run(d);
 	}
+	uv_unref((uv_handle_t *)&l->prepare);
+}
+
+static void on_prepare(uv_prepare_t *p)
+{
+	run_deferred(container_of(p, struct loop, prepare));
 }
 
 int loop_init(struct loop *l, void *owner)
@@ -121,8 +125,9 @@ void loop_fini(struct loop *l)
 {
 	uv_close((uv_handle_t *)&l->wheel_timer, NULL);
 	uv_close((uv_handle_t *)&l->prepare, NULL);
-	while (uv_run(&l->uv, UV_RUN_DEFAULT) != 0)
-		;
+	do
+		run_deferred(l);
+	while (uv_run(&l->uv, UV_RUN_DEFAULT) != 0 || !list_is_empty(&l->deferred));
 	ASSERT(uv_loop_close(&l->uv) == 0);
 	free(l->scratch_in);
 	free(l->scratch_out);
@@ -200,8 +205,10 @@ void deferred_init(struct deferred *d, void (*run)(struct deferred *))
 
 void deferred_queue(struct loop *l, struct deferred *d)
 {
-	if (list_is_empty(&d->node))
-		list_push_back(&l->deferred, &d->node);
+	if (!list_is_empty(&d->node))
+		return;
+	list_push_back(&l->deferred, &d->node);
+	uv_ref((uv_handle_t *)&l->prepare); /* a loop that has nothing else runs it as well */
 }
 
 void deferred_cancel(struct deferred *d)

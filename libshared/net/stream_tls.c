@@ -570,12 +570,7 @@ struct stream *stream_tls_new(struct loop *l, struct tls_client *c, const char *
 		free(t);
 		return NULL;
 	}
-	/* Last, since from here on a handle would need an asynchronous close. */
-	if (stream_plain_init(&t->plain, l, false, &plain_events)) {
-		SSL_free(t->ssl);
-		free(t);
-		return NULL;
-	}
+	stream_plain_init(&t->plain, l, false, &plain_events);
 	return &t->s;
 }
 

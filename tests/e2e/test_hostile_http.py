@@ -417,9 +417,10 @@ class Answers(Hostile):
         """One answer on each connection, with a second one behind it that must never be seen; then the connection stays open."""
         while (request := conn.request()) is not None:
             self.served += 1
+            data, *stay = self.next  # before the answer: the test goes on with it
             with contextlib.suppress(OSError):
-                conn.send(self.next[0])
-                if not self.next[1:]:
+                conn.send(data)
+                if not stay:
                     conn.sock.shutdown(1)
             conn.gone()
 

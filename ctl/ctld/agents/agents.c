@@ -459,12 +459,9 @@ void agents_freed(struct session *s)
 	s->agents->n_sessions--;
 }
 
-static void on_connection(uv_stream_t *listener, int status)
+static void on_connection(struct stream_listener *l)
 {
-	struct agents *all = container_of((uv_pipe_t *)listener, struct agents, listener);
-
-	if (status == 0)
-		(void)session_accept(all, listener);
+	(void)session_accept(container_of(l, struct agents, listener), l);
 }
 
 int agents_init(
@@ -484,18 +481,8 @@ int agents_init(
 
 static int listen_on(struct agents *all, int fd, struct errbuf *e)
 {
-	int r = uv_pipe_init(&all->loop->uv, &all->listener, 0);
+	int r = stream_listen(&all->listener, all->loop, fd, 128, on_connection);
 
-	if (r < 0) {
-		(void)close(fd);
-		return err_set(e, r, "can't listen for agents: %s", uv_strerror(r));
-	}
-	all->listening = true;
-	r = uv_pipe_open(&all->listener, fd);
-	if (r < 0)
-		(void)close(fd);
-	else
-		r = uv_listen((uv_stream_t *)&all->listener, 128, on_connection);
 	return r < 0 ? err_set(e, r, "can't listen for agents: %s", uv_strerror(r)) : 0;
 }
 
@@ -518,9 +505,8 @@ void agents_close(struct agents *all)
 
 	on_turn(&all->turn); /* what arrived is booked; an agent that does not hear it any more
 				sends it again */
-	if (all->listening) {
-		all->listening = false;
-		uv_close((uv_handle_t *)&all->listener, NULL);
+	if (all->listener.open) {
+		stream_listener_close(&all->listener, NULL);
 		if (all->path)
 			(void)unlink(all->path);
 	}

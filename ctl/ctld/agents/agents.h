@@ -62,8 +62,7 @@ struct agents {
 	struct list hellos,
 		batches; /* frames that are dealt with at the end of this turn of the loop */
 	struct deferred turn;
-	uv_pipe_t listener;
-	bool listening;
+	struct stream_listener listener;
 	char *path;
 };
 

@@ -228,14 +228,13 @@ static void on_hello_late(struct deadline *d)
 	session_broken(container_of(d, struct session, hello_by), "no hello within 10 s");
 }
 
-struct session *session_accept(struct agents *all, uv_stream_t *listener)
+struct session *session_accept(struct agents *all, struct stream_listener *listener)
 {
 	struct session *s = calloc(1, sizeof(*s));
 
-	if (!s || stream_plain_init(&s->stream, all->loop, true, &session_events) < 0) {
-		free(s);
+	if (!s)
 		return NULL;
-	}
+	stream_plain_init(&s->stream, all->loop, true, &session_events);
 	s->agents = all;
 	list_init(&s->node);
 	outbox_init(&s->out);

@@ -29,7 +29,7 @@ struct session {
 };
 
 /* Takes a connection that the listener has; NULL if that failed. */
-struct session *session_accept(struct agents *all, uv_stream_t *listener);
+struct session *session_accept(struct agents *all, struct stream_listener *listener);
 /* All: it is written soon, never from inside the call; a full outbox ends the connection, neither
  * from inside the call. */
 void session_send(struct session *s, enum outbox_lane lane, const struct wire_message *m);

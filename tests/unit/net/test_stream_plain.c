@@ -4,6 +4,7 @@
 #include "wire.h"
 
 #include <netinet/in.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -159,6 +160,49 @@ static void check_reading_stops(bool is_unix)
 	pair_close(p);
 }
 
+/* Paused with bytes to come and their end behind them: both are there when reading goes on, though
+ * the socket tells of neither again. */
+static void check_ends_while_paused(bool is_unix)
+{
+	struct pair *p = pair_open(is_unix);
+
+	p->server.count_only = true;
+	p->server.on_data = stop_reading;
+	stream_read_start(p->server.s);
+	assert_int_equal(end_write(&p->client, p->large, 1000), 0);
+	RUN_UNTIL(&p->loop, p->server.datas == 1);
+	assert_int_equal(end_write(&p->client, p->large + 1000, 1000), 0);
+	stream_shutdown(p->client.s);
+	for (int i = 0; i < 5; i++)
+		turn(&p->loop);
+	assert_int_equal(p->server.got_n, 1000);
+	p->server.on_data = NULL;
+	stream_read_start(p->server.s);
+	RUN_UNTIL(&p->loop, p->server.eofs);
+	assert_int_equal(p->server.got_n, 2000);
+	assert_true(p->server.matches);
+	pair_close(p);
+}
+
+/* Broken off while paused: the error waits as well, in a socket that libuv has given up. */
+static void check_reset_while_paused(bool is_unix)
+{
+	struct pair *p = pair_open(is_unix);
+
+	assert_int_equal(end_write(&p->client, "x", 1), 0);
+	turn(&p->loop);
+	stream_reset(p->client.s);
+	RUN_UNTIL(&p->loop, p->client.closeds);
+	p->client.s = NULL;
+	for (int i = 0; i < 5; i++)
+		turn(&p->loop);
+	assert_int_equal(p->server.datas + p->server.eofs + p->server.errors, 0);
+	stream_read_start(p->server.s);
+	RUN_UNTIL(&p->loop, p->server.eofs + p->server.errors);
+	assert_int_equal(p->server.error, is_unix ? 0 : -ECONNRESET);
+	pair_close(p);
+}
+
 static void check_into(bool is_unix)
 {
 	struct pair *p = pair_open(is_unix);
@@ -286,7 +330,7 @@ static void check_nobody_listens(bool is_unix)
 	accepting_start(&a, &l, is_unix);
 	accepting_stop(&a);
 	end_init(&e, &l);
-	assert_int_equal(stream_plain_init(&e.plain, &l, is_unix, &end_events), 0);
+	stream_plain_init(&e.plain, &l, is_unix, &end_events);
 	e.s = &e.plain.s;
 	assert_int_equal(end_write(&e, "x", 1), -ENOTCONN);
 	assert_int_equal(stream_connect(&e.plain, (struct sockaddr *)&a.addr), 0);
@@ -310,7 +354,7 @@ static void check_close_while_connecting(bool is_unix)
 	end_init(&client, &l);
 	end_init(&server, &l);
 	a.next = &server;
-	assert_int_equal(stream_plain_init(&client.plain, &l, is_unix, &end_events), 0);
+	stream_plain_init(&client.plain, &l, is_unix, &end_events);
 	client.s = &client.plain.s;
 	assert_int_equal(stream_connect(&client.plain, (struct sockaddr *)&a.addr), 0);
 	stream_close(client.s);
@@ -320,6 +364,39 @@ static void check_close_while_connecting(bool is_unix)
 	end_fini(&server);
 	accepting_stop(&a);
 	loop_fini(&l);
+}
+
+/* Without descriptors a connection waits, and the loop does not spin over it. */
+static void check_no_descriptors(bool is_unix)
+{
+	struct pair *p = pair_open(is_unix);
+	struct rlimit old, none;
+	struct end client, server;
+	unsigned turns = 0;
+
+	end_init(&client, &p->loop);
+	end_init(&server, &p->loop);
+	p->listener.next = &server;
+	stream_plain_init(&client.plain, &p->loop, is_unix, &end_events);
+	client.s = &client.plain.s;
+	assert_int_equal(stream_connect(&client.plain, (struct sockaddr *)&p->listener.addr), 0);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	none = (struct rlimit){ 0, old.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	RUN_UNTIL(&p->loop, client.opens);
+	while (!deadline_is_armed(&p->listener.listener.retry))
+		turn(&p->loop);
+	while (deadline_is_armed(&p->listener.listener.retry) && turns < 1000) {
+		(void)uv_run(&p->loop.uv, UV_RUN_ONCE);
+		turns++;
+	}
+	assert_true(turns < 50);
+	assert_int_equal(server.opens, 0);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	RUN_UNTIL(&p->loop, server.opens);
+	end_fini(&client);
+	end_fini(&server);
+	pair_close(p);
 }
 
 #define BOTH(name)                                                                                 \
@@ -339,6 +416,8 @@ static void check_close_while_connecting(bool is_unix)
 	X(back_pressure)                                                                           \
 	X(held)                                                                                    \
 	X(reading_stops)                                                                           \
+	X(ends_while_paused)                                                                       \
+	X(reset_while_paused)                                                                      \
 	X(into)                                                                                    \
 	X(eof)                                                                                     \
 	X(close_ends_all_events)                                                                   \
@@ -346,7 +425,8 @@ static void check_close_while_connecting(bool is_unix)
 	X(reset)                                                                                   \
 	X(write_to_the_gone)                                                                       \
 	X(nobody_listens)                                                                          \
-	X(close_while_connecting)
+	X(close_while_connecting)                                                                  \
+	X(no_descriptors)
 
 CASES(BOTH)
 

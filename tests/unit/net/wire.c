@@ -120,15 +120,14 @@ int end_write(struct end *e, const char *p, size_t n)
 	return r;
 }
 
-static void on_connection(uv_stream_t *listener, int status)
+static void on_connection(struct stream_listener *listener)
 {
-	struct accepting *a = listener->data;
+	struct accepting *a = container_of(listener, struct accepting, listener);
 	struct end *e = a->next;
 
-	assert_int_equal(status, 0);
 	assert_non_null(e);
 	a->next = NULL;
-	assert_int_equal(stream_plain_init(&e->plain, a->loop, a->is_unix, &end_events), 0);
+	stream_plain_init(&e->plain, a->loop, a->is_unix, &end_events);
 	e->s = &e->plain.s;
 	assert_int_equal(stream_accept(&e->plain, listener), 0);
 	assert_true(e->s->open);
@@ -137,24 +136,26 @@ static void on_connection(uv_stream_t *listener, int status)
 		stream_read_start(e->s);
 }
 
-static void accepting_bind(struct accepting *a)
+static int accepting_bind(struct accepting *a)
 {
 	struct sockaddr_in in = { .sin_family = AF_INET,
 		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	struct sockaddr_un *un = (struct sockaddr_un *)&a->addr;
-	int n = sizeof(a->addr);
+	socklen_t n = sizeof(a->addr);
+	int fd = socket(
+		a->is_unix ? AF_UNIX : AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
+	assert_true(fd >= 0);
 	if (a->is_unix) {
 		un->sun_family = AF_UNIX;
 		(void)snprintf(un->sun_path, sizeof(un->sun_path), "%s", path_of("sock"));
 		(void)unlink(un->sun_path);
-		assert_int_equal(uv_pipe_init(&a->loop->uv, &a->pipe, 0), 0);
-		assert_int_equal(uv_pipe_bind(&a->pipe, un->sun_path), 0);
-		return;
+		assert_int_equal(bind(fd, (struct sockaddr *)un, sizeof(*un)), 0);
+		return fd;
 	}
-	assert_int_equal(uv_tcp_init(&a->loop->uv, &a->tcp), 0);
-	assert_int_equal(uv_tcp_bind(&a->tcp, (struct sockaddr *)&in, 0), 0);
-	assert_int_equal(uv_tcp_getsockname(&a->tcp, (struct sockaddr *)&a->addr, &n), 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&in, sizeof(in)), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&a->addr, &n), 0);
+	return fd;
 }
 
 void accepting_start(struct accepting *a, struct loop *l, bool is_unix)
@@ -162,22 +163,22 @@ void accepting_start(struct accepting *a, struct loop *l, bool is_unix)
 	memset(a, 0, sizeof(*a));
 	a->loop = l;
 	a->is_unix = is_unix;
-	accepting_bind(a);
-	a->handle.data = a;
-	assert_int_equal(uv_listen(&a->stream, 16, on_connection), 0);
-	uv_unref(&a->handle);
+	assert_int_equal(stream_listen(&a->listener, l, accepting_bind(a), 16, on_connection), 0);
+	uv_unref((uv_handle_t *)&a->listener.poll);
 }
 
 void accepting_stop(struct accepting *a)
 {
-	uv_close(&a->handle, NULL);
+	stream_listener_close(&a->listener, NULL);
+	if (a->is_unix)
+		(void)unlink(((struct sockaddr_un *)&a->addr)->sun_path);
 	turn(a->loop);
 }
 
 void connect_ends(struct accepting *a, struct end *client, struct end *server)
 {
 	a->next = server;
-	assert_int_equal(stream_plain_init(&client->plain, a->loop, a->is_unix, &end_events), 0);
+	stream_plain_init(&client->plain, a->loop, a->is_unix, &end_events);
 	client->s = &client->plain.s;
 	client->in_call = true;
 	assert_int_equal(stream_connect(&client->plain, (struct sockaddr *)&a->addr), 0);

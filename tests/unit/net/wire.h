@@ -37,12 +37,7 @@ int end_write(struct end *e, const char *p, size_t n);
 struct accepting {
 	struct loop *loop;
 	bool is_unix;
-	union {
-		uv_handle_t handle;
-		uv_stream_t stream;
-		uv_tcp_t tcp;
-		uv_pipe_t pipe;
-	};
+	struct stream_listener listener;
 	struct sockaddr_storage addr;
 	struct end *next; /* is accepted into, then NULL again */
 };

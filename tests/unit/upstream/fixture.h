@@ -32,7 +32,7 @@ void names_release(void);
 
 struct provider {
 	struct loop *loop;
-	uv_tcp_t listener;
+	struct stream_listener listener;
 	struct sockaddr_in addr;
 	struct end conns[MAX_CONNS];
 	unsigned n; /* accepted so far */
