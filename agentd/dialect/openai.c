@@ -1,11 +1,8 @@
 #include "dialect/openai.h"
 
+#include <aigw/find.h>
 #include <aigw/json_scan.h>
 #include <aigw/text.h>
-
-#ifdef __SSE2__
-#include <emmintrin.h>
-#endif
 
 enum { SEEN_MODEL = 1, SEEN_STREAM = 2, SEEN_OPTIONS = 4 };
 
@@ -404,49 +401,14 @@ static bool is_usage(const char *p, size_t at, size_t n)
 	return at >= n || p[at] != 'n';
 }
 
-/* A block of 16 places at once: the word begins where its first two bytes stand, and `"u` is rare.
- */
-#ifdef __SSE2__
-/* Which of 16 bytes are a quote with a u behind it; looks at 17. */
-static inline __m128i quote_u(const char *p)
-{
-	const __m128i quote = _mm_set1_epi8('"'), u = _mm_set1_epi8('u');
-
-	return _mm_and_si128(
-		_mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)(const void *)p), quote),
-		_mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)(const void *)(p + 1)), u));
-}
-#endif
-
+/* The word begins where its first two bytes stand, and `"u` is rare. */
 size_t openai_find_usage(const char *p, size_t from, size_t n)
 {
-	size_t i = from;
+	size_t at = from;
 
-#ifdef __SSE2__
-	/* Most of a stream's text is passed 64 bytes at a time. */
-	for (; i + 16 + 1 <= n; i += 16) {
-		unsigned hits;
-
-		while (i + 64 + 1 <= n &&
-			!_mm_movemask_epi8(
-				_mm_or_si128(_mm_or_si128(quote_u(p + i), quote_u(p + i + 16)),
-					_mm_or_si128(quote_u(p + i + 32), quote_u(p + i + 48)))))
-			i += 64;
-		if (i + 16 + 1 > n)
-			break;
-		hits = (unsigned)_mm_movemask_epi8(quote_u(p + i));
-		for (; hits; hits &= hits - 1) {
-			size_t at = i + (unsigned)__builtin_ctz(hits);
-
-			if (is_usage(p, at, n))
-				return at;
-		}
-	}
-#endif
-	for (; i + USAGE_N <= n; i++)
-		if (p[i] == '"' && is_usage(p, i, n))
-			return i;
-	return n;
+	while ((at = find_pair(p, n, at, '"', 'u')) < n && !is_usage(p, at, n))
+		at++;
+	return at;
 }
 
 bool openai_peek_whole(char *p, size_t n, struct openai_usage *ret)

@@ -1,6 +1,6 @@
 #include <aigw/sse.h>
 
-#include "scan.h"
+#include <aigw/find.h>
 
 /* Invariant: no CR whose LF may still come lies before *scanned, so a line begins there if it is 0
  * or a line end stands before it. */
@@ -10,7 +10,7 @@ size_t sse_event_end(const char *p, size_t n, size_t *scanned, bool final)
 
 	while (at < n) {
 		bool at_eol = p[at] == '\n' || p[at] == '\r';
-		size_t eol = at_eol ? at : (size_t)(scan_eol(p + at, p + n) - p);
+		size_t eol = at_eol ? at : at + find_eol(p + at, n - at);
 		bool empty = at_eol && (at == 0 || p[at - 1] == '\n' || p[at - 1] == '\r');
 
 		if (eol == n) {
@@ -57,8 +57,7 @@ void sse_parse(struct slice raw, struct sse_event *ret)
 	if (slice_starts(raw, SLICE("\xef\xbb\xbf")))
 		raw = slice_skip(raw, 3);
 	while (raw.n) {
-		const char *eol = scan_eol(raw.p, raw.p + raw.n);
-		size_t n = (size_t)(eol - raw.p);
+		size_t n = find_eol(raw.p, raw.n);
 
 		parse_line(slice_of(raw.p, n), ret);
 		/* The LF of a CRLF then makes an empty line, which says nothing. */
