@@ -211,7 +211,7 @@ static ssize_t take_body(struct conn *c, char *p, size_t n)
 		return -1;
 	}
 	if (content)
-		request_body_bytes(r, p, content);
+		request_body_bytes(r, p, content, used == n);
 	if (c->request == r && !c->h1.done && request_wants_body(r)) {
 		if (body_dribbles(c, content)) {
 			time_out(c);

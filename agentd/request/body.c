@@ -158,20 +158,28 @@ void body_cache_close(struct request_env *env)
 	deadline_stop(env->loop, &env->bodies.trim);
 }
 
-/* Mapped blocks grow by moving pages, not bytes. */
+static bool is_kept(const struct body_cache *cache, size_t size)
+{
+	int c = class_of(size);
+
+	return c >= 0 && cache->n[c];
+}
+
+/* Mapped blocks grow by moving pages, not bytes, unless a free one is there: new pages cost more
+ * than a copy. */
 static char *block_grow(struct request *r, size_t size)
 {
 	void *p;
 
-	if (r->body.cap < BODY_MAPPED_BYTES) {
+	if (r->body.cap < BODY_MAPPED_BYTES || is_kept(&r->env->bodies, size)) {
 		p = block_take(&r->env->bodies, size);
 		if (p) {
 			memcpy(p, r->body.bytes, r->body.n);
-			block_give(r->env, r->body.bytes, r->body.cap);
+			block_give(r->env, r->body.block, r->body.cap);
 		}
 		return p;
 	}
-	p = mremap(r->body.bytes, r->body.cap, size, MREMAP_MAYMOVE);
+	p = mremap(r->body.block, r->body.cap, size, MREMAP_MAYMOVE);
 	return p == MAP_FAILED ? NULL : p;
 }
 
@@ -191,8 +199,33 @@ bool body_room(struct request *r, size_t cap)
 	}
 	if (covered)
 		r->upload->covered += more;
-	r->body.bytes = p;
+	r->body.block = r->body.bytes = p;
 	r->body.cap = size;
+	return true;
+}
+
+size_t body_step(const struct request *r, size_t least, size_t length)
+{
+	return is_kept(&r->env->bodies, body_block_size(length)) ? length : MIN(least, length);
+}
+
+bool body_adopt(struct request *r, char *p, size_t n)
+{
+	struct loop *l = r->env->loop;
+	size_t more = LOOP_SCRATCH_BYTES - r->body.cap;
+	char *fresh;
+
+	if (n < BODY_ADOPT_BYTES || r->body.cap > LOOP_SCRATCH_BYTES || p < l->scratch_in ||
+		p + n > l->scratch_in + LOOP_SCRATCH_BYTES || !memory_take(r, more))
+		return false;
+	fresh = block_take(&r->env->bodies, LOOP_SCRATCH_BYTES);
+	if (!fresh) {
+		memory_give(r, more);
+		return false;
+	}
+	if (r->body.block)
+		block_give(r->env, r->body.block, r->body.cap);
+	r->body = (struct body){ n, LOOP_SCRATCH_BYTES, loop_swap_scratch(l, fresh), p };
 	return true;
 }
 
@@ -209,8 +242,8 @@ void body_free(struct request *r)
 	if (!r->body.bytes)
 		return;
 	memory_give(r, r->body.cap - (r->upload ? r->upload->covered : 0));
-	block_give(r->env, r->body.bytes, r->body.cap);
-	r->body = (struct body){ 0, 0, NULL };
+	block_give(r->env, r->body.block, r->body.cap);
+	r->body = (struct body){ 0, 0, NULL, NULL };
 	if (r->upload)
 		body_unreserve(r);
 }

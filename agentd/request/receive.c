@@ -263,7 +263,7 @@ static enum fail prepare_body(struct request *r, const struct h1_head *h, struct
 	/* Memory goes to what has arrived. What can't be held anyway is refused before it is sent.
 	 */
 	return (r->body_length <= BODY_FIRST_BYTES || body_would_fit(r, r->body_length)) &&
-			       body_room(r, MIN(r->body_length, (size_t)BODY_FIRST_BYTES))
+			       body_room(r, body_step(r, BODY_FIRST_BYTES, r->body_length))
 		       ? FAIL_none
 		       : FAIL_gateway_overloaded;
 }
@@ -299,7 +299,8 @@ size_t request_body_room(struct request *r, char **ret)
 	if (r->discard_body || !r->body.bytes || !r->is_api || r->upload ||
 		r->body.n >= r->body_length)
 		return 0;
-	if (r->body.n == r->body.cap && !body_room(r, MIN(r->body_length, r->body.cap * (size_t)2)))
+	if (r->body.n == r->body.cap &&
+		!body_room(r, body_step(r, r->body.cap * (size_t)2, r->body_length)))
 		return 0; /* refused when the next byte is there */
 	*ret = r->body.bytes + r->body.n;
 	/* Not one byte of what follows the message. */
@@ -316,7 +317,7 @@ void body_refuse(struct request *r, enum fail f, const char *text)
 	body_free(r);
 }
 
-void request_body_bytes(struct request *r, const char *p, size_t n)
+void request_body_bytes(struct request *r, char *p, size_t n, bool read_ends)
 {
 	uint64_t max = atomic_load_explicit(&r->env->gw->max_body, memory_order_relaxed);
 	size_t have = r->body.n;
@@ -335,6 +336,8 @@ void request_body_bytes(struct request *r, const char *p, size_t n)
 		upload_bytes(r, p, n);
 		return;
 	}
+	if (!have && n == r->body_length && read_ends && body_adopt(r, p, n))
+		return;
 	/* Blocks come in powers of two, so a chunked body doubles. */
 	if (have + n > r->body.cap && !body_room(r, have + n)) {
 		body_refuse(r, FAIL_gateway_overloaded, fail_row(FAIL_gateway_overloaded)->text);

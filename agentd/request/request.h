@@ -54,9 +54,13 @@ struct gateway {
 
 #define BODY_FIRST_BYTES (64u << 10) /* taken at once of a longer body */
 
+/* A body of so many bytes that came whole in one read keeps the memory that it was read into, and
+ * the loop reads into another block: cheaper than to copy it. */
+#define BODY_ADOPT_BYTES BODY_MAPPED_BYTES
+
 struct body {
-	size_t n, cap;
-	char *bytes;
+	size_t n, cap; /* cap: of the block */
+	char *block, *bytes;
 };
 
 struct body_cache {
@@ -195,8 +199,9 @@ struct request *request_begin(struct request_env *env, struct caller *caller, st
 bool request_wants_body(const struct request *r);
 /* Room for body content to be read straight into; 0: hand it over by request_body_bytes(). */
 size_t request_body_room(struct request *r, char **ret);
-void request_body_bytes(struct request *r, const char *p, size_t n); /* p may be the room given */
-void request_body_end(struct request *r);                            /* the message is whole: run */
+/* p may be the room given. `read_ends`: nothing was read behind these bytes. */
+void request_body_bytes(struct request *r, char *p, size_t n, bool read_ends);
+void request_body_end(struct request *r); /* the message is whole: run */
 /* More of the body has to come. False: not now; r->resume() follows, or the request ends. */
 bool request_body_goes_on(struct request *r);
 void request_client_drained(struct request *r);
@@ -227,6 +232,12 @@ void request_drop_forward(struct request *r);
 void request_finish(struct request *r); /* the answer's last byte is written, or can't be */
 bool body_room(struct request *r,
 	size_t cap); /* body.c: at least cap bytes; false: over body_memory or out of memory */
+/* How much to take of a body that will be `length` bytes and needs `least` now: all of it at once
+ * if a free block is there for it, else least. */
+size_t body_step(const struct request *r, size_t least, size_t length);
+/* p..n is the whole body and the end of what was read: takes over the loop's memory (see
+ * BODY_ADOPT_BYTES). false: nothing has changed, copy it. */
+bool body_adopt(struct request *r, char *p, size_t n);
 bool body_would_fit(
 	const struct request *r, size_t n); /* now, if it came at once: nothing is taken */
 void body_free(struct request *r);

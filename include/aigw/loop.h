@@ -37,7 +37,7 @@ struct loop {
 	uint64_t timer_tick; /* tick that wheel_timer is set for; UINT64_MAX: not running */
 	uint32_t armed;      /* deadlines in the wheel */
 	struct list deferred;
-	char *scratch_in;     /* reads; valid until the callback returns */
+	char *scratch_in;     /* reads; mapped; valid until the callback returns */
 	char *scratch_out;    /* composing writes; valid until the callback returns */
 	char *scratch_tls_in; /* ciphertext; allocated with the first TLS stream */
 	char *scratch_tls_out;
@@ -48,6 +48,10 @@ int loop_init(struct loop *l, void *owner);
 void loop_fini(struct loop *l); /* all handles are closed; runs the loop until they are gone */
 int loop_run(struct loop *l);   /* until loop_stop() */
 void loop_stop(struct loop *l);
+
+/* Within a read's callback: the caller owns scratch_in and what was read into it from now on, and
+ * gives another block for it, mapped (mmap) and of LOOP_SCRATCH_BYTES. */
+char *loop_swap_scratch(struct loop *l, char *fresh);
 
 usec loop_now(struct loop *l); /* monotonic microseconds, read anew each call (about 30 ns) */
 

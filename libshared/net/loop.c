@@ -3,6 +3,7 @@
  * empty, so an idle loop does not wake. */
 #include <aigw/clock.h>
 #include <aigw/loop.h>
+#include <sys/mman.h>
 
 #define NO_TICK UINT64_MAX
 
@@ -95,6 +96,28 @@ static void on_prepare(uv_prepare_t *p)
 	run_deferred(container_of(p, struct loop, prepare));
 }
 
+static char *scratch_new(void)
+{
+	void *p = mmap(NULL, LOOP_SCRATCH_BYTES, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static void scratch_free(char *p)
+{
+	if (p)
+		(void)munmap(p, LOOP_SCRATCH_BYTES);
+}
+
+char *loop_swap_scratch(struct loop *l, char *fresh)
+{
+	char *old = l->scratch_in;
+
+	l->scratch_in = fresh;
+	return old;
+}
+
 int loop_init(struct loop *l, void *owner)
 {
 	int err;
@@ -104,11 +127,11 @@ int loop_init(struct loop *l, void *owner)
 	for (size_t i = 0; i < LOOP_WHEEL_SLOTS; i++)
 		list_init(&l->wheel[i]);
 	list_init(&l->deferred);
-	l->scratch_in = malloc(LOOP_SCRATCH_BYTES);
+	l->scratch_in = scratch_new();
 	l->scratch_out = malloc(LOOP_SCRATCH_BYTES);
 	err = l->scratch_in && l->scratch_out ? uv_loop_init(&l->uv) : -ENOMEM;
 	if (err) {
-		free(l->scratch_in);
+		scratch_free(l->scratch_in);
 		free(l->scratch_out);
 		return err;
 	}
@@ -129,7 +152,7 @@ void loop_fini(struct loop *l)
 		run_deferred(l);
 	while (uv_run(&l->uv, UV_RUN_DEFAULT) != 0 || !list_is_empty(&l->deferred));
 	ASSERT(uv_loop_close(&l->uv) == 0);
-	free(l->scratch_in);
+	scratch_free(l->scratch_in);
 	free(l->scratch_out);
 	free(l->scratch_tls_in);
 	free(l->scratch_tls_out);

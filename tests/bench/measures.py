@@ -15,6 +15,7 @@ TRIES = 3
 SHAPES = {  # of a call: arguments of bench-load
   "1 KB": ["--size", "1024"],
   "32 KB": ["--size", "32768"],
+  "256 KB": ["--size", "262144"],
   "50-event stream": ["--size", "1024", "--stream"],
 }
 RATE = 2000

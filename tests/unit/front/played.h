@@ -90,8 +90,9 @@ size_t request_body_room(struct request *r, char **ret)
 	return play.into_room ? MIN(sizeof(played_of(r)->room), played_of(r)->left) : 0;
 }
 
-void request_body_bytes(struct request *r, const char *p, size_t n)
+void request_body_bytes(struct request *r, char *p, size_t n, bool read_ends)
 {
+	(void)read_ends;
 	assert_int_equal(buf_append(&played_of(r)->body, p, n), 0);
 	played_of(r)->left -= MIN(played_of(r)->left, n);
 }

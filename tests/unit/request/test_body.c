@@ -191,6 +191,61 @@ static void test_given_back_in_time(void **state)
 		deadline_is_armed(&world.env.bodies.trim)); /* and nothing wakes the loop for it */
 }
 
+/* A long body that was read whole stays where it was read to, and the loop reads elsewhere. */
+static void test_a_whole_read_is_adopted(void **state)
+{
+	struct request r = request_made(), other = request_made();
+	char *scratch = world.loop.scratch_in, *head_behind = scratch + 300;
+	char elsewhere[BODY_ADOPT_BYTES];
+
+	(void)state;
+	pattern_fill(scratch, 0, LOOP_SCRATCH_BYTES);
+	assert_true(body_room(&r, BODY_ADOPT_BYTES));
+	assert_true(body_adopt(&r, head_behind, BODY_ADOPT_BYTES));
+	assert_ptr_equal(r.body.bytes, head_behind);
+	assert_int_equal(r.body.n, BODY_ADOPT_BYTES);
+	assert_int_equal(world.gw.body_bytes, LOOP_SCRATCH_BYTES);
+	assert_ptr_not_equal(world.loop.scratch_in, scratch);
+	memset(world.loop.scratch_in, 'y', LOOP_SCRATCH_BYTES); /* all of it is there */
+	assert_true(pattern_is(r.body.bytes, 300, r.body.n));
+	/* Too short; not in the loop's memory; over the limit. */
+	assert_false(body_adopt(&other, world.loop.scratch_in, BODY_ADOPT_BYTES - 1));
+	assert_false(body_adopt(&other, elsewhere, sizeof(elsewhere)));
+	world.gw.body_memory = LOOP_SCRATCH_BYTES + 1000;
+	assert_false(body_adopt(&other, world.loop.scratch_in, BODY_ADOPT_BYTES));
+	assert_int_equal(world.gw.body_bytes, LOOP_SCRATCH_BYTES);
+	body_free(&r);
+	/* The loop's first block is a free one like others now. */
+	assert_true(body_room(&r, LOOP_SCRATCH_BYTES));
+	assert_ptr_equal(r.body.block, scratch);
+	body_free(&r);
+}
+
+static void test_a_free_block_is_taken_whole(void **state)
+{
+	struct request r = request_made();
+
+	(void)state;
+	assert_int_equal(body_step(&r, BODY_FIRST_BYTES, 250000), BODY_FIRST_BYTES);
+	assert_int_equal(body_step(&r, BODY_FIRST_BYTES, 20000), 20000);
+	assert_true(body_room(&r, BODY_FIRST_BYTES));
+	r.body.n = BODY_FIRST_BYTES;
+	pattern_fill(r.body.bytes, 0, r.body.n);
+	assert_true(body_room(&r, 250000));
+	assert_int_equal(kept(), 0); /* it grew */
+	body_free(&r);
+	assert_int_equal(body_step(&r, BODY_FIRST_BYTES, 250000), 250000);
+	/* Growing into a free one leaves the smaller one free. */
+	assert_true(body_room(&r, BODY_FIRST_BYTES));
+	r.body.n = BODY_FIRST_BYTES;
+	pattern_fill(r.body.bytes, 0, r.body.n);
+	assert_true(body_room(&r, 250000));
+	assert_true(pattern_is(r.body.bytes, 0, r.body.n));
+	assert_int_equal(kept(), 1);
+	body_free(&r);
+	assert_int_equal(kept(), 2);
+}
+
 static void test_a_stopping_worker_keeps_none(void **state)
 {
 	struct request r = request_made(), s = request_made();
@@ -216,6 +271,8 @@ int main(void)
 		T(test_blocks_are_used_again),
 		T(test_no_more_than_enough_is_kept),
 		T(test_given_back_in_time),
+		T(test_a_whole_read_is_adopted),
+		T(test_a_free_block_is_taken_whole),
 		T(test_a_stopping_worker_keeps_none),
 #undef T
 	};
