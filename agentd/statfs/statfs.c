@@ -15,6 +15,7 @@
 #include <fuse_lowlevel.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -245,12 +246,15 @@ static void serve_requests(struct stat_mount *m)
 
 static void *serve(void *arg)
 {
+	static const struct sched_param none = { 0 };
 	struct stat_mount *m = arg;
 	struct pollfd p[2] = {
 		{ .fd = fuse_session_fd(m->session), .events = POLLIN },
 		{ .fd = m->stop_fd, .events = POLLIN },
 	};
 
+	/* sched(7): only when nothing else wants to run. Calls come before those who look. */
+	(void)pthread_setschedparam(pthread_self(), SCHED_IDLE, &none);
 	while (!fuse_session_exited(m->session)) {
 		int wait_ms = m->events.n ? EVENT_LOOK_MS : (int)(WATCH_EVERY_US / USEC_PER_MS);
 

@@ -2,8 +2,9 @@
  * own. Each file is rendered whole when it is opened; reads copy from that snapshot, so one open
  * shows one moment. The thread never waits for a worker and takes no lock but the tree's and the
  * owner's inside policy_get(); a program that reads the mount while it is being served by us can't
- * stop us. No code of the agent may touch paths under its own mount: it would wait for itself. What
- * the files are: include/aigw/tbl/stat_nodes.h. */
+ * stop us. It runs when nothing else wants to (SCHED_IDLE): calls come before those who look, who
+ * wait for it on a host whose every core is busy. No code of the agent may touch paths under its
+ * own mount: it would wait for itself. What the files are: include/aigw/tbl/stat_nodes.h. */
 #ifndef AGENTD_STATFS_STATFS_H
 #define AGENTD_STATFS_STATFS_H
 

@@ -382,6 +382,16 @@ class Stats(unittest.TestCase):
             self.assertRegex(sh(f"{command} 2>&1", self.at, status=None), "Permission denied|Operation not permitted|Read-only|Function not implemented|not permitted|No such")
         self.assertIn("requests", self.read("stat"))
 
+    def test_readers_come_last(self):
+        """The thread that serves the files runs when nothing else wants to (SCHED_IDLE); no other thread does."""
+        tasks = f"/proc/{self.stack.agent.pid}/task"
+        policy = {}
+        for task in os.listdir(tasks):
+            with open(f"{tasks}/{task}/comm", encoding="utf-8") as f:
+                policy[f.read().strip()] = os.sched_getscheduler(int(task))
+        self.assertEqual(policy.pop("aigw-statfs"), os.SCHED_IDLE, policy)
+        self.assertEqual(set(policy.values()), {os.SCHED_OTHER}, policy)
+
     def test_a_killed_agent_leaves_no_dead_mount(self):
         self.stack.chat("small")
         held = os.open(os.path.join(self.at, "stat"), os.O_RDONLY)
