@@ -90,6 +90,7 @@ int main(int argc, char **argv)
 	if (only_check)
 		return check(path ? path : DEFAULT_CONFIG, !path);
 	(void)signal(SIGPIPE, SIG_IGN);
+	(void)signal(SIGXFSZ, SIG_IGN); /* a limit on files is an error of the store */
 	(void)umask(0077);
 	/* Few threads allocate, and what a burst took shall go back. */
 	(void)mallopt(M_ARENA_MAX, 4);

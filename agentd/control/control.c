@@ -27,7 +27,7 @@ void control_answer(struct http_exchange *x, unsigned status, json_t *v)
 	json_decref(v);
 }
 
-void control_error(struct http_exchange *x, unsigned status, const char *code, const char *fmt, ...)
+void control_error(struct http_exchange *x, enum admin_error code, const char *fmt, ...)
 {
 	char text[1024];
 	va_list ap;
@@ -35,9 +35,9 @@ void control_error(struct http_exchange *x, unsigned status, const char *code, c
 	va_start(ap, fmt);
 	(void)vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	control_answer(x, status,
+	control_answer(x, admin_error_row(code)->status,
 		json_pack("{s:{s:o, s:s}}", "error", "message", json_slice(slice_str(text)), "code",
-			code));
+			admin_error_row(code)->name));
 }
 
 /* --- who may -------------------------------------------------------------------------- */
@@ -139,7 +139,7 @@ static void show_node(struct control *c, struct http_exchange *x, const struct s
 	int err;
 
 	if (!stat_tree_may_read(c->cfg.tree, n, &who)) {
-		control_error(x, 403, "not_permitted",
+		control_error(x, ADMIN_ERROR_not_permitted,
 			"%s is for root, its owner and members of the group aigw-stats", path);
 		return;
 	}
@@ -148,7 +148,7 @@ static void show_node(struct control *c, struct http_exchange *x, const struct s
 		return;
 	}
 	if (n.row == NODE_events) {
-		control_error(x, 400, "usage",
+		control_error(x, ADMIN_ERROR_usage,
 			"events has no end: follow it with GET /v1/events?follow=1 (aigwctl events "
 			"--follow)");
 		return;
@@ -156,7 +156,8 @@ static void show_node(struct control *c, struct http_exchange *x, const struct s
 	buf_init(&b, CONTROL_FILE_BYTES);
 	err = stat_tree_render(c->cfg.tree, l, n, &b);
 	if (err)
-		control_error(x, 503, "internal", "%s can't be rendered: %s", path, strerror(-err));
+		control_error(
+			x, ADMIN_ERROR_internal, "%s can't be rendered: %s", path, strerror(-err));
 	else
 		http_answer(x, 200, "text/plain; charset=utf-8", buf_view(&b));
 	buf_fini(&b);
@@ -175,9 +176,9 @@ static void on_stats(struct control *c, struct http_exchange *x, const struct ca
 	if (!err)
 		err = node_look_up(&l.view, buf_view(&path), &n);
 	if (err == -EINVAL)
-		control_error(x, 400, "usage", "the path has a %% that begins no escape");
+		control_error(x, ADMIN_ERROR_usage, "the path has a %% that begins no escape");
 	else if (err)
-		control_error(x, 404, "not_found",
+		control_error(x, ADMIN_ERROR_not_found,
 			"no %.200s in the stats; " STATS_PATH " lists them", buf_cstr(&path));
 	else
 		show_node(c, x, &l, n, g, path.n ? buf_cstr(&path) : "/");
@@ -215,7 +216,7 @@ static void on_metrics(struct control *c, struct http_exchange *x)
 	buf_init(&b, METRICS_MAX_BYTES);
 	stat_tree_metrics(c->cfg.tree, true, &b);
 	if (b.err)
-		control_error(x, 503, "internal", "out of memory");
+		control_error(x, ADMIN_ERROR_internal, "out of memory");
 	else
 		http_answer(x, 200, PROM_CONTENT_TYPE, buf_view(&b));
 	buf_fini(&b);
@@ -232,7 +233,7 @@ static void set_draining(struct control *c, struct http_exchange *x, bool on)
 
 	stat_tree_info(c->cfg.tree, &before);
 	if (!c->cfg.drain(on, c->cfg.owner)) {
-		control_error(x, 409, "conflict",
+		control_error(x, ADMIN_ERROR_conflict,
 			"the agent is ending; it takes no calls until it is started again");
 		return;
 	}
@@ -270,11 +271,11 @@ static void on_set_log_level(struct control *c, struct http_exchange *x)
 	const char *word = body ? json_get_str(body, "level", NULL) : NULL;
 
 	if (!body) {
-		control_error(x, 400, "usage", "the body is not JSON: %s", e.text);
+		control_error(x, ADMIN_ERROR_usage, "the body is not JSON: %s", e.text);
 		return;
 	}
 	if (!word || log_level_parse(slice_str(word), &level)) {
-		control_error(x, 400, "usage",
+		control_error(x, ADMIN_ERROR_usage,
 			"the body has to be {\"level\": L}; L is error, warning, info or debug");
 		return;
 	}
@@ -329,9 +330,10 @@ static void dispatch(struct control *c, struct http_exchange *x, const struct ca
 		}
 	}
 	if (known)
-		control_error(x, 405, "usage", "no such method here; aigw-agentd(8) lists them");
+		control_error(x, ADMIN_ERROR_method_not_allowed,
+			"no such method here; aigw-agentd(8) lists them");
 	else
-		control_error(x, 404, "not_found", "no such path; aigw-agentd(8) lists them");
+		control_error(x, ADMIN_ERROR_not_found, "no such path; aigw-agentd(8) lists them");
 }
 
 static void on_request(struct http_exchange *x, void *owner)
@@ -342,7 +344,7 @@ static void on_request(struct http_exchange *x, void *owner)
 	if (http_peer_groups(x, g.v, &g.n))
 		g.n = 0;
 	if (!peer_may(c, http_peer_of(x), &g)) {
-		control_error(x, 403, "not_permitted",
+		control_error(x, ADMIN_ERROR_not_permitted,
 			"only root, the agent's user and members of the group %s may",
 			CONTROL_GROUP);
 		return;

@@ -190,14 +190,14 @@ static struct follower *follower_new(struct control *c, struct http_exchange *x)
 	struct slice follow;
 
 	if (c->n_followers >= CONTROL_MAX_FOLLOWERS) {
-		control_error(x, 503, "too_many_followers",
+		control_error(x, ADMIN_ERROR_too_many_followers,
 			"%u are following already, which is as many as may; end one of them",
 			c->n_followers);
 		return NULL;
 	}
 	f = calloc(1, sizeof(*f));
 	if (!f) {
-		control_error(x, 503, "internal", "out of memory");
+		control_error(x, ADMIN_ERROR_internal, "out of memory");
 		return NULL;
 	}
 	list_init(&f->node);
@@ -232,7 +232,7 @@ void follow_tail(struct control *c, struct http_exchange *x)
 
 	if (http_query_get(x, SLICE("n"), &given) &&
 		(text_parse_u64(given, &n) < 0 || n > LINE_RING_LINES)) {
-		control_error(x, 400, "usage", "n is a number from 0 to %u", LINE_RING_LINES);
+		control_error(x, ADMIN_ERROR_usage, "n is a number from 0 to %u", LINE_RING_LINES);
 		return;
 	}
 	f = follower_new(c, x);
@@ -270,13 +270,13 @@ void follow_events(struct control *c, struct http_exchange *x)
 	usec from = 0;
 
 	if (has_since && !parse_since(since, &from)) {
-		control_error(x, 400, "usage",
+		control_error(x, ADMIN_ERROR_usage,
 			"since is a time in seconds since 1970, like 1790064732.5");
 		return;
 	}
 	if (has_kind &&
 		(kind.n == 0 || kind.n >= sizeof(f->kind) || memchr(kind.p, '\0', kind.n))) {
-		control_error(x, 400, "usage",
+		control_error(x, ADMIN_ERROR_usage,
 			"kind is a pattern like call.* or agent.*, at most %zu bytes",
 			sizeof(f->kind) - 1);
 		return;

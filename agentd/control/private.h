@@ -6,6 +6,7 @@
 #include "account/finished.h"
 #include "control/control.h"
 
+#include <aigw/admin_error.h>
 #include <aigw/http_server.h>
 #include <aigw/json.h>
 #include <aigw/peer.h>
@@ -23,8 +24,8 @@ struct control {
 
 /* Answers; takes the value. */
 void control_answer(struct http_exchange *x, unsigned status, json_t *v);
-void control_error(struct http_exchange *x, unsigned status, const char *code, const char *fmt, ...)
-	PRINTF_LIKE(4, 5);
+void control_error(struct http_exchange *x, enum admin_error code, const char *fmt, ...)
+	PRINTF_LIKE(3, 4);
 
 /* --- show.c --- */
 json_t *show_inflight(struct inflight *f);

@@ -1,5 +1,5 @@
 /* explain: what an error code means and what to do. Codes of the agent come from tbl/fail.h, those
- * of the admin API from here; nothing is asked of a daemon. */
+ * of the administrators' sockets from tbl/admin_errors.h; nothing is asked of a daemon. */
 #include "print.h"
 
 #include <aigw/json.h>
@@ -15,27 +15,22 @@ struct code {
 #define RETRY_NO  "no: the answer says x-should-retry: false"
 #define RETRY_ANY "as the SDK sees fit"
 
+/* The words of tbl/admin_errors.h. */
+#define SOCKET_admin   "admin.sock"
+#define SOCKET_control "control.sock"
+#define SOCKET_both    "admin.sock and control.sock"
+#define ADMIN_NO       "no"
+#define ADMIN_LATER    "later"
+
 static const struct code codes[] = {
 #define FAIL(name, status, type, retry, text)                                                      \
 	{ #name, status, "an answer to an application", text, RETRY_##retry },
 #include <aigw/tbl/fail.h>
 #undef FAIL
-	{ "usage", 400, "the admin API",
-		"The request to the admin API is wrong; the message says how.", "no" },
-	{ "not_permitted", 403, "the admin API",
-		"Only root, the controller's user and members of aigw-admin may.", "no" },
-	{ "not_found", 404, "the admin API", "There is no such path or object.", "no" },
-	{ "conflict", 409, "the admin API",
-		"It exists already, or the running revision is another one: look, and say it "
-		"again.",
-		"no" },
-	{ "policy_invalid", 422, "the admin API",
-		"The policy has findings; each names file, line and column. The running one is "
-		"untouched.",
-		"no" },
-	{ "too_many_groups", 422, "the admin API",
-		"The sums would have too many groups: group by less, or ask for a shorter time.",
-		"no" },
+#define ADMIN_ERROR(name, status, socket, retry, text)                                             \
+	{ #name, status, "an answer on " SOCKET_##socket, text, ADMIN_##retry },
+#include <aigw/tbl/admin_errors.h>
+#undef ADMIN_ERROR
 };
 
 static int unknown(const struct cli *c, const char *asked)

@@ -95,6 +95,7 @@ int main(int argc, char **argv)
 	} else {
 		log_init("aigw-ctld", ctld_config_log_level(&ctld.config));
 		(void)signal(SIGPIPE, SIG_IGN);
+		(void)signal(SIGXFSZ, SIG_IGN); /* a limit on files is an error of the store */
 		(void)umask(0077);
 		if (ctld_start(&ctld, &e) < 0) {
 			log_event(LOG_ERROR, "main", "ctld.failed", "reason=%s",

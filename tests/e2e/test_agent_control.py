@@ -152,7 +152,7 @@ class Shown(Case):
         for path, status, code in (("/v1/nothing", 404, "not_found"), ("/", 404, "not_found"), ("/v1/stats/nothing", 404, "not_found"),
                                    ("/v1/stats/models/none/stat", 404, "not_found"), ("/v1/stats/stat/x", 404, "not_found"),
                                    ("/v1/stats/%zz", 400, "usage"), ("/v1/tail?n=x", 400, "usage"), ("/v1/tail?n=5000", 400, "usage"),
-                                   ("/v1/events?since=yesterday", 400, "usage"), ("/v1/events?kind=", 400, "usage"), ("/v1/drain", 405, "usage"),
+                                   ("/v1/events?since=yesterday", 400, "usage"), ("/v1/events?kind=", 400, "usage"), ("/v1/drain", 405, "method_not_allowed"),
                                    ("/v1/policy", 404, "not_found")):
             error = self.json(path, status)["error"]
             self.assertEqual(error["code"], code, path)

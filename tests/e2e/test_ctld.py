@@ -141,6 +141,31 @@ class Api(CtldTest):
             self.assertEqual(got, status, (method, path, answer))
             self.assertTrue(answer["error"]["message"])
 
+    def test_every_error_code(self):
+        """Each code that the description knows, with the status of its row; those that need more have tests of their own."""
+        self.applied()
+        self.assertEqual(self.ctld.api("POST", "keys", {"name": "ci", "project": "search"})[0], 201)
+        bad = {"files": [{"name": "p.yaml", "text": "apiVersion: aigw/v2\n"}]}
+        for code, status, method, path, body in (
+                ("usage", 400, "GET", "prices?at=soon", None), ("not_found", 404, "GET", "keys/key_nope", None),
+                ("method_not_allowed", 405, "PUT", "status", {}), ("conflict", 409, "POST", "keys", {"name": "ci", "project": "search"}),
+                ("policy_invalid", 422, "POST", "policy", bad)):
+            with self.subTest(code):
+                got, answer = self.ctld.api(method, path, body)
+                self.assertEqual((got, answer["error"]["code"]), (status, code))
+        subprocess.run(["prlimit", f"--pid={self.ctld.process.pid}", "--fsize=0:"], check=True)
+        got, answer = self.ctld.api("POST", "keys", {"name": "later", "project": "search"})
+        self.assertEqual((got, answer["error"]["code"]), (503, "store_unavailable"))
+        subprocess.run(["prlimit", f"--pid={self.ctld.process.pid}", "--fsize=unlimited:"], check=True)
+        deadline = time.monotonic() + 20  # it opens the store anew after a while; nothing was left of the failed key
+        while (got := self.ctld.api("POST", "keys", {"name": "later", "project": "search"})[0]) == 503:
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.05)
+        self.assertEqual(got, 201)
+        described = self.ctld.get("openapi.json")["components"]["schemas"]["error_detail"]["properties"]["code"]["enum"]
+        here = {"usage", "not_found", "method_not_allowed", "conflict", "policy_invalid", "store_unavailable"}
+        self.assertEqual(set(described) - here, {"not_permitted", "too_many_groups", "internal"})
+
     def test_body_that_is_not_an_object_is_refused(self):
         for body in ([], "x", 5):
             self.assertEqual(self.ctld.api("POST", "keys", body)[0], 400)
@@ -567,6 +592,15 @@ class Usage(CtldTest):
         self.assertEqual((groups["fast"]["cost"], groups["fast"]["unpriced"]), ("0.000001002", 0))
         self.assertEqual((groups["refused"]["cost"], groups["refused"]["unpriced"]), ("0.000000000", 0))
         self.assertEqual(self.ctld.get("usage")["total"]["unpriced"], 1)
+
+    def test_more_groups_than_can_be_answered(self):
+        a, n = self.agent(), 200001
+        for first in range(0, n, 1000):
+            self.assertIsNone(a.usage([call_record(1, op_id=struct.pack(">QQ", 7, u), uid=u) for u in range(first, min(n, first + 1000))])[0])
+        status, answer = self.ctld.api("GET", "usage?by=uid")
+        self.assertEqual((status, answer["error"]["code"]), (400, "too_many_groups"))
+        self.assertIn("more than 200000 groups", answer["error"]["message"])
+        self.assertEqual(self.ctld.get("usage?by=project")["total"]["requests"], n)
 
     def test_gap_and_fork_quarantine(self):
         a = self.agent()

@@ -232,6 +232,11 @@ class Fails(Planted):
         self.assertFound(found, path, says)
     found = self.planted(check_fails.check, "include/aigw/tbl/fail.h", 'FAIL(fresh_fail, 503, "server_error", YES, "Sentence.")\n')
     self.assertFound(found, "include/aigw/tbl/fail.h", "which test produces fresh_fail")
+    table = "include/aigw/tbl/admin_errors.h"
+    self.assertFound(self.planted(check_fails.check, table, 'ADMIN_ERROR(fresh_error, 503, admin, NO, "Sentence.")\n'), table, "which test produces fresh_error")
+    table = "include/aigw/tbl/admin_api.h"
+    row = 'API(fresh, "GET", "/api/v1/fresh", 200, "Doc.", "", "", "conflict no_such_code")\n'
+    self.assertFound(self.planted(check_fails.check, table, row), table, "no_such_code is no row")
 
   def test_a_test_that_names_another(self):
     text = "class C:\n  def test_a(self):\n    x = 1\n    expect('spool_full')\n\n  def test_b(self):\n    expect(\"draining\")\n"

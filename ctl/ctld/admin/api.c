@@ -41,7 +41,7 @@ void api_answer(struct http_exchange *x, unsigned status, json_t *v)
 	json_decref(v);
 }
 
-void api_error(struct http_exchange *x, unsigned status, const char *code, const char *fmt, ...)
+void api_error(struct http_exchange *x, enum admin_error code, const char *fmt, ...)
 {
 	char text[1024];
 	va_list ap;
@@ -49,18 +49,18 @@ void api_error(struct http_exchange *x, unsigned status, const char *code, const
 	va_start(ap, fmt);
 	(void)vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	api_answer(x, status,
+	api_answer(x, admin_error_row(code)->status,
 		json_pack("{s:{s:o, s:s}}", "error", "message", json_slice(slice_str(text)), "code",
-			code));
+			admin_error_row(code)->name));
 }
 
 void api_store_error(struct http_exchange *x, int err)
 {
 	if (err == -EIO)
-		api_error(x, 503, "store_unavailable",
+		api_error(x, ADMIN_ERROR_store_unavailable,
 			"the store failed; nothing was changed. The log says more");
 	else
-		api_error(x, 500, "internal", "%s", strerror(-err));
+		api_error(x, ADMIN_ERROR_internal, "%s", strerror(-err));
 }
 
 json_t *api_time(usec wall_us)
@@ -187,7 +187,7 @@ bool api_timeout(struct api_request *q, usec *ret)
 	int64_t ms = json_get_int(q->body, "timeout_ms", API_WAIT_US / USEC_PER_MS);
 
 	if (ms < 0 || ms > API_WAIT_MAX_US / USEC_PER_MS) {
-		api_error(q->x, 400, "usage", "timeout_ms is 0 to %d",
+		api_error(q->x, ADMIN_ERROR_usage, "timeout_ms is 0 to %d",
 			(int)(API_WAIT_MAX_US / USEC_PER_MS));
 		return false;
 	}
@@ -278,12 +278,12 @@ static json_t *body_parse(struct http_exchange *x)
 		return json_object();
 	v = json_parse(body, &e);
 	if (!v) {
-		api_error(x, 400, "usage", "the body is not JSON: %s", e.text);
+		api_error(x, ADMIN_ERROR_usage, "the body is not JSON: %s", e.text);
 		return NULL;
 	}
 	if (!json_is_object(v)) {
 		json_decref(v);
-		api_error(x, 400, "usage", "the body is not an object");
+		api_error(x, ADMIN_ERROR_usage, "the body is not an object");
 		return NULL;
 	}
 	return v;
@@ -296,18 +296,20 @@ static void on_request(struct http_exchange *x, void *owner)
 	bool known;
 
 	if (!peer_may(http_peer_of(x), q.by)) {
-		api_error(x, 403, "not_permitted",
+		api_error(x, ADMIN_ERROR_not_permitted,
 			"only root, the controller's user and members of the group %s may",
 			ADMIN_GROUP);
 		return;
 	}
 	route = route_find(http_method(x), http_path(x), &q.arg, &known);
 	if (!route && known) {
-		api_error(x, 405, "usage", "no such method here; /api/v1/openapi.json lists them");
+		api_error(x, ADMIN_ERROR_method_not_allowed,
+			"no such method here; /api/v1/openapi.json lists them");
 		return;
 	}
 	if (!route) {
-		api_error(x, 404, "not_found", "no such path; /api/v1/openapi.json lists them");
+		api_error(
+			x, ADMIN_ERROR_not_found, "no such path; /api/v1/openapi.json lists them");
 		return;
 	}
 	if (route->takes_body) {

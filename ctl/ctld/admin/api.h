@@ -5,6 +5,7 @@
 #define CTLD_ADMIN_API_H
 
 #include "agents/feed.h"
+#include <aigw/admin_error.h>
 #include <aigw/http_server.h>
 #include <aigw/json.h>
 
@@ -29,8 +30,8 @@ void api_stop(struct ctld *c);
 
 /* Answers; both take the value. */
 void api_answer(struct http_exchange *x, unsigned status, json_t *v);
-void api_error(struct http_exchange *x, unsigned status, const char *code, const char *fmt, ...)
-	PRINTF_LIKE(4, 5);
+void api_error(struct http_exchange *x, enum admin_error code, const char *fmt, ...)
+	PRINTF_LIKE(3, 4);
 /* The errors that the store gives: -EIO 503, anything else 500. */
 void api_store_error(struct http_exchange *x, int err);
 

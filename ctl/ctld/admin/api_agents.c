@@ -90,8 +90,8 @@ void api_agent_get(struct api_request *q)
 	const struct agent *a = agents_find(&q->ctld->agents, q->arg);
 
 	if (!a)
-		api_error(
-			q->x, 404, "not_found", "there is no agent " SLICE_FMT, SLICE_ARG(q->arg));
+		api_error(q->x, ADMIN_ERROR_not_found, "there is no agent " SLICE_FMT,
+			SLICE_ARG(q->arg));
 	else
 		api_answer(q->x, 200, agent_json(q->ctld, a));
 }

@@ -107,7 +107,8 @@ static int get_read(struct store_txn *t, void *arg)
 static void answer_key_error(struct api_request *q, int r)
 {
 	if (r == -ENOENT)
-		api_error(q->x, 404, "not_found", "there is no key " SLICE_FMT, SLICE_ARG(q->arg));
+		api_error(q->x, ADMIN_ERROR_not_found, "there is no key " SLICE_FMT,
+			SLICE_ARG(q->arg));
 	else
 		api_store_error(q->x, r);
 }
@@ -190,20 +191,21 @@ static bool create_take(struct api_request *q, struct key_record *k)
 		.project = slice_str(project),
 		.created_us = clock_wall_us() };
 	if (!name_is_valid(k->name)) {
-		api_error(q->x, 400, "usage",
+		api_error(q->x, ADMIN_ERROR_usage,
 			"name has 1 to 63 bytes without control characters and marks of direction");
 		return false;
 	}
 	if (!customer_of(q->ctld, k->project).n) {
-		api_error(
-			q->x, 404, "not_found", "the running policy has no project '%s'", project);
+		api_error(q->x, ADMIN_ERROR_not_found, "the running policy has no project '%s'",
+			project);
 		return false;
 	}
 	if (!expires)
 		return true;
 	if (text_parse_duration(slice_str(expires), &span) < 0 || span <= 0 ||
 		__builtin_add_overflow(k->created_us, span, &k->expires_us)) {
-		api_error(q->x, 400, "usage", "expires is a duration with its unit, such as 90d");
+		api_error(q->x, ADMIN_ERROR_usage,
+			"expires is a duration with its unit, such as 90d");
 		return false;
 	}
 	return true;
@@ -223,7 +225,7 @@ void api_key_create(struct api_request *q)
 		return;
 	r = vkey_create(text, &vk);
 	if (r < 0) {
-		api_error(q->x, 500, "internal", "no random bytes from the system");
+		api_error(q->x, ADMIN_ERROR_internal, "no random bytes from the system");
 		return;
 	}
 	memcpy(run.key.id, vk.id, VKEY_ID_LEN);
@@ -231,7 +233,7 @@ void api_key_create(struct api_request *q)
 	buf_init(&run.record, 4096);
 	r = store_write(q->ctld->store, 4096, create_write, &run);
 	if (r == -EEXIST) {
-		api_error(q->x, 409, "conflict",
+		api_error(q->x, ADMIN_ERROR_conflict,
 			"project " SLICE_FMT " has a key named " SLICE_FMT " already",
 			SLICE_ARG(run.key.project), SLICE_ARG(run.key.name));
 	} else if (r < 0) {

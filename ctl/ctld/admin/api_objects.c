@@ -67,7 +67,7 @@ void api_models_list(struct api_request *q)
 		of = project_find(doc, project);
 		if (of < 0) {
 			json_decref(list);
-			api_error(q->x, 404, "not_found",
+			api_error(q->x, ADMIN_ERROR_not_found,
 				"the running policy has no project '" SLICE_FMT "'",
 				SLICE_ARG(project));
 			return;
@@ -231,7 +231,7 @@ void api_prices_list(struct api_request *q)
 	json_t *list;
 
 	if (dated && text_parse_date(at, &day) < 0) {
-		api_error(q->x, 400, "usage", "at is a day such as 2026-11-01");
+		api_error(q->x, ADMIN_ERROR_usage, "at is a day such as 2026-11-01");
 		return;
 	}
 	list = json_array();

@@ -15,8 +15,8 @@ static bool files_take(struct api_request *q, struct policy_file *out, size_t *r
 	size_t i, n = json_array_size(files);
 
 	if (n == 0 || n > PUBLISH_MAX_FILES) {
-		api_error(q->x, 400, "usage", "files is a list of 1 to %d objects {name, text}",
-			PUBLISH_MAX_FILES);
+		api_error(q->x, ADMIN_ERROR_usage,
+			"files is a list of 1 to %d objects {name, text}", PUBLISH_MAX_FILES);
 		return false;
 	}
 	json_array_foreach(files, i, f)
@@ -25,8 +25,8 @@ static bool files_take(struct api_request *q, struct policy_file *out, size_t *r
 
 		if (!json_is_string(name) || !json_is_string(text) ||
 			json_string_length(name) > 4096) {
-			api_error(
-				q->x, 400, "usage", "files[%zu] is not an object {name, text}", i);
+			api_error(q->x, ADMIN_ERROR_usage,
+				"files[%zu] is not an object {name, text}", i);
 			return false;
 		}
 		out[i].name = slice_of(json_string_value(name), json_string_length(name));
@@ -40,11 +40,12 @@ static void answer_invalid(struct api_request *q, struct slice report)
 {
 	JSON_AUTO *findings = api_lines(report, false);
 	const char *first = json_string_value(json_array_get(findings, 0));
+	const struct admin_error_row *row = admin_error_row(ADMIN_ERROR_policy_invalid);
 
-	api_answer(q->x, 422,
+	api_answer(q->x, row->status,
 		json_pack("{s:{s:s, s:s}, s:O}", "error", "message",
-			first ? first : "the policy is invalid", "code", "policy_invalid",
-			"findings", findings));
+			first ? first : "the policy is invalid", "code", row->name, "findings",
+			findings));
 }
 
 /* Builds the document of the body's files, or answers. */
@@ -62,7 +63,7 @@ static struct policy_doc *doc_take(
 	if (r == -EINVAL)
 		answer_invalid(q, buf_view(report));
 	else
-		api_error(q->x, 500, "internal", "%s", strerror(-r));
+		api_error(q->x, ADMIN_ERROR_internal, "%s", strerror(-r));
 	return NULL;
 }
 
@@ -138,7 +139,8 @@ static bool apply_may(struct api_request *q, const struct policy_doc *doc, struc
 	int r;
 
 	if (strlen(json_get_str(q->body, "message", "")) > MESSAGE_MAX_BYTES) {
-		api_error(q->x, 400, "usage", "message is longer than %d bytes", MESSAGE_MAX_BYTES);
+		api_error(q->x, ADMIN_ERROR_usage, "message is longer than %d bytes",
+			MESSAGE_MAX_BYTES);
 		return false;
 	}
 	r = store_read(q->ctld->store, last_number_read, last);
@@ -148,13 +150,13 @@ static bool apply_may(struct api_request *q, const struct policy_doc *doc, struc
 		return false;
 	}
 	if (expected >= 0 && (uint64_t)expected != (now ? now->revision : 0)) {
-		api_error(q->x, 409, "conflict",
+		api_error(q->x, ADMIN_ERROR_conflict,
 			"the running revision is %" PRIu64 ", not %" PRId64,
 			now ? now->revision : 0, expected);
 		return false;
 	}
 	if (now && last->booked && !slice_eq(now->doc->currency, doc->currency)) {
-		api_error(q->x, 409, "conflict",
+		api_error(q->x, ADMIN_ERROR_conflict,
 			"the ledger is kept in " SLICE_FMT ": sums with amounts in " SLICE_FMT
 			" would have no meaning",
 			SLICE_ARG(now->doc->currency), SLICE_ARG(doc->currency));
@@ -310,7 +312,8 @@ static int old_take(struct api_request *q, struct old_run *run)
 		run->files[i].text = slice_of(run->texts.p + at[1], at[2] - at[1]);
 	}
 	if (r == -ENOENT)
-		api_error(q->x, 404, "not_found", "there is no revision %" PRIu64, run->number);
+		api_error(
+			q->x, ADMIN_ERROR_not_found, "there is no revision %" PRIu64, run->number);
 	else if (r < 0)
 		api_store_error(q->x, r);
 	return r;
@@ -331,7 +334,7 @@ static struct policy_doc *old_build(struct api_request *q, struct old_run *run, 
 	if (r == -EINVAL)
 		answer_invalid(q, buf_view(report));
 	else
-		api_error(q->x, 500, "internal", "%s", strerror(-r));
+		api_error(q->x, ADMIN_ERROR_internal, "%s", strerror(-r));
 	return NULL;
 }
 
@@ -364,7 +367,8 @@ void api_policy_rollback(struct api_request *q)
 	json_t *plan;
 
 	if (to < 1) {
-		api_error(q->x, 404, "not_found", "there is no revision before the running one");
+		api_error(
+			q->x, ADMIN_ERROR_not_found, "there is no revision before the running one");
 		return;
 	}
 	run = old_new((uint64_t)to);
@@ -444,7 +448,7 @@ static void answer_diff(struct api_request *q, const struct policy_doc *from,
 
 	if (r < 0) {
 		json_decref(changes);
-		api_error(q->x, 500, "internal", "%s", strerror(-r));
+		api_error(q->x, ADMIN_ERROR_internal, "%s", strerror(-r));
 		return;
 	}
 	api_answer(q->x, 200,
@@ -494,7 +498,8 @@ void api_policy_diff(struct api_request *q)
 	size_t n;
 
 	if (from < 0 || to < 0 || (to == 0) == !json_object_get(q->body, "files")) {
-		api_error(q->x, 400, "usage", "one of `files` and `to` says what to compare with");
+		api_error(q->x, ADMIN_ERROR_usage,
+			"one of `files` and `to` says what to compare with");
 		return;
 	}
 	ok = from == 0 || diff_side(q, from, &a, &owned_from);
@@ -555,12 +560,12 @@ void api_policy_get(struct api_request *q)
 
 	if (http_query_get(q->x, SLICE("revision"), &number) &&
 		(text_parse_u64(number, &run.number) < 0 || run.number == 0)) {
-		api_error(q->x, 400, "usage", "revision is a number from 1 up");
+		api_error(q->x, ADMIN_ERROR_usage, "revision is a number from 1 up");
 		return;
 	}
 	r = store_read(q->ctld->store, revision_read, &run);
 	if (r == -ENOENT)
-		api_error(q->x, 404, "not_found",
+		api_error(q->x, ADMIN_ERROR_not_found,
 			run.number ? "there is no such revision"
 				   : "no policy has been applied yet");
 	else if (r < 0)

@@ -112,13 +112,13 @@ static void secret_put(struct api_request *q, struct slice value)
 	int r;
 
 	if (!name_is_valid(q->arg)) {
-		api_error(q->x, 400, "usage",
+		api_error(q->x, ADMIN_ERROR_usage,
 			"a secret's name has 1 to 64 letters, digits, dots, dashes, underscores");
 		return;
 	}
 	if (!value_is_valid(value)) {
-		api_error(q->x, 400, "usage", "value has 1 to %d bytes without control characters",
-			SECRET_MAX_BYTES);
+		api_error(q->x, ADMIN_ERROR_usage,
+			"value has 1 to %d bytes without control characters", SECRET_MAX_BYTES);
 		return;
 	}
 	if (!api_timeout(q, &timeout))

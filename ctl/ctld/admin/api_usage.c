@@ -64,7 +64,7 @@ static bool by_parse(
 		while (d < DIM_COUNT && !slice_eq(word, slice_str(rollup_dim_names[d])))
 			d++;
 		if (d == DIM_COUNT) {
-			api_error(q->x, 400, "usage",
+			api_error(q->x, ADMIN_ERROR_usage,
 				"'" SLICE_FMT "' is nothing to group by: customer, project, key, "
 				"model, provider, agent, uid, "
 				"outcome, endpoint, day, hour are",
@@ -87,7 +87,7 @@ static bool span_parse(struct api_request *q, const char *name, usec *ret)
 		return true;
 	if (time_parse(text, ret))
 		return true;
-	api_error(q->x, 400, "usage", "%s is a time such as 2026-11-01T00:00:00Z", name);
+	api_error(q->x, ADMIN_ERROR_usage, "%s is a time such as 2026-11-01T00:00:00Z", name);
 	return false;
 }
 
@@ -101,7 +101,7 @@ static bool query_take(struct api_request *q, struct rollup_query *query, json_t
 	if (!span_parse(q, "since", &query->since_us) || !span_parse(q, "until", &query->until_us))
 		return false;
 	if (query->until_us < query->since_us) {
-		api_error(q->x, 400, "usage", "until lies before since");
+		api_error(q->x, ADMIN_ERROR_usage, "until lies before since");
 		return false;
 	}
 	query->since_us -= query->since_us % ROLLUP_QUARTER_US;
@@ -206,7 +206,7 @@ void api_usage(struct api_request *q)
 		return;
 	r = rollup_query(q->ctld->store, &query, &res);
 	if (r == -E2BIG) {
-		api_error(q->x, 400, "too_many_groups",
+		api_error(q->x, ADMIN_ERROR_too_many_groups,
 			"more than %d groups: group by less, or shorten the time",
 			ROLLUP_MAX_GROUPS);
 		return;
@@ -311,7 +311,7 @@ static bool limit_take(struct api_request *q, uint64_t *ret)
 		return true;
 	if (text_parse_u64(text, ret) == 0 && *ret >= 1 && *ret <= PAGE_MAX)
 		return true;
-	api_error(q->x, 400, "usage", "limit is 1 to %d", PAGE_MAX);
+	api_error(q->x, ADMIN_ERROR_usage, "limit is 1 to %d", PAGE_MAX);
 	return false;
 }
 
@@ -332,7 +332,7 @@ static bool cursor_take(struct api_request *q, struct page *p)
 		p->head_no = (uint32_t)no;
 		return true;
 	}
-	api_error(q->x, 400, "usage", "after is a cursor that an answer gave as next");
+	api_error(q->x, ADMIN_ERROR_usage, "after is a cursor that an answer gave as next");
 	return false;
 }
 

@@ -1,5 +1,7 @@
 #include "admin/openapi.h"
 
+#include <aigw/admin_error.h>
+
 struct route_row {
 	const char *id, *method, *path, *summary, *request, *response, *errors;
 	unsigned status;
@@ -37,6 +39,17 @@ static json_t *ref_to(const char *object)
 	return json_pack("{s:o}", "$ref", json_sprintf("#/components/schemas/%s", object));
 }
 
+/* All that this socket answers with. */
+static json_t *codes(void)
+{
+	json_t *list = json_array();
+
+	for (int i = 0; i < ADMIN_ERROR_COUNT; i++)
+		if (strcmp(admin_error_row(i)->socket, "control") != 0)
+			(void)json_array_append_new(list, json_string(admin_error_row(i)->name));
+	return list;
+}
+
 /* A type of the table as a schema. */
 static json_t *schema_of(const char *type, const char *doc)
 {
@@ -62,6 +75,8 @@ static json_t *schema_of(const char *type, const char *doc)
 	} else if (strcmp(type, "map") == 0) {
 		v = json_pack("{s:s, s:{s:s}}", "type", "object", "additionalProperties", "type",
 			"string");
+	} else if (strcmp(type, "code") == 0) {
+		v = json_pack("{s:s, s:o}", "type", "string", "enum", codes());
 	} else {
 		for (size_t i = 0; i < ARRAY_LEN(scalars) && !v; i++)
 			if (strcmp(type, scalars[i].type) == 0)
@@ -137,7 +152,7 @@ static json_t *route_schema(const struct route_row *r)
 	(void)json_object_set_new(answers, "default",
 		json_pack("{s:o, s:o}", "description",
 			json_sprintf("An error; its code is one of: usage not_permitted not_found "
-				     "internal%s%s",
+				     "method_not_allowed internal%s%s",
 				r->errors[0] ? " " : "", r->errors),
 			"content", content_of("error")));
 	(void)json_object_set_new(v, "responses", answers);

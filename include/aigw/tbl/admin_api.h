@@ -2,10 +2,10 @@
  * the description at /api/v1/openapi.json and the manual. No include guard: define the macros that you need, the others are empty.
  *   API(id, method, path, status, summary, request, response, errors)
  *       id: of the handler, api_<id>(); {name} in path is one segment; request, response: names of objects ("": none)
- *       errors: codes that the route may answer with besides not_permitted, not_found and usage
+ *       errors: codes that the route may answer with besides not_permitted, not_found, usage, method_not_allowed and internal
  *   API_PARAM(id, in, name, type, doc)       in: query or path
  *   API_OBJECT(name, doc)
- *   API_FIELD(object, name, type, doc)       type: string integer boolean money time, the name of an object, [T]: list of T;
+ *   API_FIELD(object, name, type, doc)       type: string integer boolean money time code (of tbl/admin_errors.h), the name of an object, [T]: list of T;
  *                                            a leading ? says that it may be absent or null */
 #ifndef API
 #define API(id, method, path, status, summary, request, response, errors)
@@ -72,7 +72,7 @@ API_FIELD(error, error, "error_detail", "The error.")
 API_FIELD(error, findings, "?[string]", "Lines file:line:col: sentence, if a policy is invalid.")
 API_OBJECT(error_detail, "Sentence and code.")
 API_FIELD(error_detail, message, "string", "A sentence.")
-API_FIELD(error_detail, code, "string", "usage not_permitted not_found conflict policy_invalid too_many_groups store_unavailable internal")
+API_FIELD(error_detail, code, "code", "For programs; aigwctl explain CODE says what it means.")
 API_OBJECT(version, "Versions.")
 API_FIELD(version, version, "string", "Of the program.")
 API_FIELD(version, wire_version, "integer", "Of the messages to agents.")
