@@ -128,6 +128,58 @@ def metrics(tree):
       yield where[scope]
 
 
+def admin_errors(tree):
+  where = {"both": "", "admin": "", "control": "Only on control.sock."}
+  again = {"NO": "", "LATER": "The same request may do later."}
+  for row in rows(tree, "admin_errors"):
+    name, status, sock, retry, text = row.args
+    yield f".It Ic {name} Pq {status}"
+    yield from sentences(text)
+    yield from (x for x in (where[sock], again[retry]) if x)
+
+
+def kind_text(kind):
+  """A type of tbl/admin_api.h in words."""
+  text = kind.lstrip("?")
+  text = f"list of {text[1:-1]}" if text[0] == "[" else text
+  return text + (", or absent" if kind[0] == "?" else "")
+
+
+def routes(tree):
+  table = rows(tree, "admin_api")
+  for row in table:
+    if row.macro != "API":
+      continue
+    name, method, path, status, doc, request, response, errors = row.args
+    yield f".It Ic {method} {path}"
+    yield from sentences(doc)
+    facts = [f"Takes {request}."] if request else []
+    yield from facts + [f"Answers {status}" + (f" with {response}." if response else ".")]
+    if errors:
+      yield f"Errors besides the usual: {errors.replace(' ', ', ')}."
+    params = [p.args for p in table if p.macro == "API_PARAM" and p.args[0] == name]
+    if params:
+      yield ".Bl -tag -width customer -compact"
+      for _, where, param, kind, text in params:
+        yield f".It Ar {param} Pq {kind_text(kind)}"
+        yield from sentences(text)
+      yield ".El"
+
+
+def objects(tree):
+  table = rows(tree, "admin_api")
+  for row in table:
+    if row.macro == "API_OBJECT":
+      yield f".Ss {row.args[0]}"
+      yield from sentences(row.args[1])
+      yield ".Bl -tag -width cached_input -compact"
+      for f in table:
+        if f.macro == "API_FIELD" and f.args[0] == row.args[0]:
+          yield f".It Ic {f.args[1]} Pq {kind_text(f.args[2])}"
+          yield from sentences(f.args[3])
+      yield ".El"
+
+
 # page: {name of the block: its lines}
 PAGES = {
   "agentd/aigw-agentd.8": {"fail": fails},
@@ -135,6 +187,7 @@ PAGES = {
   "agentd/aigw-metrics.7": {"metrics": metrics},
   "agentd/aigw-policy.5": {"policy_fields": policy, "policy_later": policy_later},
   "agentd/aigw-stats.5": {"stat_nodes": nodes, "counters": counters, "provider_errors": provider_errors},
+  "ctl/aigw-api.7": {"routes": routes, "objects": objects, "admin_errors": admin_errors},
   "ctl/aigw-ctld.yaml.5": {"ctld_config": lambda t: settings(t, "ctld_config")},
 }
 # page: files whose long options it has to know
