@@ -6,6 +6,7 @@
 #include "agents/feed.h"
 #include "config.h"
 #include <aigw/http_server.h>
+#include <aigw/prom.h>
 #include <aigw/sd.h>
 
 struct ctld {
@@ -19,6 +20,10 @@ struct ctld {
 	struct feed feed;
 	struct http_server *admin;
 	usec started_us; /* wall */
+	struct {
+		uint64_t applied, unchanged, refused;
+	} applies;                  /* since the start */
+	struct buckets query_times; /* of sums of usage; by api_query_bounds */
 	uv_signal_t signals[3];
 	unsigned n_signals;
 	struct deadline housekeeping;

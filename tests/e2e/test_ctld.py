@@ -5,6 +5,7 @@ Usage: test_ctld.py AIGW_CTLD [unittest arguments]
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -18,6 +19,7 @@ import unittest
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from exposition import Text  # noqa: E402
 from aigw_wire import Agent, Spool, key_fields, pack, record  # noqa: E402
 
 CTLD = os.path.abspath(sys.argv.pop(1)) if len(sys.argv) > 1 and not sys.argv[1].startswith("-") else "aigw-ctld"
@@ -233,6 +235,76 @@ class Api(CtldTest):
             answer = self.ctld.get(real[len("/api/v1/"):])
             schema = methods["get"]["responses"]["200"]["content"]["application/json"]["schema"]
             self.check(answer, schema, schemas, path)
+
+
+class Metrics(CtldTest):
+    TABLE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../include/aigw/tbl/ctld_metrics.h")
+
+    def fetch(self):
+        c = UnixHTTP(self.ctld.admin)
+        c.request("GET", "/metrics")
+        r = c.getresponse()
+        text = r.read().decode()
+        self.assertEqual((r.status, r.getheader("content-type")), (200, "text/plain; version=0.0.4; charset=utf-8"))
+        c.close()
+        return Text(text)
+
+    def test_every_row_from_the_start(self):
+        got = self.fetch()
+        with open(self.TABLE, encoding="utf-8") as f:
+            rows = re.findall(r'^CTLD_METRIC\(\w+, +"([^"]+)", +"([^"]*)", +"([^"]*)", ', f.read(), re.M)
+        self.assertGreater(len(rows), 10)
+        for name, kind, labels in rows:
+            if name.endswith("*"):
+                self.assertIn("process_resident_memory_bytes", got.types)
+                continue
+            self.assertEqual(got.types.pop(name), kind)
+            shown = {k for (n, have), _ in got.samples.items() if n.startswith(name) for k, _ in have} - {"le"}
+            self.assertEqual(shown, {labels} - {""}, name)
+        self.assertEqual([t for t in got.types if not t.startswith("process_")], [], "not in the table")
+
+    def test_what_is_counted(self):
+        a = self.agent()
+        self.applied(wait=True)
+        self.applied(wait=True)
+        self.assertEqual(self.apply("nonsense")[0], 422)
+        self.assertEqual(self.apply(POLICY.replace("model: m}", "model: n}"), if_revision=7)[0], 409)
+        for name in "one", "two":
+            key = self.ctld.api("POST", "keys", {"name": name, "project": "search"})[1]
+        self.ctld.api("POST", f"keys/{key['id']}/revoke", {})
+        a.usage([call_record(n) for n in range(1, 6)])
+        a.spool.batch([call_record(6)])
+        a.usage([call_record(7)])
+        self.ctld.get("usage")
+        got = self.fetch()
+        for name, labels, value in (
+                ("policy_revision", {}, 1), ("applies_total", {"result": "applied"}, 1), ("applies_total", {"result": "unchanged"}, 1),
+                ("applies_total", {"result": "refused"}, 2), ("keys", {"state": "active"}, 1), ("keys", {"state": "revoked"}, 1),
+                ("usage_records_total", {}, 5), ("usage_batches_total", {"result": "booked"}, 1), ("usage_batches_total", {"result": "gap"}, 1),
+                ("agents", {"state": "quarantined"}, 1), ("agents", {"state": "up"}, 0), ("store_up", {}, 1), ("ingest_seconds_count", {}, 2),
+                ("store_query_seconds_count", {}, 1), ("ledger_lag_seconds", {}, 0)):
+            with self.subTest(name=name, labels=labels):
+                self.assertEqual(got.get("aigw_ctld_" + name, **labels), value)
+        self.assertGreater(got.get("aigw_ctld_store_bytes"), 0)
+        self.assertTrue(0 < got.get("aigw_ctld_disk_used_ratio") <= 1)
+        a.close()
+        wait_until = time.monotonic() + 20
+        while self.fetch().get("aigw_ctld_agents", state="down") != 1:
+            self.assertLess(time.monotonic(), wait_until)
+            time.sleep(0.02)
+
+    def test_a_store_that_can_not_be_read(self):
+        subprocess.run(["prlimit", f"--pid={self.ctld.process.pid}", "--fsize=0:"], check=True)
+        self.ctld.api("POST", "policy", {"files": [{"name": "policy.yaml", "text": POLICY}]})
+        got = self.fetch()
+        self.assertEqual(got.get("aigw_ctld_store_up"), 0)
+        self.assertIsNone(got.get("aigw_ctld_keys", state="active"))
+
+    @unittest.skipUnless(shutil.which("promtool"), "there is no promtool here")
+    def test_promtool_finds_nothing(self):
+        self.applied()
+        got = subprocess.run(["promtool", "check", "metrics"], input=self.fetch().text, capture_output=True, text=True, timeout=60, check=False)
+        self.assertEqual((got.returncode, got.stdout + got.stderr), (0, ""))
 
 
 class Policy(CtldTest):

@@ -180,11 +180,20 @@ def objects(tree):
       yield ".El"
 
 
+def ctld_metrics(tree):
+  for row in rows(tree, "ctld_metrics"):
+    _, name, kind, labels, doc = row.args
+    yield f".It Ic {name}" + (f" Pq {kind}" if kind else "")
+    yield from sentences(doc)
+    if labels:
+      yield f"Labels: {labels}."
+
+
 # page: {name of the block: its lines}
 PAGES = {
   "agentd/aigw-agentd.8": {"fail": fails},
   "agentd/aigw-agentd.yaml.5": {"agent_config": lambda t: settings(t, "agent_config")},
-  "agentd/aigw-metrics.7": {"metrics": metrics},
+  "agentd/aigw-metrics.7": {"metrics": metrics, "ctld_metrics": ctld_metrics},
   "agentd/aigw-policy.5": {"policy_fields": policy, "policy_later": policy_later},
   "agentd/aigw-stats.5": {"stat_nodes": nodes, "counters": counters, "provider_errors": provider_errors},
   "ctl/aigw-api.7": {"routes": routes, "objects": objects, "admin_errors": admin_errors},

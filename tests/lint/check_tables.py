@@ -28,6 +28,7 @@ SHAPES = {
   "LOG_EVENT": ((0,), 2, None),
   "PROVIDER_ERROR": ((0,), -1, None),
   "METRIC": ((0,), -1, 1),
+  "CTLD_METRIC": ((0,), -1, 1),
   "ADMIN_ERROR": ((0,), 4, None),
   "API": ((0,), 4, 2),
   "API_PARAM": ((0, 1, 2), -1, None),

@@ -13,6 +13,7 @@ import check_events
 import check_fails
 import check_layers
 import check_ratchet
+import check_rules
 import check_tables
 import check_words
 import tidy
@@ -21,7 +22,7 @@ from lintlib import ROOT, Source, Tree
 sys.path.insert(0, os.path.join(ROOT, "tests"))
 import tally # noqa: E402  (beside this folder)
 
-PARTS = ("agentd", "ctl", "include", "libshared", "tests")
+PARTS = ("agentd", "ctl", "include", "libshared", "systemd", "tests")
 
 
 class Planted(unittest.TestCase):
@@ -243,6 +244,12 @@ class Fails(Planted):
     self.assertNotIn('"draining"', check_fails.body_of(text, "test_a"))
     self.assertIn('"draining"', check_fails.body_of(text, "test_b"))
     self.assertIsNone(check_fails.body_of(text, "test_c"))
+
+
+class Rules(Planted):
+  def test_a_metric_that_is_none(self):
+    found = self.planted(check_rules.check, check_rules.RULES, "      - alert: X\n        expr: aigw_requestz_total > 1\n")
+    self.assertFound(found, check_rules.RULES, "no metric aigw_requestz_total")
 
 
 class Events(Planted):

@@ -1,5 +1,6 @@
 #include "admin/api.h"
 
+#include "admin/metrics.h"
 #include "admin/openapi.h"
 #include "ctld.h"
 #include <aigw/clock.h>
@@ -289,6 +290,19 @@ static json_t *body_parse(struct http_exchange *x)
 	return v;
 }
 
+static void answer_metrics(struct ctld *c, struct http_exchange *x)
+{
+	struct buf b;
+
+	buf_init(&b, METRICS_MAX_BYTES);
+	ctld_metrics_render(c, &b);
+	if (b.err)
+		api_error(x, ADMIN_ERROR_internal, "out of memory");
+	else
+		http_answer(x, 200, PROM_CONTENT_TYPE, buf_view(&b));
+	buf_fini(&b);
+}
+
 static void on_request(struct http_exchange *x, void *owner)
 {
 	struct api_request q = { .ctld = owner, .x = x };
@@ -299,6 +313,10 @@ static void on_request(struct http_exchange *x, void *owner)
 		api_error(x, ADMIN_ERROR_not_permitted,
 			"only root, the controller's user and members of the group %s may",
 			ADMIN_GROUP);
+		return;
+	}
+	if (slice_eq(http_path(x), SLICE("/metrics")) && slice_eq(http_method(x), SLICE("GET"))) {
+		answer_metrics(q.ctld, x);
 		return;
 	}
 	route = route_find(http_method(x), http_path(x), &q.arg, &known);

@@ -35,6 +35,13 @@ void api_error(struct http_exchange *x, enum admin_error code, const char *fmt, 
 /* The errors that the store gives: -EIO 503, anything else 500. */
 void api_store_error(struct http_exchange *x, int err);
 
+struct rollup_query;
+struct rollup_result;
+
+/* rollup_query(), timed for the metrics. */
+int api_query(struct ctld *c, const struct rollup_query *query, struct rollup_result *ret);
+extern const struct bucket_bounds api_query_bounds;
+
 /* An answer that waits for agents. Heap; freed after `compose`, or when the client goes away. */
 struct api_wait {
 	struct feed_wait wait;

@@ -219,7 +219,7 @@ static json_t *status_today(struct ctld *c)
 	char cost[48];
 	json_t *v;
 
-	if (rollup_query(c->store, &query, &res) < 0)
+	if (api_query(c, &query, &res) < 0)
 		return json_null();
 	sum = res.total.v;
 	rollup_format(sum[SUM_cost], true, cost);

@@ -215,6 +215,7 @@ static void apply_doc(struct api_request *q, struct policy_doc *doc,
 		return;
 	}
 	if (same) {
+		q->ctld->applies.unchanged++;
 		policy_doc_free(doc);
 		(void)json_object_set_new(
 			answer, "revision", json_integer((json_int_t)feed->policy->revision));
@@ -228,6 +229,7 @@ static void apply_doc(struct api_request *q, struct policy_doc *doc,
 		api_store_error(q->x, r);
 		return;
 	}
+	q->ctld->applies.applied++;
 	log_event(LOG_INFO, "admin", "policy.published", "revision=%" PRIu64 " by=%s",
 		fresh->revision, log_quote(slice_str(q->by)));
 	(void)json_object_set_new(answer, "revision", json_integer((json_int_t)fresh->revision));
@@ -252,6 +254,7 @@ void api_policy_apply(struct api_request *q)
 	buf_init(&report, REPORT_BYTES);
 	doc = doc_take(q, files, &n, &report);
 	if (!doc || !apply_may(q, doc, &last)) {
+		q->ctld->applies.refused++;
 		policy_doc_free(doc);
 		goto out;
 	}
@@ -379,6 +382,7 @@ void api_policy_rollback(struct api_request *q)
 	buf_init(&report, REPORT_BYTES);
 	doc = old_build(q, run, &report);
 	if (!doc || !apply_may(q, doc, &last)) {
+		q->ctld->applies.refused++;
 		policy_doc_free(doc);
 		goto out;
 	}

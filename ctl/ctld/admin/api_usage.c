@@ -192,6 +192,18 @@ static json_t *groups_json(const struct rollup_query *query, const struct rollup
 	return list;
 }
 
+const struct bucket_bounds api_query_bounds = { 9,
+	{ 1000, 2500, 5000, 10000, 25000, 100000, 250000, 1000000, 5000000 } };
+
+int api_query(struct ctld *c, const struct rollup_query *query, struct rollup_result *ret)
+{
+	usec began = clock_mono_us();
+	int r = rollup_query(c->store, query, ret);
+
+	buckets_add(&c->query_times, &api_query_bounds, clock_mono_us() - began);
+	return r;
+}
+
 void api_usage(struct api_request *q)
 {
 	const struct published *p = q->ctld->feed.policy;
@@ -204,7 +216,7 @@ void api_usage(struct api_request *q)
 
 	if (!query_take(q, &query, by))
 		return;
-	r = rollup_query(q->ctld->store, &query, &res);
+	r = api_query(q->ctld, &query, &res);
 	if (r == -E2BIG) {
 		api_error(q->x, ADMIN_ERROR_too_many_groups,
 			"more than %d groups: group by less, or shorten the time",

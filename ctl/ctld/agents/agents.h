@@ -8,6 +8,7 @@
 
 #include "agents/ingest.h"
 #include "agents/session.h"
+#include <aigw/prom.h>
 
 #define AGENTS_MAX_SESSIONS      4096
 #define AGENTS_MAX_KNOWN         16384
@@ -53,7 +54,16 @@ struct agent {
 	char turned_away[192];
 };
 
+/* Since the start. */
+struct usage_counts {
+	uint64_t records, batches[INGEST_VERDICTS];
+	struct buckets commit; /* by usage_commit_bounds */
+};
+
+extern const struct bucket_bounds usage_commit_bounds;
+
 struct agents {
+	struct usage_counts counts;
 	struct loop *loop;
 	struct store *store;
 	struct feed *feed;

@@ -22,7 +22,8 @@ enum ingest_verdict {
 	INGEST_GAP,
 	INGEST_FORK,
 	INGEST_QUARANTINED,
-	INGEST_UNAVAILABLE
+	INGEST_UNAVAILABLE,
+	INGEST_VERDICTS
 };
 
 struct ingest_batch {

@@ -43,14 +43,22 @@ static void batch_answer(struct held_frame *h)
 	session_send(h->session, LANE_ORDINARY, &m);
 }
 
+const struct bucket_bounds usage_commit_bounds = { 10,
+	{ 1000, 2500, 5000, 10000, 25000, 50000, 100000, 250000, 1000000, 5000000 } };
+
 static void batches_book(
 	struct agents *all, struct held_frame **held, struct ingest_batch **batches, size_t n)
 {
+	usec began = clock_mono_us();
+
 	ingest_book(all->store, batches, n);
+	buckets_add(&all->counts.commit, &usage_commit_bounds, clock_mono_us() - began);
 	for (size_t i = 0; i < n; i++) {
 		struct agent *a = held[i]->agent;
 		const struct ingest_batch *b = batches[i];
 
+		all->counts.batches[b->verdict]++;
+		all->counts.records += b->verdict == INGEST_BOOKED ? b->booked : 0;
 		batch_log(b);
 		if (b->verdict == INGEST_BOOKED || b->quarantined_now)
 			if (memcmp(a->store_id, b->head.store_id, 16) == 0)

@@ -1,0 +1,35 @@
+#!/usr/bin/env python3
+"""The alerts that we ship name metrics that there are, and promtool, where it is installed, finds nothing."""
+import os
+import re
+import shutil
+import subprocess
+
+from lintlib import main
+from tables import rows
+
+RULES = "systemd/aigw.rules.yml"
+
+
+def known(tree):
+  for table in "metrics", "ctld_metrics":
+    for row in rows(tree, table):
+      yield row.args[1]
+      if row.args[2] == "histogram":
+        yield from (row.args[1] + end for end in ("_bucket", "_sum", "_count"))
+
+
+def check(tree):
+  names, out = set(known(tree)), []
+  for i, line in enumerate(tree.read(RULES).splitlines(), 1):
+    out += [f"{RULES}:{i}: there is no metric {n}" for n in re.findall(r"\baigw_\w+", line.split("#")[0]) if n not in names]
+  promtool = shutil.which("promtool")
+  if promtool:
+    got = subprocess.run([promtool, "check", "rules", os.path.join(tree.root, RULES)], capture_output=True, text=True, timeout=60, check=False)
+    if got.returncode:
+      out.append(f"{RULES}:1: promtool: {' '.join((got.stdout + got.stderr).split())}")
+  return out
+
+
+if __name__ == "__main__":
+  main(check)
