@@ -278,15 +278,19 @@ class Metrics(CtldTest):
         self.ctld.get("usage")
         got = self.fetch()
         for name, labels, value in (
-                ("policy_revision", {}, 1), ("applies_total", {"result": "applied"}, 1), ("applies_total", {"result": "unchanged"}, 1),
-                ("applies_total", {"result": "refused"}, 2), ("keys", {"state": "active"}, 1), ("keys", {"state": "revoked"}, 1),
-                ("usage_records_total", {}, 5), ("usage_batches_total", {"result": "booked"}, 1), ("usage_batches_total", {"result": "gap"}, 1),
-                ("agents", {"state": "quarantined"}, 1), ("agents", {"state": "up"}, 0), ("store_up", {}, 1), ("ingest_seconds_count", {}, 2),
-                ("store_query_seconds_count", {}, 1), ("ledger_lag_seconds", {}, 0)):
+                ("aigw_ctld_policy_revision", {}, 1), ("aigw_ctld_applies_total", {"result": "applied"}, 1),
+                ("aigw_ctld_applies_total", {"result": "unchanged"}, 1), ("aigw_ctld_applies_total", {"result": "refused"}, 2),
+                ("aigw_ctld_keys", {"state": "active"}, 1), ("aigw_ctld_keys", {"state": "revoked"}, 1),
+                ("aigw_ctld_usage_records_total", {}, 5), ("aigw_ctld_usage_batches_total", {"result": "booked"}, 1),
+                ("aigw_ctld_usage_batches_total", {"result": "gap"}, 1), ("aigw_ctld_agents", {"state": "quarantined"}, 1),
+                ("aigw_ctld_agents", {"state": "up"}, 0), ("aigw_ctld_store_up", {}, 1), ("aigw_ctld_ingest_seconds_count", {}, 2),
+                ("aigw_ctld_store_query_seconds_count", {}, 1), ("aigw_ctld_ledger_lag_seconds", {}, 0)):
             with self.subTest(name=name, labels=labels):
-                self.assertEqual(got.get("aigw_ctld_" + name, **labels), value)
+                self.assertEqual(got.get(name, **labels), value)
         self.assertGreater(got.get("aigw_ctld_store_bytes"), 0)
         self.assertTrue(0 < got.get("aigw_ctld_disk_used_ratio") <= 1)
+        self.assertEqual(got.sum("aigw_ctld_build_info"), 1)
+        self.assertTrue(any(n.startswith("process_") for n, _ in got.samples))  # process_*
         a.close()
         wait_until = time.monotonic() + 20
         while self.fetch().get("aigw_ctld_agents", state="down") != 1:
