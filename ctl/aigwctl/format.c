@@ -114,17 +114,22 @@ int format_money(struct buf *b, const char *nano_text, unsigned decimals, const 
 	return b->err;
 }
 
-int format_span(struct buf *b, usec d)
+static int put_span(struct buf *b, usec d, bool up)
 {
-	int64_t s = d / USEC_PER_S;
+	int64_t s = (d + (up ? USEC_PER_S - 1 : 0)) / USEC_PER_S;
 
 	if (s < 120)
 		return buf_printf(b, "%" PRId64 "s", s);
 	if (s < 120 * 60)
-		return buf_printf(b, "%" PRId64 "m", s / 60);
+		return buf_printf(b, "%" PRId64 "m", (s + (up ? 59 : 0)) / 60);
 	if (s < 48 * 3600)
-		return buf_printf(b, "%" PRId64 "h", s / 3600);
-	return buf_printf(b, "%" PRId64 "d", s / 86400);
+		return buf_printf(b, "%" PRId64 "h", (s + (up ? 3599 : 0)) / 3600);
+	return buf_printf(b, "%" PRId64 "d", (s + (up ? 86399 : 0)) / 86400);
+}
+
+int format_span(struct buf *b, usec d)
+{
+	return put_span(b, d, false);
 }
 
 int format_when(struct buf *b, usec then_us, usec now_us)
@@ -134,7 +139,8 @@ int format_when(struct buf *b, usec then_us, usec now_us)
 	if (d > -USEC_PER_S && d < USEC_PER_S)
 		return buf_str(b, "now");
 	(void)buf_str(b, d < 0 ? "in " : "");
-	(void)format_span(b, d < 0 ? -d : d);
+	/* A key made a second ago for 90 days expires in 90 days, not in 89. */
+	(void)put_span(b, d < 0 ? -d : d, d < 0);
 	return buf_str(b, d < 0 ? "" : " ago");
 }
 

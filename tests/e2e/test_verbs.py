@@ -48,6 +48,8 @@ identities:
 MASKS = (
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"), "TIME"),
     (re.compile(r"key_[0-9A-Za-z]{12}"), "key_IDIDIDIDIDID"),
+    (re.compile(r"sk-aigw-[0-9A-Za-z_-]{20,}"), "sk-aigw-SECRET"),
+    (re.compile(r"\b(in|after) \d+(\.\d+)? m?s\b"), r"\1 TIME"),
     (re.compile(r"127\.0\.0\.1:\d{5}"), "127.0.0.1:PORT"),
     (re.compile(r"\b[0-9a-f]{64}\b"), "DIGEST"),
     (re.compile(r"\b[0-9a-f]{32}\b"), "STORE"),
@@ -149,6 +151,7 @@ class Verbs(unittest.TestCase):
             return
         kind = {"string": str, "integer": int, "boolean": bool, "array": list, "object": dict}[schema["type"]]
         self.assertIsInstance(v, kind, where)
+        self.assertIn(v, schema.get("enum", [v]), where)
         if kind is list:
             for x in v:
                 self.fits(x, schema["items"], schemas, where + "[]")
@@ -215,6 +218,56 @@ class Verbs(unittest.TestCase):
                 self.assertEqual(json.loads(watching.stdout.readline())["state"], "revoked")
             finally:
                 watching.terminate()
+
+
+class Steps(unittest.TestCase):
+    """Verbs that change something, one after another, in each form: what they print on both outputs, and their exit codes."""
+    maxDiff = None
+    compare, fits = Verbs.compare, Verbs.fits
+
+    SCHEMAS = {"plan": "policy_applied", "apply": "policy_applied", "again": "policy_applied", "wrong": "error", "key-create": "key_created",
+               "key-show": "key", "key-revoke-plan": "key", "key-revoke": "key_revoked", "key-revoked": "key", "secret-set": "secret_set",
+               "rollback": "policy_applied"}
+    STEPS = (  # name, words, exit code, standard input
+        ("plan", ("apply", "-n", "-f", "OTHER"), 0, None), ("apply", ("apply", "-y", "-f", "OTHER", "-m", "two changes"), 0, None),
+        ("again", ("apply", "-y", "-f", "OTHER"), 0, None), ("moved-on", ("apply", "-y", "-f", "OTHER", "--if-revision", "1"), 5, None),
+        ("wrong", ("apply", "-y", "-f", "WRONG"), 7, None), ("key-create", ("key", "create", "ci", "--project", "search", "--expires", "90d"), 0, None),
+        ("key-twice", ("key", "create", "ci", "--project", "search"), 5, None), ("key-nowhere", ("key", "create", "ci", "--project", "serach"), 3, None),
+        ("key-show", ("key", "show", "KEY"), 0, None), ("key-revoke-plan", ("key", "revoke", "KEY", "-n"), 0, None),
+        ("key-revoke", ("key", "revoke", "KEY"), 0, None), ("key-revoked", ("key", "show", "KEY"), 0, None),
+        ("key-none", ("key", "show", "key_nope"), 3, None), ("secret-set", ("provider", "secret", "set", "sim", "--secret-file", "-"), 0, "sk-new\n"),
+        ("rollback", ("rollback", "-y", "-m", "back"), 0, None), ("drain", ("agent", "drain", "a1"), 0, None), ("drained", ("agent", "drain", "a1"), 0, None),
+        ("resume", ("agent", "resume", "a1"), 0, None), ("log-level", ("agent", "log-level", "a1", "debug"), 0, None),
+    )
+
+    def run_steps(self, fmt):
+        stack = self.enterContext(Stack(BUILD, POLICY))
+        self.stack = stack
+        files = {"OTHER": stack.path("other.yaml"), "WRONG": stack.path("wrong.yaml")}
+        text = stack.expand(POLICY).replace("output: 2}", "output: 2.5}").replace("{name: playground}", "{name: playground}, {name: new}")
+        for path, content in zip(files.values(), (text, text.replace("provider: spare", "provider: spar"))):
+            with open(path, "w", encoding="utf-8") as f:
+                f.write(content)
+        env = {k: v for k, v in os.environ.items() if not k.startswith("AIGW_")}
+        env |= {"AIGW_CTL": "unix:" + stack.admin, "AIGW_AGENT": "unix:" + stack.path("control.sock"), "TZ": "UTC"}
+        for name, words, code, stdin in self.STEPS:
+            with self.subTest(step=name, fmt=fmt):
+                if "KEY" in words:
+                    files["KEY"] = stack.api("GET", "/api/v1/keys")["keys"][0]["id"]
+                argv = [AIGWCTL, *(files.get(w, w) for w in words), *(["-o", fmt] if fmt != "table" else [])]
+                got = subprocess.run(argv, env=env, input=stdin, capture_output=True, text=True, timeout=60, check=False)
+                self.assertEqual(got.returncode, code, got)
+                self.assertNotIn("sk-new", got.stdout + got.stderr)
+                if fmt == "json" and name in self.SCHEMAS:
+                    schemas = stack.api("GET", "/api/v1/openapi.json")["components"]["schemas"]
+                    self.fits(json.loads(got.stdout), schemas[self.SCHEMAS[name]], schemas, name)
+                self.compare(f"step-{name}.{fmt}", f"{got.stdout}--- standard error\n{got.stderr}")
+
+    def test_tables(self):
+        self.run_steps("table")
+
+    def test_json(self):
+        self.run_steps("json")
 
 
 class Terminal(unittest.TestCase):

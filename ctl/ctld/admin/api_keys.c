@@ -24,6 +24,27 @@ static struct slice customer_of(const struct ctld *c, struct slice project)
 	return SLICE_EMPTY;
 }
 
+static void no_project(struct api_request *q, struct slice asked)
+{
+	const struct policy_doc *doc = q->ctld->feed.policy ? q->ctld->feed.policy->doc : NULL;
+	size_t n = doc ? doc->n_projects : 0;
+	struct slice *names = calloc(n ? n : 1, sizeof(*names)), near = SLICE_EMPTY;
+
+	for (size_t i = 0; names && i < n; i++)
+		names[i] = doc->projects[i].name;
+	if (names)
+		near = text_near(asked, names, n);
+	free(names);
+	if (near.n)
+		api_error(q->x, ADMIN_ERROR_not_found,
+			"the running policy has no project '" SLICE_FMT
+			"'; did you mean '" SLICE_FMT "'?",
+			SLICE_ARG(asked), SLICE_ARG(near));
+	else
+		api_error(q->x, ADMIN_ERROR_not_found,
+			"the running policy has no project '" SLICE_FMT "'", SLICE_ARG(asked));
+}
+
 static const char *state_name(const struct key_record *k)
 {
 	if (k->state == KEY_REVOKED)
@@ -196,8 +217,7 @@ static bool create_take(struct api_request *q, struct key_record *k)
 		return false;
 	}
 	if (!customer_of(q->ctld, k->project).n) {
-		api_error(q->x, ADMIN_ERROR_not_found, "the running policy has no project '%s'",
-			project);
+		no_project(q, k->project);
 		return false;
 	}
 	if (!expires)

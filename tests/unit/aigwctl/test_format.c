@@ -162,6 +162,9 @@ static void test_when(void **state)
 		{ 90 * 86400, "90d ago" },
 		{ -90 * 86400, "in 90d" },
 		{ -59, "in 59s" },
+		{ -(90 * 86400 - 1), "in 90d" }, /* what is to come rounds up */
+		{ -121, "in 3m" },
+		{ 90 * 86400 - 1, "89d ago" },
 	};
 	usec now = (usec)1800000000 * USEC_PER_S;
 
