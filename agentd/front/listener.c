@@ -39,6 +39,14 @@ static int parse(
 		text);
 }
 
+int listen_check(const char *address, struct errbuf *e)
+{
+	struct sockaddr_storage addr;
+	socklen_t n;
+
+	return parse(address, &addr, &n, e);
+}
+
 int listen_tcp(const char *address, int *ret_fd, struct errbuf *e)
 {
 	struct sockaddr_storage addr;

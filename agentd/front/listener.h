@@ -11,6 +11,7 @@
 /* "127.0.0.1:2449", "[::1]:2449": loopback only, anything else is refused with a sentence. Port 0:
  * chosen by the kernel. */
 int listen_tcp(const char *address, int *ret_fd, struct errbuf *e);
+int listen_check(const char *address, struct errbuf *e); /* the address alone */
 
 struct listener {
 	struct stream_listener socket;

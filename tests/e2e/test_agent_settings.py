@@ -111,12 +111,14 @@ class Wrong(unittest.TestCase):
     def test_addresses(self):
         for listen in ("0.0.0.0:2449", "192.0.2.1:2449", "[::]:2449"):
             with self.subTest(listen):
-                self.refused("loopback", checked=False, listen=f'"{listen}"')
-        self.refused("ADDRESS:PORT", checked=False, listen="here")
+                self.refused("loopback", listen=f'"{listen}"')
+        self.refused("ADDRESS:PORT", listen="here")
         self.refused("nothing could be served", checked=False, listen="off", socket="off")
 
     def test_places_that_can_not_be(self):
-        self.refused("controller: write unix:PATH or off", checked=False, controller="tcp:192.0.2.1:2450")
+        self.refused("controller: write unix:PATH or off", controller="tcp:192.0.2.1:2450")
+        for name, value in (("socket", "/x" * 60), ("control_socket", "/x" * 60), ("controller", "unix:" + "/x" * 60)):
+            self.refused(f"{name}: the path of a unix socket has at most 107 bytes", **{name: value})
         for name in ("state_dir", "runtime_dir"):
             self.refused("/proc/none", checked=False, **{name: "/proc/none"})
 
