@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The alerts that we ship name metrics that there are, and promtool, where it is installed, finds nothing."""
+"""The alerts and the dashboard that we ship name metrics that there are, and promtool, where it is installed, finds nothing."""
+import json
 import os
 import re
 import shutil
@@ -9,6 +10,7 @@ from lintlib import main
 from tables import rows
 
 RULES = "systemd/aigw.rules.yml"
+DASHBOARD = "systemd/aigw.dashboard.json"
 
 
 def known(tree):
@@ -21,8 +23,13 @@ def known(tree):
 
 def check(tree):
   names, out = set(known(tree)), []
-  for i, line in enumerate(tree.read(RULES).splitlines(), 1):
-    out += [f"{RULES}:{i}: there is no metric {n}" for n in re.findall(r"\baigw_\w+", line.split("#")[0]) if n not in names]
+  for path in RULES, DASHBOARD:
+    for i, line in enumerate(tree.read(path).splitlines(), 1):
+      out += [f"{path}:{i}: there is no metric {n}" for n in re.findall(r"\baigw_\w+", line.split("# ")[0]) if n not in names]
+  try:
+    json.loads(tree.read(DASHBOARD))
+  except ValueError as e:
+    out.append(f"{DASHBOARD}:1: {e}")
   promtool = shutil.which("promtool")
   if promtool:
     got = subprocess.run([promtool, "check", "rules", os.path.join(tree.root, RULES)], capture_output=True, text=True, timeout=60, check=False)

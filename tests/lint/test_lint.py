@@ -250,6 +250,8 @@ class Rules(Planted):
   def test_a_metric_that_is_none(self):
     found = self.planted(check_rules.check, check_rules.RULES, "      - alert: X\n        expr: aigw_requestz_total > 1\n")
     self.assertFound(found, check_rules.RULES, "no metric aigw_requestz_total")
+    found = self.planted(check_rules.check, check_rules.DASHBOARD, '"aigw_nothing_total"\n')
+    self.assertFound(found, check_rules.DASHBOARD, "no metric aigw_nothing_total")
 
 
 class Events(Planted):
