@@ -132,14 +132,18 @@ enum fail openai_scan(
 {
 	struct scan s = { .f = ret, .body = body };
 	const char *brace;
+	uint8_t both;
 	int err;
 
 	memset(ret, 0, sizeof(*ret));
 	ret->n = 1;
 	*ret_offset = 0;
 	err = jscan_object(body, on_member, &s, ret_offset);
+	both = ret->seen;
+	if (ret->stream) /* we may be about to put ours beside it */
+		both |= SEEN_OPTIONS;
 	if (!err)
-		s.duplicate = twin_of(s.twins & ret->seen);
+		s.duplicate = twin_of(s.twins & both);
 	*ret_name = s.duplicate;
 	if (s.duplicate)
 		return FAIL_duplicate_member;

@@ -236,36 +236,37 @@ void cli_verbose(const struct cli *c, const char *fmt, ...)
 
 /* --- questions --------------------------------------------------------------------- */
 
-/* One line of the terminal on stdin, without its end; Ctrl-C ends the wait. */
-static int read_line(char *out, size_t cap, size_t *ret_n)
+/* One line of the terminal on stdin, without its end. Ctrl-C ends the wait: it is held from before
+ * the question is seen. */
+static int read_line(const struct interrupt *i, char *out, size_t cap, size_t *ret_n)
 {
-	struct interrupt i;
-	int rc = interrupt_hold(&i, false);
+	int rc = interrupt_wait(i, STDIN_FILENO, POLLIN, INT64_MAX);
+	ssize_t n;
 
 	if (rc)
 		return rc;
-	rc = interrupt_wait(&i, STDIN_FILENO, POLLIN, INT64_MAX);
-	if (!rc) {
-		ssize_t n = read(STDIN_FILENO, out, cap);
-
-		rc = n < 0 ? -errno : 0;
-		while (n > 0 && (out[n - 1] == '\n' || out[n - 1] == '\r'))
-			n--;
-		*ret_n = n > 0 ? (size_t)n : 0;
-	}
-	interrupt_release(&i);
-	return rc;
+	n = read(STDIN_FILENO, out, cap);
+	if (n < 0)
+		return -errno;
+	while (n > 0 && (out[n - 1] == '\n' || out[n - 1] == '\r'))
+		n--;
+	*ret_n = (size_t)n;
+	return 0;
 }
 
 int cli_ask(const struct cli *c, const char *question)
 {
+	struct interrupt held;
 	char line[16];
 	size_t n = 0;
-	int rc;
+	int rc = interrupt_hold(&held, false);
 
+	if (rc)
+		return rc;
 	(void)fprintf(c->err, "%s [y/N] ", question);
 	(void)fflush(c->err);
-	rc = read_line(line, sizeof(line), &n);
+	rc = read_line(&held, line, sizeof(line), &n);
+	interrupt_release(&held);
 	if (rc) {
 		(void)fputc('\n', c->err);
 		return rc;
@@ -276,6 +277,7 @@ int cli_ask(const struct cli *c, const char *question)
 
 static int secret_from_terminal(const struct cli *c, const char *what, struct secret *ret)
 {
+	struct interrupt held;
 	struct termios old, quiet;
 	char line[4096];
 	size_t n = 0;
@@ -286,14 +288,23 @@ static int secret_from_terminal(const struct cli *c, const char *what, struct se
 			strerror(errno));
 	quiet = old;
 	quiet.c_lflag &= ~(tcflag_t)ECHO;
-	if (tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet) < 0)
-		return cli_fail(c, EXIT_FAILED, "can't switch off the terminal's echo: %s",
-			strerror(errno));
+	/* Held first: nobody's terminal stays without its echo. */
+	rc = interrupt_hold(&held, false);
+	if (rc)
+		return cli_fail(c, EXIT_FAILED, "can't hold signals: %s", strerror(-rc));
+	if (tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet) < 0) {
+		int err = errno;
+
+		interrupt_release(&held);
+		return cli_fail(
+			c, EXIT_FAILED, "can't switch off the terminal's echo: %s", strerror(err));
+	}
 	/* Asked only now: the flush above throws away what was typed before. */
 	(void)fprintf(c->err, "%s (not shown), then Enter: ", what);
 	(void)fflush(c->err);
-	rc = read_line(line, sizeof(line), &n);
+	rc = read_line(&held, line, sizeof(line), &n);
 	(void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &old);
+	interrupt_release(&held);
 	(void)fputc('\n', c->err);
 	if (rc == -EINTR)
 		return EXIT_INTERRUPTED;

@@ -109,6 +109,11 @@ static const struct scan_case scans[] = {
 	{ .body = "{\"model\":\"m\",\"stream_options\":null,\"\\u017ftream_option\xc5\xbf\":{}}",
 		.fail = FAIL_duplicate_member,
 		.duplicate = "stream_options" },
+	/* Alone it is a member of theirs, unless the plain one is about to be put beside it. */
+	{ .body = "{\"model\":\"m\",\"stream\":true,\"Stream_Options\":{}}",
+		.fail = FAIL_duplicate_member,
+		.duplicate = "stream_options" },
+	{ .body = "{\"model\":\"m\",\"Stream_Options\":{}}", .model = "\"m\"" },
 	{ .body = "{\"model\":\"m\",\"Stream\":true,\"models\":1,\"\xc5\xbftrea\":2}",
 		.model = "\"m\"" },
 	{ .body = "{\"model\":\"m\",\"temperature\":1,\"temperature\":2,\"user\":\"a\",\"user\":"
