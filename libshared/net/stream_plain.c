@@ -330,7 +330,7 @@ static ssize_t send_now(const struct stream_plain *p, struct iovec *v, unsigned 
 	} while (sent < 0 && errno == EINTR);
 	if (sent >= 0)
 		return sent;
-	return errno == EAGAIN || errno == ENOBUFS ? 0 : -errno;
+	return errno == EAGAIN ? 0 : -errno;
 }
 
 /* Takes n written bytes off v; returns how many slices that was whole. */
@@ -357,6 +357,10 @@ static void flush_queue(struct stream_plain *p)
 
 		if (done == 0)
 			return; /* an edge comes when there is room */
+		if (done == -ENOBUFS) {
+			watch(p); /* the kernel is short of memory: no edge comes, try again */
+			return;
+		}
 		if (done < 0) {
 			s->ev->error(s, (int)done);
 			return;
@@ -431,6 +435,8 @@ int plain_write(struct stream *s, const struct slice *v, unsigned n, bool held)
 	if (!total)
 		return 0;
 	done = p->first ? 0 : send_now(p, vec, m);
+	if (done == -ENOBUFS)
+		done = 0;
 	if (done < 0)
 		return (int)done;
 	if ((size_t)done == total)
