@@ -79,11 +79,26 @@ static struct slice end_of_head(struct request *r, enum framing how, uint64_t le
 	return buf_view(b);
 }
 
+#define CHUNK_LINE_BYTES 18
+
+/* The line before a chunk of n bytes, at the end of p. */
+static struct slice chunk_line(char p[static CHUNK_LINE_BYTES], size_t n)
+{
+	char *at = p + CHUNK_LINE_BYTES;
+
+	*--at = '\n';
+	*--at = '\r';
+	do
+		*--at = "0123456789abcdef"[n & 15];
+	while ((n >>= 4) != 0);
+	return slice_of(at, (size_t)(p + CHUNK_LINE_BYTES - at));
+}
+
 /* Content in the client's framing: the head before it if that is still to come, the end behind it
  * if `last`. At most 6 slices. */
 static int write_content(struct request *r, struct slice a, struct slice b, bool last)
 {
-	char frame[160], size[24];
+	char frame[160], size[CHUNK_LINE_BYTES];
 	struct buf fb = buf_over(frame, sizeof(frame));
 	struct slice v[7];
 	unsigned n = 0;
@@ -97,7 +112,7 @@ static int write_content(struct request *r, struct slice a, struct slice b, bool
 	if (r->head_only)
 		content = last = false;
 	if (content && r->down_chunked)
-		v[n++] = slice_of(size, (size_t)snprintf(size, sizeof(size), "%zx\r\n", a.n + b.n));
+		v[n++] = chunk_line(size, a.n + b.n);
 	if (content) {
 		v[n++] = a;
 		v[n++] = b;

@@ -287,13 +287,31 @@ enum h1_error h1_begin(struct h1 *h, enum h1_role role, bool head_request, const
 	return H1_OK;
 }
 
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c |= 0x20;
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
+/* Value + 1 of a hexadecimal digit; 0: it is none. */
+static const uint8_t hex_digits[256] = {
+	['0'] = 1,
+	['1'] = 2,
+	['2'] = 3,
+	['3'] = 4,
+	['4'] = 5,
+	['5'] = 6,
+	['6'] = 7,
+	['7'] = 8,
+	['8'] = 9,
+	['9'] = 10,
+	['a'] = 11,
+	['b'] = 12,
+	['c'] = 13,
+	['d'] = 14,
+	['e'] = 15,
+	['f'] = 16,
+	['A'] = 11,
+	['B'] = 12,
+	['C'] = 13,
+	['D'] = 14,
+	['E'] = 15,
+	['F'] = 16,
+};
 
 /* Between two chunks llhttp remembers nothing, so one that is here whole, with a size of up to
  * eight digits and nothing else about it (RFC 9112 7.1), is counted without it. Returns the bytes
@@ -303,11 +321,11 @@ static size_t take_plain_chunks(struct h1 *h, const char *p, size_t n)
 	size_t at = 0;
 
 	for (;;) {
-		size_t i = at, size = 0;
-		int digit;
+		size_t i = at, end = MIN(n, at + 8), size = 0;
+		unsigned digit;
 
-		for (; i < n && i < at + 8 && (digit = hex_digit(p[i])) >= 0; i++)
-			size = size << 4 | (unsigned)digit;
+		for (; i < end && (digit = hex_digits[(unsigned char)p[i]]) != 0; i++)
+			size = size << 4 | (digit - 1);
 		if (!size || n - i < size + 4 || p[i] != '\r' || p[i + 1] != '\n' ||
 			p[i + 2 + size] != '\r' || p[i + 3 + size] != '\n')
 			return at;
