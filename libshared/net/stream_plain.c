@@ -159,7 +159,7 @@ static void opened(struct stream_plain *p)
 /* To a server on this host. */
 static void keep_local(const struct stream_plain *p)
 {
-	struct sockaddr_storage peer;
+	struct sockaddr_storage peer = { 0 };
 	socklen_t n = sizeof(peer);
 
 	if (getpeername(p->fd, (struct sockaddr *)&peer, &n) == 0 &&
@@ -333,14 +333,14 @@ static ssize_t send_now(const struct stream_plain *p, struct iovec *v, unsigned 
 	return errno == EAGAIN ? 0 : -errno;
 }
 
-/* Takes n written bytes off v; returns how many slices that was whole. */
-static unsigned advance(struct iovec *v, size_t n)
+/* Takes n written bytes off the slices; returns how many of them that was whole. */
+static unsigned advance(struct iovec *v, unsigned n_slices, size_t n)
 {
 	unsigned i = 0;
 
-	for (; n && n >= v[i].iov_len; i++)
+	for (; i < n_slices && n >= v[i].iov_len; i++)
 		n -= v[i].iov_len;
-	if (n) {
+	if (i < n_slices) {
 		v[i].iov_base = (char *)v[i].iov_base + n;
 		v[i].iov_len -= n;
 	}
@@ -366,7 +366,7 @@ static void flush_queue(struct stream_plain *p)
 			return;
 		}
 		s->queued_bytes -= (size_t)done;
-		q->at += advance(q->v + q->at, (size_t)done);
+		q->at += advance(q->v + q->at, q->n - q->at, (size_t)done);
 		if (q->at < q->n)
 			continue;
 		p->first = q->next;
@@ -441,7 +441,7 @@ int plain_write(struct stream *s, const struct slice *v, unsigned n, bool held)
 		return (int)done;
 	if ((size_t)done == total)
 		return 0;
-	whole = advance(vec, (size_t)done);
+	whole = advance(vec, m, (size_t)done);
 	return queue_rest(p, vec + whole, m - whole, total - (size_t)done, held);
 }
 
