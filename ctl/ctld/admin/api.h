@@ -35,6 +35,13 @@ void api_error(struct http_exchange *x, enum admin_error code, const char *fmt, 
 /* The errors that the store gives: -EIO 503, anything else 500. */
 void api_store_error(struct http_exchange *x, int err);
 
+struct key_states {
+	int64_t active, revoked; /* those that have expired are neither */
+};
+
+/* For store_key_each(): adds one key to a struct key_states. */
+int api_count_key(struct slice bytes, void *counts);
+
 struct rollup_query;
 struct rollup_result;
 

@@ -103,7 +103,7 @@ struct status_run {
 	struct ctld *c;
 	json_t *versions; /* of the stored secrets, by name */
 	json_t *warnings;
-	uint64_t active, revoked;
+	struct key_states keys;
 };
 
 static int status_secret(const struct store_secret *s, void *arg)
@@ -114,21 +114,6 @@ static int status_secret(const struct store_secret *s, void *arg)
 		       json_integer((json_int_t)s->version)) < 0
 		       ? -ENOMEM
 		       : 0;
-}
-
-static int status_key(struct slice bytes, void *arg)
-{
-	struct status_run *run = arg;
-	struct key_record k;
-	int r = key_record_unpack(bytes, &k);
-
-	if (r < 0)
-		return r;
-	if (k.state == KEY_REVOKED)
-		run->revoked++;
-	else if (!k.expires_us || k.expires_us > clock_wall_us())
-		run->active++;
-	return 0;
 }
 
 static int status_head(const struct ledger_head *h, void *arg)
@@ -152,7 +137,7 @@ static int status_read(struct store_txn *t, void *arg)
 	int r = store_secret_each(t, status_secret, run);
 
 	if (r == 0)
-		r = store_key_each(t, status_key, run);
+		r = store_key_each(t, api_count_key, &run->keys);
 	return r == 0 ? ledger_head_each(t, status_head, run) : r;
 }
 
@@ -301,8 +286,8 @@ void api_status(struct api_request *q)
 	(void)json_object_set_new(v, "providers", status_providers(&run));
 	(void)json_object_set_new(v, "models", status_models(c));
 	(void)json_object_set_new(v, "keys",
-		json_pack("{s:I, s:I}", "active", (json_int_t)run.active, "revoked",
-			(json_int_t)run.revoked));
+		json_pack("{s:I, s:I}", "active", (json_int_t)run.keys.active, "revoked",
+			(json_int_t)run.keys.revoked));
 	(void)json_object_set_new(v, "usage_today", status_today(c));
 	(void)json_object_set_new(v, "store",
 		json_pack("{s:I, s:I}", "bytes", (json_int_t)size.used_bytes, "map_bytes",

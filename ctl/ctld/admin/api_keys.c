@@ -45,6 +45,21 @@ static void no_project(struct api_request *q, struct slice asked)
 			"the running policy has no project '" SLICE_FMT "'", SLICE_ARG(asked));
 }
 
+int api_count_key(struct slice bytes, void *counts)
+{
+	struct key_states *n = counts;
+	struct key_record k;
+	int r = key_record_unpack(bytes, &k);
+
+	if (r < 0)
+		return r;
+	if (k.state == KEY_REVOKED)
+		n->revoked++;
+	else if (!k.expires_us || k.expires_us > clock_wall_us())
+		n->active++;
+	return 0;
+}
+
 static const char *state_name(const struct key_record *k)
 {
 	if (k->state == KEY_REVOKED)

@@ -3,14 +3,13 @@
 #include "admin/api.h"
 
 #include <aigw/clock.h>
-#include <aigw/vkey.h>
 
 struct writer {
 	struct ctld *c;
 	struct buf *b;
 	const char *name;
 	bool store_up;
-	int64_t active, revoked; /* keys */
+	struct key_states keys;
 };
 
 static void one(const struct writer *w, int64_t value)
@@ -25,24 +24,9 @@ static void labelled(const struct writer *w, const char *label, const char *text
 	prom_sample(w->b, w->name, &l, 1, value);
 }
 
-static int count_key(struct slice bytes, void *arg)
-{
-	struct writer *w = arg;
-	struct key_record k;
-	int r = key_record_unpack(bytes, &k);
-
-	if (r < 0)
-		return r;
-	if (k.state == KEY_REVOKED)
-		w->revoked++;
-	else if (!k.expires_us || k.expires_us > clock_wall_us())
-		w->active++;
-	return 0;
-}
-
 static int count_keys(struct store_txn *t, void *arg)
 {
-	return store_key_each(t, count_key, arg);
+	return store_key_each(t, api_count_key, arg);
 }
 
 /* --- a function per row --------------------------------------------------------------- */
@@ -85,8 +69,8 @@ static void metric_keys(const struct writer *w)
 {
 	if (!w->store_up)
 		return;
-	labelled(w, "state", "active", w->active);
-	labelled(w, "state", "revoked", w->revoked);
+	labelled(w, "state", "active", w->keys.active);
+	labelled(w, "state", "revoked", w->keys.revoked);
 }
 
 static void metric_records(const struct writer *w)
@@ -170,7 +154,7 @@ void ctld_metrics_render(struct ctld *c, struct buf *b)
 	};
 	struct writer w = { .c = c, .b = b };
 
-	w.store_up = store_read(c->store, count_keys, &w) >= 0;
+	w.store_up = store_read(c->store, count_keys, &w.keys) >= 0;
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		w.name = rows[i].name;
 		if (rows[i].type[0])
