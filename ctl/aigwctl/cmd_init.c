@@ -2,6 +2,7 @@
  * the units, then policy and key through the admin API like everybody else. A step that fails says
  * what has been done and how to go on by hand. */
 #include "client.h"
+#include "print.h"
 
 #include <aigw/atomic_file.h>
 #include <aigw/clock.h>
@@ -36,6 +37,7 @@ struct init {
 	const char *project, *user;
 	struct slice model, target; /* the first model's name, and the provider's name of it */
 	bool has_secret;
+	int64_t revision; /* that the policy became */
 };
 
 /* --- what was asked ------------------------------------------------------------------- */
@@ -188,6 +190,11 @@ static int write_secret(const struct init *in, const char *path, struct secret *
 	return EXIT_DONE;
 }
 
+static void secret_path(const struct init *in, char path[256])
+{
+	(void)snprintf(path, 256, SECRETS "/%s", in->provider);
+}
+
 /* Everything is checked before anything is written; the policy comes last: where it is, the host is
  * set up. */
 static int write_files(const struct init *in)
@@ -199,7 +206,7 @@ static int write_files(const struct init *in)
 	char secret[256];
 	int code = must_be_new(c, POLICY);
 
-	(void)snprintf(secret, sizeof(secret), SECRETS "/%s", in->provider);
+	secret_path(in, secret);
 	buf_init(&text, 64u << 10);
 	if (!code && in->has_secret)
 		code = must_be_new(c, secret);
@@ -299,8 +306,9 @@ static int wait_up(const struct cli *c)
 
 /* --- policy and key ------------------------------------------------------------------- */
 
-static int apply_policy(const struct cli *c)
+static int apply_policy(struct init *in)
 {
+	const struct cli *c = in->c;
 	JSON_AUTO *answer = NULL;
 	struct buf text, list;
 	struct errbuf e;
@@ -320,9 +328,24 @@ static int apply_policy(const struct cli *c)
 		code = cli_fail(
 			c, EXIT_PARTLY, "the agent did not take the policy: %s", buf_cstr(&list));
 	buf_fini(&list);
+	in->revision = json_get_int(answer, "revision", 0);
 	if (!code)
-		cli_note(c, "applied revision %" PRId64, json_get_int(answer, "revision", 0));
+		cli_note(c, "applied revision %" PRId64, in->revision);
 	return code;
+}
+
+/* What this run made, for programs: key and revision only where the units were started. */
+static bool print_made(const struct init *in, const char *key, int64_t revision)
+{
+	char secret[256];
+	JSON_AUTO *made = NULL;
+
+	secret_path(in, secret);
+	made = json_pack("{s:s, s:s?, s:s, s:s, s:o, s:s?, s:o}", "policy", POLICY, "secret",
+		in->has_secret ? secret : NULL, "provider", in->provider, "project", in->project,
+		"model", json_slice(in->model), "key", key, "revision",
+		revision ? json_integer(revision) : json_null());
+	return made && print_object(in->c, made);
 }
 
 static int make_key(const struct init *in)
@@ -332,16 +355,26 @@ static int make_key(const struct init *in)
 		"wait", 1, "timeout_ms", (json_int_t)client_timeout_ms(in->c));
 	int code = client_send(in->c, "POST", "/api/v1/keys", body, true, &answer);
 
-	if (!code)
+	if (!code && !print_made(in, json_get_str(answer, "key", ""), in->revision))
 		(void)fprintf(in->c->out, "%s\n", json_get_str(answer, "key", ""));
 	return code;
 }
 
-static void say_what_to_try(const struct init *in)
+static int say_what_is_written(const struct init *in)
+{
+	(void)print_made(in, NULL, 0);
+	cli_note(in->c,
+		"next: aigw-ctld, aigw-agentd, aigwctl apply, aigwctl key create first --project "
+		"%s",
+		in->project);
+	return EXIT_DONE;
+}
+
+static int say_what_to_try(const struct init *in)
 {
 	const struct cli *c = in->c;
 
-	cli_note(c, "the line on standard output is the first key; it is shown once. Try:");
+	cli_note(c, "standard output holds the first key; it is shown once. Try:");
 	cli_note(c, "  export OPENAI_BASE_URL=http://127.0.0.1:2449/v1 OPENAI_API_KEY=THE-KEY");
 	cli_note(c,
 		"  curl $OPENAI_BASE_URL/chat/completions -H \"Authorization: Bearer "
@@ -354,6 +387,7 @@ static void say_what_to_try(const struct init *in)
 		"(root%s%s: no key needed)",
 		in->user ? " and " : "", in->user ? in->user : "");
 	cli_note(c, "  aigwctl status; aigwctl usage show; cat /run/aigw/stats/summary");
+	return EXIT_DONE;
 }
 
 int cmd_init(struct cli *c)
@@ -373,16 +407,15 @@ int cmd_init(struct cli *c)
 			"start aigw-ctld and aigw-agentd yourself");
 	if (!code)
 		code = write_files(&in);
-	if (code || !start)
-		return code;
-	code = start_units(c);
+	if (!code && !start)
+		return say_what_is_written(&in);
+	if (!code)
+		code = start_units(c);
 	if (!code)
 		code = wait_up(c);
 	if (!code)
-		code = apply_policy(c);
+		code = apply_policy(&in);
 	if (!code)
 		code = make_key(&in);
-	if (!code)
-		say_what_to_try(&in);
-	return code;
+	return code ? code : say_what_to_try(&in);
 }

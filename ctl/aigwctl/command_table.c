@@ -90,7 +90,8 @@ const struct command command_table[] = {
 			"aigwctl init --provider http://127.0.0.1:11434/v1 --model llama3.2" },
 		"For a single host with one provider. Writes /etc/aigw/policy.yaml and the secret, "
 		"starts the units, applies the\n"
-		"policy, and prints the first key: standard output holds it and nothing else. "
+		"policy, and prints the first key: standard output holds it and nothing else (with "
+		"-o json what was made besides).\n"
 		"Overwrites nothing (exit 5)." },
 	{ { "status" }, "", 0, false, NET | FLAG_BIT(watch), cmd_status,
 		"one screen: controller, agents, providers, keys, traffic",
@@ -278,7 +279,6 @@ const unsigned command_exit_count = ARRAY_LEN(command_exits);
 const char *const command_later[] = {
 	"doctor",
 	"top",
-	"chat",
 	"try",
 	"run",
 	"confirm",
