@@ -18,6 +18,7 @@ import unittest
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, os.path.join(HERE, "../lib"))
+import golden  # noqa: E402
 from harness import build_root, wait_for  # noqa: E402
 
 build_root()
@@ -174,7 +175,7 @@ class Boot(unittest.TestCase):
     def test_2_init_gives_a_working_host(self):
         said = self.sh("printf %s sk-provider-secret-12345 | aigwctl init --provider http://127.0.0.1:2459/v1 --secret-file - "
                        "--project search --model gpt-4o-mini=sim-small --local-user anna 2>/root/said >/root/key; cat /root/said; cat /root/key")
-        self.assertIn("sk-aigw-", said)
+        golden.compare(self, "init.txt", said)
         self.assertNotIn("sk-provider-secret", said)
         self.assertEqual(self.sh("stat -c '%a %U' /etc/aigw/secrets.d /etc/aigw/secrets.d/*").split("\n")[0], "700 root")
         self.assertIn("curl", said)

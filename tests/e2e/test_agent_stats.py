@@ -7,6 +7,7 @@ import collections
 import contextlib
 import json
 import os
+import pty
 import select
 import shutil
 import signal
@@ -25,6 +26,7 @@ from wire import Wire  # noqa: E402
 
 BUILD = build_root()
 MANY = 200
+READERS_S = float(os.environ.get("AIGW_READERS_S", "4"))
 
 POLICY = """\
 apiVersion: aigw/v1
@@ -130,6 +132,60 @@ class Stats(unittest.TestCase):
         for project in ("search", "playground"):
             self.assertEqual(self.stat("projects", project)["ok"], MANY // 2)
         self.assertIn(f"vendor%2Fpaced n={MANY} ", self.read("latency"))
+
+    READERS = {
+        "cat": "find . -type f ! -name events -exec cat {} + >/dev/null", "grep -r": "grep -rc --exclude=events . . >/dev/null",
+        "awk": "awk 'FNR == 1 {n++} END {exit n < 10}' $(find . -name stat)", "cp -r": "d=$(mktemp -d) && cp -r config control models projects providers keys $d; s=$?; rm -rf $d; exit $s",
+        "find": "test $(find . | wc -l) -gt 60", "ls": "ls -lR >/dev/null", "tail": "tail -n 3 metrics | grep -q .",
+    }
+
+    def test_every_kind_of_reader_while_200_streams_run(self):
+        """READERS_S seconds long, all at once, with watch on a terminal and poll(2) on events: none fails, and no stream stands still."""
+        until = time.monotonic() + READERS_S
+        self.stack.apply(POLICY.replace("tokens-250+pace-20000", "tokens-8000+pace-20000"))
+        rounds, failed = collections.Counter(), []
+
+        def read_on(name):
+            while time.monotonic() < until:
+                got = subprocess.run(["sh", "-c", self.READERS[name]], cwd=self.at, capture_output=True, text=True, timeout=60, check=False)
+                rounds[name] += 1
+                if got.returncode != 0:
+                    failed.append((name, got.returncode, got.stderr[-300:]))
+        with Streams() as streams:
+            for i in range(MANY):
+                way, headers = (self.stack.where("tcp"), bearer(self.key)) if i % 2 else (self.stack.unix, ())
+                streams.begin(way, ask("vendor/paced"), headers)
+            streams.wait(lambda held: held.status == 200 and held.events > 2)
+            master, slave = pty.openpty()
+            fd = os.open(os.path.join(self.at, "events"), os.O_RDONLY | os.O_NONBLOCK)
+            watching = subprocess.Popen(["watch", "-n", "0.2", "cat", "summary"], cwd=self.at, stdin=slave, stdout=slave, stderr=slave, env={**os.environ, "TERM": "xterm"})
+            threads = [threading.Thread(target=read_on, args=(name,)) for name in self.READERS]
+            try:
+                for t in threads:
+                    t.start()
+                seen, drawn = b"", b""
+                while time.monotonic() < until:
+                    self.tell()
+                    self.assertEqual(select.select([fd], [], [], 10)[0], [fd], rounds)
+                    seen += os.read(fd, 65536)
+                    if select.select([master], [], [], 0)[0]:
+                        drawn += os.read(master, 65536)
+                    self.stack.chat("small")
+                    before = [held.events for held in streams.all]
+                    streams.wait(lambda held: held.events > before[streams.all.index(held)] + 6)  # 120 ms: an event is logged ten times a second at most
+            finally:
+                until = 0
+                for t in threads:
+                    t.join()
+                watching.terminate()
+                watching.wait()
+                for f in (fd, master, slave):
+                    os.close(f)
+        self.assertEqual(failed, [])
+        self.assertTrue(all(rounds[name] > 0 for name in self.READERS), rounds)
+        self.assertIn(b"event=agent.log_level", seen)
+        self.assertNotIn(b"lost ", seen)
+        self.assertIn(b" in flight", drawn)
 
     def test_numbers_of_all_that_can_happen(self):
         for model, key in (("small", None), ("small", self.key), ("nobody", None), ("broken", None), ("small", "sk-aigw-wrong")):

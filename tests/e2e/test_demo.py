@@ -177,6 +177,9 @@ if os.path.basename(sys.argv[0]) in ("aigw-ctld", "aigw-agentd"):
 
 # --- the tests ---------------------------------------------------------------------------------------------------------
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import golden  # noqa: E402
+
 BUILD = os.path.abspath(sys.argv.pop(1) if len(sys.argv) > 1 and not sys.argv[1].startswith("-") else "build")
 AIGWCTL = os.path.join(BUILD, "ctl/aigwctl/aigwctl")
 SIM = os.path.join(BUILD, "tests/sim/aigw-sim")
@@ -471,6 +474,8 @@ class WithStandIns(Demo):
 class Real(Demo):
     def test_selftest(self):
         _, out, err = self.run_demo("--selftest")
+        if os.access("/dev/fuse", os.R_OK | os.W_OK):
+            golden.compare(self, "demo-selftest.table", f"{out}--- standard error\n{err}")
         self.assertEqual(err.count("ok  "), 7 + 2 * os.access("/dev/fuse", os.R_OK | os.W_OK), err)
         table = out.splitlines()
         self.assertRegex(table[0], r"^PROJECT +MODEL +REQUESTS +IN TOK +CACHED +OUT TOK +ERRORS +COST +UNPRICED")
@@ -483,6 +488,8 @@ class Real(Demo):
         demo = self.until_up(p)
         children = self.children(p)
         self.assertEqual(len(children), 3)
+        if "Stats    none" not in demo["text"]:
+            golden.compare(self, "demo.txt", demo["text"], ((f":{demo['port']}\\b", ":PORT"),), demo["dir"])
         for where in ([f"http://127.0.0.1:{demo['port']}/v1/chat/completions", "-H", f"authorization: Bearer {demo['key']}"],
                       ["--unix-socket", f"{demo['dir']}/agent.sock", "http://localhost/v1/chat/completions"]):
             r = subprocess.run(["curl", "-sS", "-f", *where, "-H", "content-type: application/json", "-d",

@@ -10,17 +10,17 @@ import re
 import select
 import subprocess
 import sys
+import tempfile
 import time
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../lib"))
+import golden  # noqa: E402
 from harness import Stack, build_root, wait_for  # noqa: E402
 
 BUILD = build_root()
 AIGWCTL = os.path.join(BUILD, "ctl/aigwctl/aigwctl")
-GOLDEN = os.path.join(HERE, "golden")
-WRITE = os.environ.get("AIGW_GOLDEN") == "write"
 
 POLICY = """\
 apiVersion: aigw/v1
@@ -43,20 +43,6 @@ identities:
   - {uid: $UID, project: playground}
   - {unit: search.service, project: search}
 """
-
-# What is another one in each run. Tables are compared with their white space, so a replacement keeps the width where it matters.
-MASKS = (
-    (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"), "TIME"),
-    (re.compile(r"key_[0-9A-Za-z]{12}"), "key_IDIDIDIDIDID"),
-    (re.compile(r"sk-aigw-[0-9A-Za-z_-]{20,}"), "sk-aigw-SECRET"),
-    (re.compile(r"\b(in|after) \d+(\.\d+)? m?s\b"), r"\1 TIME"),
-    (re.compile(r"127\.0\.0\.1:\d{5}"), "127.0.0.1:PORT"),
-    (re.compile(r"\b[0-9a-f]{64}\b"), "DIGEST"),
-    (re.compile(r"\b[0-9a-f]{32}\b"), "STORE"),
-    (re.compile(r"\b(now|\d+s ago|\d+ms ago)\b"), "now"),
-    (re.compile(r'("(?:pid|uptime_s|clock_diff_ms|spool_lag_s|keys_seq|bytes|map_bytes|uid|version)": )(?:\d+|-\d+|"[^"]*")'), r"\1N"),
-    (re.compile(r'("(?:host|reason|started|applied_by|set_by)": )"[^"]*"'), r'\1"X"'),
-)
 
 LISTS = {  # verb: the schema of its json
     ("key", "list", "--sort", "name"): "keys", ("usage", "show", "--by", "project,model"): "usage", ("history",): "revisions", ("provider", "list"): "providers",
@@ -102,18 +88,7 @@ class Verbs(unittest.TestCase):
         return got
 
     def compare(self, name, text):
-        for pattern, instead in MASKS:
-            text = pattern.sub(instead, text)
-        text = text.replace(self.stack.home, "HOME").replace("\r\n", "\n")
-        if name.endswith(".table"):  # what is masked decides how wide its column is
-            text = re.sub(r" {2,}", "  ", text)
-        path = os.path.join(GOLDEN, name)
-        if WRITE:
-            os.makedirs(GOLDEN, exist_ok=True)
-            with open(path, "w", encoding="utf-8") as f:
-                f.write(text)
-        with open(path, encoding="utf-8") as f:
-            self.assertEqual(text, f.read(), name)
+        golden.compare(self, name, text, home=self.stack.home)
 
     def ok(self, args):
         return 1 if args[0] == "diff" else 0
@@ -176,9 +151,11 @@ class Verbs(unittest.TestCase):
 
     def test_help_and_near_names(self):
         for args in (*LISTS, *OBJECTS, ("apply",), ("key", "create"), ("key", "revoke"), ("provider", "secret", "set"), ("init",), ("env",),
-                     ("completion",), ("demo",), ("usage", "show")):
-            words = [w for w in args if w.isalpha()][:3 if args[:2] == ("provider", "secret") else 2 if len(args) > 1 and args[1].isalpha() else 1]
-            words = {"diff": ["diff"], "rollback": ["rollback"], "explain": ["explain"], "validate": ["validate"]}.get(args[0], words)
+                     ("completion",), ("demo",), ("usage", "show"), ("chat",), ("tail",), ("events",), ("agent", "drain"), ("agent", "resume"),
+                     ("agent", "stats", "cat"), ("agent", "stats", "ls"), ("agent", "log-level"), ("help",)):
+            plain = [w for w in args if w.replace("-", "").isalpha()]
+            words = plain[:3 if args[:2] in (("provider", "secret"), ("agent", "stats")) else 2]
+            words = [args[0]] if args[0] in ("diff", "rollback", "explain", "validate") or args[1:2] != tuple(words[1:2]) else words
             with self.subTest(words=words):
                 self.assertIn("aigwctl " + " ".join(words), self.run_ctl(*words, "-h").stdout)
                 wrong = [*words[:-1], words[-1][:-1] + "x" + words[-1][-1]]
@@ -268,6 +245,95 @@ class Steps(unittest.TestCase):
 
     def test_json(self):
         self.run_steps("json")
+
+
+class Local(unittest.TestCase):
+    """Verbs that speak with this host's agent, or with nobody."""
+    maxDiff = None
+
+    @classmethod
+    def setUpClass(cls):
+        cls.stack = cls.enterClassContext(Stack(BUILD, POLICY, agent={"workers": 1}))
+        cls.key = cls.stack.make_key("search", name="ci")
+        cls.stack.chat("small", key=cls.key)
+        cls.stack.chat("small", key=cls.key, stream=True)
+        cls.stack.chat("small", way="unix")
+        cls.stack.chat("small", key="sk-aigw-wrong")
+        cls.stack.chat("smal", key=cls.key)
+        cls.stack.chat("vendor/other", way="unix")
+        cls.stack.wait_records(5)
+
+    def run_ctl(self, *args, code=0, **more):
+        env = {k: v for k, v in os.environ.items() if not k.startswith(("AIGW_", "OPENAI_"))}
+        env |= {"AIGW_CTL": "unix:" + self.stack.admin, "AIGW_AGENT": "unix:" + self.stack.path("control.sock"), "TZ": "UTC", **more.pop("env", {})}
+        got = subprocess.run([AIGWCTL, *args], env=env, capture_output=True, text=True, timeout=60, check=False, **more)
+        self.assertEqual(got.returncode, code, got)
+        return got
+
+    def compare(self, name, got, masks=()):
+        golden.compare(self, name, f"{got.stdout}--- standard error\n{got.stderr}" if got.stderr else got.stdout, masks, self.stack.home)
+
+    def test_lists(self):
+        for name, words in (("tail", ("tail",)), ("tail-chosen", ("tail", "-n", "100", "--filter", "status>=400", "--sort", "-status")),
+                            ("events", ("events", "--kind", "call.*")), ("stats-ls", ("agent", "stats", "ls")),
+                            ("stats-ls-folder", ("agent", "stats", "ls", "models/vendor%2Fother"))):
+            for fmt in ("table", "wide", "json", "jsonl", "csv", "yaml", "name"):
+                with self.subTest(name=name, fmt=fmt):
+                    got = self.run_ctl(*words, "-o", fmt)
+                    self.compare(f"local-{name}.{'wide.table' if fmt == 'wide' else fmt}", got, self.spans(fmt))
+
+    @staticmethod
+    def spans(fmt):
+        """Where times stand without a unit."""
+        if fmt == "csv":
+            return ((r"(?m)^([^,]*,[^,]*,[^,]*,[^,]*,[^,]*,\d*,\d*,\d*),\d*,\d*,", r"\1,US,US,"), (r"_us=\d+", "_us=N"), (r"\buid:\d+", "uid:UID"))
+        return ((r"_us(\"?[:=] ?)\d+", r"_us\1N"), (r"\buid:\d+", "uid:UID"))
+
+    def test_files_of_the_stats(self):
+        for path in ("models/small/stat", "models/small/targets", "README", "health"):
+            with self.subTest(path=path):
+                self.compare("local-stats-cat-" + path.replace("/", "-"), self.run_ctl("agent", "stats", "cat", path),
+                             ((r"(?m)^(\w*(?:_us|_ms|time|_s)\w*) \d+$", r"\1 N"),))
+        self.compare("local-stats-cat-folder", self.run_ctl("agent", "stats", "cat", "models", code=2))
+        self.compare("local-stats-ls-file", self.run_ctl("agent", "stats", "ls", "health", code=2))
+        self.compare("local-stats-cat-none", self.run_ctl("agent", "stats", "cat", "modles", code=3))
+
+    def test_env_and_completion_of_each_shell(self):
+        for shell in ("bash", "zsh", "fish"):
+            with self.subTest(shell=shell):
+                self.compare(f"local-env-{shell}", self.run_ctl("env", "--secret-file", "-", "--shell", shell, input="sk-aigw-it's\n"))
+                self.compare(f"local-completion-{shell}", self.run_ctl("completion", shell))
+        self.compare("local-completion-none", self.run_ctl("completion", "tcsh", code=2))
+        self.compare("local-env-none", self.run_ctl("env", code=2))
+
+    INIT = """mkdir %(tmp)s/etc && cp -a /etc/. %(tmp)s/etc && rm -rf %(tmp)s/etc/aigw && mount --bind %(tmp)s/etc /etc
+printf sk-one | %(ctl)s init --no-start --secret-file - %(more)s; echo exit $?; cat /etc/aigw/policy.yaml; stat -c "%%a %%n" /etc/aigw/secrets.d /etc/aigw/secrets.d/*
+%(ctl)s init --no-start --provider http://127.0.0.1:9/v1 --model a; echo exit $?"""
+
+    def test_init(self):
+        """In a mount namespace with an /etc of its own; with the units started it is in the boot test."""
+        if os.geteuid() != 0 or subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode != 0:
+            self.skipTest("not root, or no mount namespace can be made")
+        for name, more in (("table", "--local-user nobody"), ("json", "-o json --project lab --model m=m-2024")):
+            with self.subTest(name=name), tempfile.TemporaryDirectory() as tmp:
+                got = subprocess.run(["unshare", "-m", "sh", "-c", self.INIT % {"tmp": tmp, "ctl": AIGWCTL, "more": more}], capture_output=True, text=True,
+                                     timeout=60, check=False)
+                self.assertNotIn("sk-one", got.stdout + got.stderr)
+                self.compare(f"local-init-{name}", got)
+
+
+class Asking(unittest.TestCase):
+    maxDiff = None
+    run_ctl, compare = Local.run_ctl, Local.compare
+
+    def test_chat(self):
+        self.stack = self.enterContext(Stack(BUILD, POLICY))
+        env = {"OPENAI_BASE_URL": f"http://127.0.0.1:{self.stack.port}/v1", "OPENAI_API_KEY": self.stack.make_key("search")}
+        for name, words, code in (("text", ("hello",), 0), ("json", ("-o", "json", "hello"), 0), ("no-model", ("--model", "smal", "hello"), 3),
+                                  ("csv", ("-o", "csv", "hello"), 2)):
+            with self.subTest(name=name):
+                self.compare(f"local-chat-{name}", self.run_ctl("chat", *words, env=env, code=code), ((r"\d+ ms", "TIME"), (r"\"created\": ?\d+", "CREATED"),
+                                                                                                 (r"chatcmpl-[\w-]+", "chatcmpl-ID")))
 
 
 class Terminal(unittest.TestCase):
