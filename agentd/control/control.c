@@ -179,7 +179,8 @@ static void on_stats(struct control *c, struct http_exchange *x, const struct ca
 		control_error(x, ADMIN_ERROR_usage, "the path has a %% that begins no escape");
 	else if (err)
 		control_error(x, ADMIN_ERROR_not_found,
-			"no %.200s in the stats; `aigwctl agent stats ls` lists them", buf_cstr(&path));
+			"no %.200s in the stats; `aigwctl agent stats ls` lists them",
+			buf_cstr(&path));
 	else
 		show_node(c, x, &l, n, g, path.n ? buf_cstr(&path) : "/");
 	stat_look_end(&l);
