@@ -220,6 +220,7 @@ void agent_free(struct agent *a)
 	spool_close(a->gw.spool);
 	inflight_close(a->gw.inflight);
 	stats_free(a->gw.stats);
+	health_free(a->gw.health);
 	line_ring_free(a->gw.calls);
 	free(a->workers);
 	arena_fini(&a->config_memory);

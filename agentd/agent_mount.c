@@ -50,6 +50,7 @@ int agent_make_tree(struct agent *a, struct errbuf *e)
 {
 	const struct stat_tree_config c = {
 		.stats = a->gw.stats,
+		.health = a->gw.health,
 		.inflight = a->gw.inflight,
 		.keyset = a->gw.keyset,
 		.policy_get = on_policy_get,

@@ -74,6 +74,17 @@ static void nothing_to_confirm(struct agent *a, uint64_t number, int err)
 		uplink_status_now(a->uplink); /* credentials in force may have changed */
 }
 
+static void prepare_model(struct series *s, enum series_kind table, const struct policy *p,
+	uint32_t m, uint16_t project)
+{
+	const struct policy_model *model = &p->doc->models[m];
+
+	for (uint32_t i = 0; i < model->n_targets; i++)
+		(void)series_place(s, table,
+			(struct series_key){ (uint16_t)p->model_stat[m],
+				(uint16_t)p->provider_stat[model->targets[i].provider], project });
+}
+
 /* What could be counted is there from the start, with 0: an alert has something to compare with.
  * Where all that the policy allows is more than may be, places go to what is used. */
 static void prepare_series(struct series *s, const struct policy *p)
@@ -82,24 +93,17 @@ static void prepare_series(struct series *s, const struct policy *p)
 	uint64_t pairs = 0;
 
 	for (uint32_t m = 0; m < d->n_models; m++)
-		(void)series_place(s, SERIES_TIMES,
-			(struct series_key){ (uint16_t)p->model_stat[m],
-				(uint16_t)p->provider_stat[d->models[m].target.provider],
-				SERIES_NONE });
+		prepare_model(s, SERIES_TIMES, p, m, SERIES_NONE);
 	for (uint32_t j = 0; j < d->n_projects; j++)
 		for (uint32_t m = 0; m < d->n_models; m++)
-			pairs += policy_project_may(p, j, m);
+			pairs += policy_project_may(p, j, m) ? d->models[m].n_targets : 0;
 	if (pairs > series_max(s, SERIES_TRAFFIC))
 		return;
 	for (uint32_t j = 0; j < d->n_projects; j++) {
-		for (uint32_t m = 0; m < d->n_models; m++) {
-			const struct series_key key = { (uint16_t)p->model_stat[m],
-				(uint16_t)p->provider_stat[d->models[m].target.provider],
-				(uint16_t)p->project_stat[j] };
-
+		for (uint32_t m = 0; m < d->n_models; m++)
 			if (policy_project_may(p, j, m))
-				(void)series_place(s, SERIES_TRAFFIC, key);
-		}
+				prepare_model(
+					s, SERIES_TRAFFIC, p, m, (uint16_t)p->project_stat[j]);
 	}
 }
 
@@ -224,6 +228,7 @@ int agent_start_rules(struct agent *a, struct errbuf *e)
 	b->proxy = &a->proxy;
 	b->keyset = a->gw.keyset;
 	b->stats = a->gw.stats;
+	b->health = a->gw.health;
 	b->mailbox = &a->mailbox;
 	b->owner = a;
 	b->built = on_built;

@@ -131,7 +131,7 @@ int agent_start(struct agent *a, struct errbuf *e)
 	err = agent_keep_events(a, e);
 	if (!err)
 		err = open_stores(a, e);
-	if (!err && stats_new(a->n_workers, &a->gw.stats))
+	if (!err && (stats_new(a->n_workers, &a->gw.stats) || health_new(&a->gw.health)))
 		err = err_set(e, -ENOMEM, "out of memory");
 	if (!err) {
 		series_set_max(stats_series(a->gw.stats), (uint32_t)a->cfg.metrics_max_series);

@@ -48,6 +48,24 @@ static void fill_slots(struct stats *s, struct policy *p)
 		p->project_stat[i] = stats_slot(s, STAT_PROJECT, p->doc->projects[i].name);
 }
 
+static void fill_places(struct health *h, struct policy *p)
+{
+	const struct policy_doc *d = p->doc;
+
+	for (uint32_t i = 0; i < d->n_targets; i++)
+		p->target_place[i] = health_place(
+			h, d->providers[d->targets[i].provider].name, d->targets[i].model);
+	for (uint32_t i = 0; i < d->n_providers; i++)
+		p->provider_place[i] = health_place(h, d->providers[i].name, SLICE_EMPTY);
+}
+
+/* A credential that is there anew deserves a try. */
+static void release_credentials(struct health *h, const struct policy *p)
+{
+	for (uint32_t i = 0; p && i < p->doc->n_providers; i++)
+		health_release(h, p->provider_place[i]);
+}
+
 static void warn_unknown(const struct policy *p)
 {
 	uint32_t some[16];
@@ -79,6 +97,7 @@ static void run_policy(struct task *t)
 		t->err = policy_build(doc, t->number, now, &policy, &t->why);
 	if (!t->err) {
 		fill_slots(b->stats, policy);
+		fill_places(b->health, policy);
 		t->err = build(b, policy, &t->rules, &t->why);
 	}
 	if (t->err) {
@@ -110,6 +129,7 @@ static int load_secrets(struct builder *b, struct errbuf *e)
 		return err_set(e, err, "the credentials could not be read: %s", strerror(-err));
 	secret_set_unref(b->secrets);
 	b->secrets = fresh;
+	release_credentials(b->health, b->policy);
 	return 0;
 }
 
@@ -282,8 +302,10 @@ static int policy_from_cache(struct builder *b, struct errbuf *e)
 	buf_fini(&packed);
 	if (!err)
 		err = policy_build(doc, revision, applied, &b->policy, e);
-	if (!err)
+	if (!err) {
 		fill_slots(b->stats, b->policy);
+		fill_places(b->health, b->policy);
+	}
 	return err;
 }
 

@@ -7,6 +7,7 @@
 #include "account/committer.h"
 #include "policy/keyset.h"
 #include "request/rules.h"
+#include "route/health.h"
 
 #include <aigw/mailbox.h>
 
@@ -22,6 +23,7 @@ struct builder {
 	struct committer *committer;
 	struct keyset *keyset;
 	struct stats *stats;
+	struct health *health;
 	struct mailbox *mailbox; /* the control loop's */
 	void *owner;
 	/* Control loop: rules (a reference handed over) or NULL with a sentence. revision 0: not by

@@ -17,6 +17,10 @@ struct policy {
 	/* Slots in the stats tables by index of doc->models, providers, projects. policy_build
 	 * leaves them 0 (the overflow slot); who publishes the policy fills them before. */
 	uint32_t *model_stat, *provider_stat, *project_stat;
+	/* Places in the table of how targets stand, by index of doc->targets and providers (there:
+	 * of the credential); filled likewise. */
+	uint32_t *target_place, *provider_place;
+	uint64_t *target_hash; /* of its names: the same on every host, whatever else changes */
 	struct policy_names *names;
 };
 

@@ -1,6 +1,8 @@
 /* policy_doc -> policy: names into tables, permissions into bits, users and groups into numbers. */
 #include "policy/policy_names.h"
 
+#include <aigw/crc.h>
+
 #include <grp.h>
 #include <pwd.h>
 #include <stdatomic.h>
@@ -24,6 +26,9 @@ void policy_destroy(struct policy *p)
 	free(p->model_stat);
 	free(p->provider_stat);
 	free(p->project_stat);
+	free(p->target_place);
+	free(p->provider_place);
+	free(p->target_hash);
 	policy_doc_free(p->doc);
 	free(p);
 }
@@ -221,6 +226,17 @@ static int build_rules(struct policy *p, struct errbuf *e)
 	return r < 0 ? err_set(e, r, "no memory for the policy's identities") : 0;
 }
 
+static void hash_targets(struct policy *p)
+{
+	for (uint32_t i = 0; i < p->doc->n_targets; i++) {
+		const struct policy_target *t = &p->doc->targets[i];
+		struct slice provider = p->doc->providers[t->provider].name;
+
+		p->target_hash[i] = (uint64_t)crc32c(0, provider.p, provider.n) << 32 |
+				    crc32c(0, t->model.p, t->model.n);
+	}
+}
+
 int policy_build(struct policy_doc *doc, uint64_t revision, usec applied_us, struct policy **ret,
 	struct errbuf *e)
 {
@@ -239,7 +255,13 @@ int policy_build(struct policy_doc *doc, uint64_t revision, usec applied_us, str
 	p->model_stat = table_alloc(doc->n_models, sizeof(uint32_t));
 	p->provider_stat = table_alloc(doc->n_providers, sizeof(uint32_t));
 	p->project_stat = table_alloc(doc->n_projects, sizeof(uint32_t));
-	if (!p->names || !p->model_stat || !p->provider_stat || !p->project_stat)
+	p->target_place = table_alloc(doc->n_targets, sizeof(uint32_t));
+	p->provider_place = table_alloc(doc->n_providers, sizeof(uint32_t));
+	p->target_hash = table_alloc(doc->n_targets, sizeof(uint64_t));
+	if (p->target_hash)
+		hash_targets(p);
+	if (!p->names || !p->model_stat || !p->provider_stat || !p->project_stat ||
+		!p->target_place || !p->provider_place || !p->target_hash)
 		r = err_set(e, -ENOMEM, "no memory for the policy");
 	else
 		r = build_names(p, e);

@@ -22,7 +22,7 @@ static void slot_name(struct request *r, struct slot *s)
 
 		slot_set_text(s, SLOT_TEXT_model, m->name);
 		slot_set_text(s, SLOT_TEXT_provider, d->providers[r->provider].name);
-		slot_set_text(s, SLOT_TEXT_upstream_model, m->target.model);
+		slot_set_text(s, SLOT_TEXT_upstream_model, d->targets[r->target].model);
 	}
 	if (r->caller && r->caller->unit && !r->has_key)
 		slot_set_text(s, SLOT_TEXT_unit, slice_str(r->caller->unit));
@@ -81,9 +81,29 @@ static bool store_takes(struct request *r)
 	return true;
 }
 
+/* Who serves it and what that costs: in the slot before the first byte leaves, so that a crash
+ * books it right. */
+void admit_target(struct request *r)
+{
+	const struct policy_doc *d = r->rules->rules->policy->doc;
+	const struct policy_price *price = worker_rules_price(r->rules, r->target, r->wall_us);
+	struct slot *s = inflight_slot(r->env->gw->inflight, r->slot);
+
+	if (r->attempts) { /* slot_begin() has named the first one */
+		slot_set_text(s, SLOT_TEXT_provider, d->providers[r->provider].name);
+		slot_set_text(s, SLOT_TEXT_upstream_model, d->targets[r->target].model);
+	}
+	s->v.priced = price != NULL;
+	s->v.price_version = price ? price->price.version : 0;
+	s->v.reserved_nano = price ? reserve(r, price) : 0;
+	s->rate_input = price ? price->price.nano[PRICE_input] : 0;
+	s->rate_output = price ? price->price.nano[PRICE_output] : 0;
+	s->rate_request = price ? price->price.nano[PRICE_per_request] : 0;
+	s->rate_minute = price ? price->price.nano[PRICE_per_minute] : 0;
+}
+
 void admit_step(struct request *r)
 {
-	const struct policy_price *price;
 	struct slot *s;
 
 	if (!store_takes(r))
@@ -94,16 +114,7 @@ void admit_step(struct request *r)
 			"All in-flight slots are taken. Try again shortly.");
 		return;
 	}
-	price = worker_rules_price(r->rules, r->model, r->wall_us);
-	if (price) {
-		s->v.priced = 1;
-		s->v.price_version = price->price.version;
-		s->v.reserved_nano = reserve(r, price);
-		s->rate_input = price->price.nano[PRICE_input];
-		s->rate_output = price->price.nano[PRICE_output];
-		s->rate_request = price->price.nano[PRICE_per_request];
-		s->rate_minute = price->price.nano[PRICE_per_minute];
-	}
+	admit_target(r);
 	slot_set_state(s, SLOT_ADMITTED);
 	stats_add(r->env->stats, STAT_GLOBAL, 0, STAT_inflight, 1);
 	stats_add(r->env->stats, STAT_MODEL, r->rules->rules->policy->model_stat[r->model],

@@ -195,6 +195,13 @@ static enum fail check_field(const struct h1_field *f, struct errbuf *why)
 	return FAIL_none;
 }
 
+/* The official SDKs count their own tries. */
+static bool is_sdk_retry(const struct h1_field *f)
+{
+	return f->name.n == 23 && slice_eq_nocase(f->name, SLICE("x-stainless-retry-count")) &&
+	       f->value.n && !slice_eq(f->value, SLICE("0"));
+}
+
 /* One pass: what is refused, what goes upstream (re-written, never copied as a block). */
 static enum fail read_fields(struct request *r, const struct h1_head *h, struct errbuf *why)
 {
@@ -209,6 +216,8 @@ static enum fail read_fields(struct request *r, const struct h1_head *h, struct 
 
 		if (bad != FAIL_none)
 			return bad;
+		if (is_sdk_retry(f))
+			r->sdk_retries = true;
 		if (!r->is_api || !is_forwarded(f->name))
 			continue;
 		if (f->name.n == 12 && (f->name.p[0] | 0x20) == 'c') {

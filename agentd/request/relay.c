@@ -6,6 +6,8 @@
 
 #include <aigw/json_scan.h>
 #include <aigw/log.h>
+#include <aigw/text.h>
+#include <time.h>
 
 #define GATHER_BYTES 4096
 
@@ -179,6 +181,8 @@ static const struct slice relayed[] = {
 	SLICE_INIT("retry-after-ms"),
 	SLICE_INIT("x-should-retry"),
 };
+#define RELAYED_SHOULD_RETRY (ARRAY_LEN(relayed) - 1)
+
 /* The first that is there counts. */
 static const struct slice request_ids[] = {
 	SLICE_INIT("x-request-id"),
@@ -200,8 +204,13 @@ static void compose_head(struct request *r, const struct h1_head *h)
 	struct slice id = SLICE_EMPTY;
 	int id_rank = (int)ARRAY_LEN(request_ids), at;
 	unsigned seen = 0;
+	bool worn_out = h->status >= 400 && reply_is_worn_out(r);
 
 	reply_begin(r, h->status);
+	if (worn_out) {
+		seen = 1u << RELAYED_SHOULD_RETRY; /* ours, in place of the provider's */
+		(void)reply_field(r, SLICE("x-should-retry"), SLICE("false"));
+	}
 	for (unsigned i = 0; i < h->n_fields; i++) {
 		const struct h1_field *f = &h->fields[i];
 
@@ -222,6 +231,12 @@ static void compose_head(struct request *r, const struct h1_head *h)
 			SLOT_TEXT_upstream_request_id, id);
 }
 
+static void drop_prompt(struct request *r)
+{
+	body_free(r);
+	request_drop_forward(r);
+}
+
 static bool is_event_stream(const struct h1_head *h)
 {
 	const struct h1_field *f = h1_find(h, SLICE("content-type"));
@@ -239,28 +254,105 @@ _Static_assert(ERROR_memory == ATTEMPT_MEMORY - 1 && ERROR_no_address == ATTEMPT
 		       ERROR_proxy == ATTEMPT_PROXY - 1 && ERROR_cut == ATTEMPT_CUT - 1,
 	"provider_errors.h begins as enum attempt_failure does");
 
-static bool refuse_answer(struct request *r, const struct h1_head *h)
+static bool refuse_redirect(struct request *r, const struct h1_head *h)
 {
-	if (h->status == 401 || h->status == 403) {
-		log_event(LOG_WARNING, "upstream", "provider.auth_failed",
-			"provider=" SLICE_FMT " status=%u",
-			SLICE_ARG(r->rules->rules->policy->doc->providers[r->provider].name),
-			h->status);
-		r->upstream_error = true;
-		count_error(r, ERROR_auth);
-		request_fail(r, FAIL_upstream_auth_failed, "%s", "");
-		return true;
-	}
-	if (h->status >= 300 && h->status < 400) {
-		r->upstream_error = true;
-		count_error(r, ERROR_redirect);
+	if (h->status < 300 || h->status >= 400)
+		return false;
+	r->upstream_error = true;
+	count_error(r, ERROR_redirect);
+	if (!retry_follows(r, CLASS_unsupported, ATTEMPT_OK, h->status))
 		request_fail(r, FAIL_upstream_error,
 			"The provider answered with a redirect (%u), which is not followed. "
 			"Correct its base_url.",
 			h->status);
+	return true;
+}
+
+/* An answer that nobody asked for: JSON to a call for a stream, or a stream to one that is none. */
+static bool refuse_kind(struct request *r, const struct h1_head *h)
+{
+	bool text = r->endpoint == ENDPOINT_chat || r->endpoint == ENDPOINT_completions ||
+		    r->endpoint == ENDPOINT_responses;
+
+	if (!text || h->status >= 300 || !h->has_body || is_event_stream(h) == r->facts.stream)
+		return false;
+	r->upstream_error = true;
+	count_error(r, ERROR_wrong_kind);
+	if (!retry_follows(r, CLASS_transient, ATTEMPT_OK, h->status))
+		request_fail(r, FAIL_upstream_protocol,
+			r->facts.stream
+				? "A stream was asked for, and the provider's answer is none."
+				: "The provider answered with a stream that was not asked for.");
+	return true;
+}
+
+/* What the provider says to wait, in microseconds; 0: nothing. RFC 9110 10.2.3 in seconds or as a
+ * date; retry-after-ms is OpenAI's. */
+static usec hint_of(const struct request *r, const struct h1_head *h)
+{
+	const struct h1_field *f = h1_find(h, SLICE("retry-after-ms"));
+	struct tm tm = { 0 };
+	char date[64];
+	int64_t nano;
+	usec at;
+
+	if (f && text_parse_nano(slice_trim(f->value), false, &nano) == 0)
+		return nano / 1000000; /* thousandths of a "second" that is a millisecond */
+	f = h1_find(h, SLICE("retry-after"));
+	if (!f)
+		return 0;
+	if (text_parse_nano(slice_trim(f->value), false, &nano) == 0)
+		return nano / 1000;
+	if (f->value.n >= sizeof(date))
+		return 0;
+	memcpy(date, f->value.p, f->value.n);
+	date[f->value.n] = '\0';
+	if (!strptime(date, "%a, %d %b %Y %H:%M:%S GMT", &tm))
+		return 0;
+	at = (usec)timegm(&tm) * USEC_PER_S - (r->wall_us + loop_now(r->env->loop) - r->began_us);
+	return MAX(at, (usec)0);
+}
+
+/* A refusal of the gateway's own credential is nobody else's business: its text stays here. */
+static bool refuse_shown(struct request *r, enum error_class c)
+{
+	if (c == CLASS_provider_auth) {
+		log_event(LOG_WARNING, "upstream", "provider.auth_failed",
+			"provider=" SLICE_FMT " status=%u",
+			SLICE_ARG(r->rules->rules->policy->doc->providers[r->provider].name),
+			r->status);
+		request_fail(r, FAIL_upstream_auth_failed, "%s", "");
+		return true;
+	}
+	if (c == CLASS_provider_quota) {
+		request_fail(r, FAIL_upstream_quota, "%s", "");
 		return true;
 	}
 	return false;
+}
+
+/* An error's answer, as much of it as was held. True: it goes no further. */
+static bool judge(struct request *r, struct slice body)
+{
+	enum error_class c;
+
+	if (r->judged || !r->upstream_error)
+		return false;
+	r->judged = true;
+	c = openai_class_of(r->status, r->compressed ? SLICE_EMPTY : body);
+	return retry_follows(r, c, ATTEMPT_OK, r->status) || refuse_shown(r, c);
+}
+
+static void note_error(struct request *r, const struct h1_head *h)
+{
+	enum provider_error e = h->status < 500 ? ERROR_refused : ERROR_failed;
+
+	if (h->status == 401 || h->status == 403)
+		e = ERROR_auth;
+	else if (h->status == 429)
+		e = ERROR_rate_limited;
+	count_error(r, e);
+	r->hint_us = hint_of(r, h);
 }
 
 static bool on_head(struct attempt *a, const struct h1_head *h)
@@ -269,18 +361,14 @@ static bool on_head(struct attempt *a, const struct h1_head *h)
 	const struct h1_field *coding = h1_find(h, SLICE("content-encoding"));
 
 	/* No further attempt needs the body; a held stream does not hold its prompt. */
-	if (a->state != ATTEMPT_SENDING) {
-		body_free(r);
-		request_drop_forward(r);
-	}
-	if (refuse_answer(r, h))
+	if (r->spent && a->state != ATTEMPT_SENDING)
+		drop_prompt(r);
+	if (refuse_redirect(r, h) || refuse_kind(r, h))
 		return false;
 	r->compressed = coding && !slice_eq_nocase(coding->value, SLICE("identity"));
 	r->upstream_error = h->status >= 400;
 	if (r->upstream_error)
-		count_error(r, h->status == 429  ? ERROR_rate_limited
-			       : h->status < 500 ? ERROR_refused
-						 : ERROR_failed);
+		note_error(r, h);
 	r->mode = !r->compressed && h->status < 300 && is_event_stream(h) ? RELAY_SSE : RELAY_PLAIN;
 	r->eager = (r->compressed && is_event_stream(h)) || r->endpoint == ENDPOINT_speech;
 	if (r->upload && !r->upload->whole)
@@ -290,8 +378,35 @@ static bool on_head(struct attempt *a, const struct h1_head *h)
 		r->has_length = true;
 		r->answer_length = h->length;
 	}
+	if (r->mode == RELAY_PLAIN)
+		a->holds_content = false; /* its first byte is what there is to wait for */
 	compose_head(r, h);
 	return true;
+}
+
+void relay_forget(struct request *r)
+{
+	buf_fini(&r->held);
+	buf_fini(&r->tail);
+	if (r->tap) {
+		jscan_tap_fini(r->tap);
+		free(r->tap);
+		r->tap = NULL;
+	}
+	if (r->head_text_owned)
+		free(r->head_text);
+	r->head_text_owned = false;
+	r->head_text = NULL;
+	r->head_text_n = 0;
+	r->whole = SLICE_EMPTY;
+	memset(&r->usage, 0, sizeof(r->usage));
+	r->first_us = 0;
+	r->answer_length = r->answer_n = r->out_n = 0;
+	r->events = r->event_bytes = r->event_min = 0;
+	r->scanned = 0;
+	r->mode = RELAY_NONE;
+	r->has_length = r->usage_seen = r->terminal_seen = r->compressed = r->upstream_error =
+		r->eager = r->no_body = false;
 }
 
 static bool is_strict(const struct request *r)
@@ -301,6 +416,8 @@ static bool is_strict(const struct request *r)
 
 static void answer_ended(struct request *r)
 {
+	if (!r->upstream_error)
+		retry_learn_ok(r, true);
 	if (r->upstream_error) {
 		r->outcome = USAGE_FAILED;
 		r->fail = FAIL_upstream_error;
@@ -352,6 +469,33 @@ static void plain_piece(struct request *r, struct slice piece, bool last)
 		answer_ended(r);
 }
 
+/* From here on there is no other try, and the prompt is not needed. */
+static void commit(struct request *r)
+{
+	if (r->committed)
+		return;
+	r->committed = true;
+	if (!r->upstream_error)
+		retry_learn_ok(r, false);
+	if (r->attempt->state != ATTEMPT_SENDING)
+		drop_prompt(r);
+}
+
+/* Usage that was read to the end of the body proves it well. */
+static bool is_decodable(struct request *r, struct slice body)
+{
+	if (r->upstream_error || r->usage_seen || r->compressed || r->no_body || r->head_only ||
+		r->endpoint > ENDPOINT_moderations || openai_is_answer(body))
+		return true;
+	count_error(r, ERROR_undecodable);
+	if (retry_follows(r, CLASS_transient, ATTEMPT_OK, r->status))
+		return false;
+	if (!body.n) /* nothing at all is no wrong answer: an outcome of its own */
+		return true;
+	request_fail(r, FAIL_upstream_protocol, "The provider's answer is not valid JSON.");
+	return false;
+}
+
 static void plain_body(struct request *r, char *p, size_t n, bool last)
 {
 	struct slice piece = slice_of(p, n);
@@ -368,10 +512,17 @@ static void plain_body(struct request *r, char *p, size_t n, bool last)
 		piece = buf_view(&r->held);
 	}
 	if (last) {
+		if (judge(r, piece))
+			return;
 		r->whole = piece;
 		meter_plain(r, piece);
+		if (!is_decodable(r, piece))
+			return;
 		answer_ended(r);
 	} else if (piece.n > ANSWER_WHOLE_BYTES || r->eager) {
+		if (judge(r, piece))
+			return;
+		commit(r);
 		tap_begin(r);
 		plain_piece(r, piece, false);
 		buf_fini(&r->held);
@@ -442,25 +593,12 @@ static void pass_oversized(struct request *r, const char *p, size_t n)
 	r->scanned = 0;
 }
 
-static void sse_body(struct request *r, char *p, size_t n, bool last)
+/* joined: p..n is r->held. */
+static void relay_events_of(struct request *r, char *p, size_t n, bool joined, bool last)
 {
-	bool joined = r->held.n > 0;
 	struct slice visible;
 	struct cut c;
 
-	if (joined && r->held.n + n > EVENT_MAX_BYTES && !r->terminal_seen) {
-		pass_oversized(r, p, n);
-		p = NULL;
-		n = 0;
-		joined = false;
-	} else if (joined) {
-		if (buf_append(&r->held, p, n)) {
-			request_fail(r, FAIL_gateway_overloaded, "%s", "");
-			return;
-		}
-		p = r->held.p;
-		n = r->held.n;
-	}
 	c = cut_events(r, p, n, joined ? r->scanned : 0, last);
 	visible = slice_of(p, is_strict(r) || last ? MIN(c.out, c.hold_from) : c.out);
 	if (!last || is_strict(r)) {
@@ -485,6 +623,107 @@ static void sse_body(struct request *r, char *p, size_t n, bool last)
 	}
 }
 
+/* An error in place of the first content: as if it had come with its status. */
+static void error_first(struct request *r, struct slice error)
+{
+	enum error_class c = openai_class_in_band(error);
+	unsigned status = error_class_status(c);
+
+	r->upstream_error = true;
+	count_error(r, ERROR_in_band);
+	if (retry_follows(r, c, ATTEMPT_OK, status))
+		return;
+	r->status = (uint16_t)status;
+	if (refuse_shown(r, c))
+		return;
+	reply_provider_error(r, status, error);
+	if (!attempt_is_over(r->attempt))
+		attempt_abort(r->attempt);
+	answer_ended(r);
+}
+
+static void no_content(struct request *r, bool malformed)
+{
+	r->upstream_error = true;
+	count_error(r, malformed ? ERROR_undecodable : ERROR_no_content);
+	if (!retry_follows(r, CLASS_transient, ATTEMPT_OK, 200))
+		request_fail(r, FAIL_upstream_protocol,
+			malformed ? "The provider's stream is not valid."
+				  : "The provider's stream ended before it held anything.");
+}
+
+#define PRELUDE_BYTES (64u << 10) /* of events without content: more is relayed as it is */
+
+/* Looks for the first content. True: there is some in p..n, or it is not worth waiting for. False:
+ * what has come is kept, or the request has moved on. */
+static bool content_begins(struct request *r, char *p, size_t n, bool last)
+{
+	size_t at = 0, scanned = 0, m;
+	struct slice error = SLICE_EMPTY;
+	bool is_empty_end = false;
+
+	if (openai_begins_with_text(p, n, r->endpoint))
+		return true;
+	while (at < n && (m = sse_event_end(p + at, n - at, &scanned, last)) != 0) {
+		switch (openai_content_of(slice_of(p + at, m), r->endpoint, &error)) {
+		case OPENAI_CONTENT_SOME: return true;
+		case OPENAI_CONTENT_ERROR: error_first(r, error); return false;
+		case OPENAI_CONTENT_MALFORMED: no_content(r, true); return false;
+		case OPENAI_CONTENT_END: is_empty_end = true; break;
+		case OPENAI_CONTENT_NONE: break;
+		}
+		at += m;
+		scanned = 0;
+	}
+	if (last || is_empty_end) {
+		no_content(r, false);
+		return false;
+	}
+	if (n > PRELUDE_BYTES)
+		return true;
+	if (p != r->held.p && buf_append(&r->held, p, n))
+		request_fail(r, FAIL_gateway_overloaded, "%s", "");
+	return false;
+}
+
+static void sse_body(struct request *r, char *p, size_t n, bool last)
+{
+	bool joined = r->held.n > 0;
+
+	if (!r->committed) {
+		if (joined && buf_append(&r->held, p, n)) {
+			request_fail(r, FAIL_gateway_overloaded, "%s", "");
+			return;
+		}
+		if (joined) {
+			p = r->held.p;
+			n = r->held.n;
+		}
+		if (!content_begins(r, p, n, last))
+			return;
+		r->first_us = loop_now(r->env->loop);
+		attempt_content(r->attempt);
+		commit(r);
+		r->scanned = 0;
+		relay_events_of(r, p, n, joined, last);
+		return;
+	}
+	if (joined && r->held.n + n > EVENT_MAX_BYTES && !r->terminal_seen) {
+		pass_oversized(r, p, n);
+		p = NULL;
+		n = 0;
+		joined = false;
+	} else if (joined) {
+		if (buf_append(&r->held, p, n)) {
+			request_fail(r, FAIL_gateway_overloaded, "%s", "");
+			return;
+		}
+		p = r->held.p;
+		n = r->held.n;
+	}
+	relay_events_of(r, p, n, joined, last);
+}
+
 /* --- events of the attempt
  * -------------------------------------------------------------------------------- */
 
@@ -492,7 +731,7 @@ static bool on_body(struct attempt *a, char *p, size_t n, bool last)
 {
 	struct request *r = a->owner;
 
-	if (!r->first_us)
+	if (!r->first_us && r->mode != RELAY_SSE)
 		r->first_us = loop_now(r->env->loop);
 	r->answer_n += n;
 	if (r->mode == RELAY_SSE)
@@ -535,13 +774,16 @@ static void on_failed(struct attempt *a, enum attempt_failure f)
 		SLICE_ARG(r->rules->rules->policy->doc->providers[r->provider].name),
 		attempt_failure_name(f), r->sent_us != 0, r->head_sent, a->why[0] ? " why=" : "",
 		a->why[0] ? log_quote(slice_str(a->why)) : "");
-	if (f != ATTEMPT_OK)
-		count_error(r, (enum provider_error)(f - 1));
+	count_error(r, (enum provider_error)(f - 1));
 	/* After the answer's own end mark nothing is missing. */
 	if (r->mode == RELAY_SSE && r->terminal_seen && !r->held.n) {
 		answer_ended(r);
 		return;
 	}
+	if (r->committed)
+		retry_learn_cut(r);
+	else if (f != ATTEMPT_MEMORY && retry_follows(r, CLASS_transient, f, 0))
+		return;
 	request_fail(r, fail_of(f), "%s", "");
 }
 

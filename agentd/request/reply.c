@@ -12,6 +12,32 @@ static struct buf head_buf(struct request *r)
 		.max = sizeof(r->env->answer_head) };
 }
 
+/* "openai:429>azure-eu": what came to nothing, in order, and who is next. */
+static void reply_tries(struct request *r, const struct policy_doc *d)
+{
+	const struct policy_model *m = &d->models[r->model];
+	char n[8], text[1024];
+	struct buf b = buf_over(text, sizeof(text));
+
+	(void)snprintf(n, sizeof(n), "%u", r->attempts);
+	(void)reply_field(r, SLICE("x-aigw-attempts"), slice_str(n));
+	for (unsigned i = 0; i < r->n_tries; i++) {
+		const struct tried *t = &r->tries[i];
+
+		(void)buf_slice(&b, d->providers[m->targets[t->target].provider].name);
+		if (t->failure)
+			(void)buf_printf(&b, ":%s>", attempt_failure_name(t->failure));
+		else
+			(void)buf_printf(&b, ":%u>", t->status);
+	}
+	if (r->attempts > r->n_tries)
+		(void)buf_slice(&b, d->providers[r->provider].name);
+	else if (b.n)
+		b.n--;
+	if (!b.err)
+		(void)reply_field(r, SLICE("x-aigw-fallback"), buf_view(&b));
+}
+
 void reply_begin(struct request *r, unsigned status)
 {
 	struct buf b = buf_over(r->env->answer_head, sizeof(r->env->answer_head));
@@ -34,6 +60,8 @@ void reply_begin(struct request *r, unsigned status)
 
 		(void)reply_field(r, SLICE("x-aigw-model"), d->models[r->model].name);
 		(void)reply_field(r, SLICE("x-aigw-provider"), d->providers[r->provider].name);
+		if (r->attempts > 1)
+			reply_tries(r, d);
 	}
 }
 
@@ -91,6 +119,25 @@ static void error_json(struct request *r, struct buf *b, enum fail f, const char
 		row->type, row->name, r->id);
 }
 
+static void reply_when(struct request *r)
+{
+	uint32_t ms = r->retry_after_ms ? r->retry_after_ms : 1000;
+	char text[16];
+
+	(void)snprintf(text, sizeof(text), "%" PRIu32, ms / 1000 + (ms % 1000 != 0));
+	(void)reply_field(r, SLICE("retry-after"), slice_str(text));
+	(void)snprintf(text, sizeof(text), "%" PRIu32, ms);
+	(void)reply_field(r, SLICE("retry-after-ms"), slice_str(text));
+}
+
+/* A policy that tries again leaves nothing to the SDK; one that does not is none of its business.
+ */
+bool reply_is_worn_out(const struct request *r)
+{
+	return r->spent && r->attempts && r->counted &&
+	       r->rules->rules->policy->doc->models[r->model].retry.attempts > 1;
+}
+
 void reply_error(struct request *r, enum fail f, const char *message)
 {
 	const struct fail_row *row = fail_row(f);
@@ -103,16 +150,36 @@ void reply_error(struct request *r, enum fail f, const char *message)
 	r->whole = buf_view(&r->held);
 	reply_begin(r, row->status);
 	(void)reply_field(r, SLICE("content-type"), SLICE("application/json"));
-	if (row->retry != FAIL_RETRY_ANY)
+	if (row->retry != FAIL_RETRY_ANY || reply_is_worn_out(r))
 		(void)reply_field(r, SLICE("x-should-retry"),
-			row->retry == FAIL_RETRY_YES ? SLICE("true") : SLICE("false"));
-	if (row->retry == FAIL_RETRY_YES && row->status == 503) {
-		(void)reply_field(r, SLICE("retry-after"), SLICE("1"));
-		(void)reply_field(r, SLICE("retry-after-ms"), SLICE("1000"));
-	}
+			row->retry == FAIL_RETRY_YES && !reply_is_worn_out(r) ? SLICE("true")
+									      : SLICE("false"));
+	if (row->retry == FAIL_RETRY_YES && (row->status == 503 || row->status == 429))
+		reply_when(r);
 	if (f == FAIL_method_not_allowed)
 		(void)reply_field(
 			r, SLICE("allow"), r->endpoint ? SLICE("POST") : SLICE("GET, HEAD"));
+}
+
+void reply_provider_error(struct request *r, unsigned status, struct slice error)
+{
+	struct buf text;
+
+	/* The words stand in memory that the answer is about to be written to. */
+	buf_init(&text, EVENT_MAX_BYTES);
+	(void)buf_str(&text, "{\"error\":");
+	(void)buf_slice(&text, error);
+	(void)buf_char(&text, '}');
+	buf_fini(&r->held);
+	r->held = text;
+	r->held.max = EVENT_MAX_BYTES;
+	r->mode = RELAY_PLAIN;
+	r->has_length = false;
+	r->whole = buf_view(&r->held);
+	if (text.err)
+		r->reset = r->want_close = true;
+	reply_begin(r, status);
+	(void)reply_field(r, SLICE("content-type"), SLICE("application/json"));
 }
 
 void reply_error_event(struct request *r, enum fail f, const char *message)

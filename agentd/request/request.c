@@ -1,13 +1,15 @@
 /* The request is a list: one table, one loop. Steps decide; callbacks only store and resume.
  *
  *   receive -> route -> admit -> attempt -> relay -> settle -> end
- *      |         |        |         |         |
+ *      |         |        |       ^ |         |
+ *      |         |        |       | +- again <+    a try that came to nothing, and another follows
  *      +---------+--------+---------+---------+--> (fail) settle -> end      a failed request is
  * settled too
  *
  * receive: head and body, and who is asking (before the body takes memory); route: what is asked
- * and the target; admit: a slot in the in-flight file; attempt: the call at the provider; relay:
- * the answer; settle: the record. */
+ * and the plan of targets; admit: a slot in the in-flight file; attempt: the call at a provider;
+ * relay: the answer, held until its first content; again: a pause before the next try; settle: the
+ * record. */
 #include "request/request.h"
 #include "request/upload.h"
 
@@ -29,6 +31,7 @@ static const struct {
 	[STEP_ROUTE] = { "route", route_step },
 	[STEP_ADMIT] = { "admit", admit_step },
 	[STEP_ATTEMPT] = { "attempt", send_step },
+	[STEP_AGAIN] = { "again", step_wait },
 	[STEP_RELAY] = { "relay", step_wait },
 	[STEP_METRICS] = { "metrics", step_wait },
 	[STEP_SETTLE] = { "settle", settle_step },
@@ -191,6 +194,7 @@ struct request *request_begin(struct request_env *env, struct caller *caller, st
 	buf_init(&r->tail, EVENT_MAX_BYTES);
 	list_init(&r->await_node);
 	deadline_init(&r->total, on_total);
+	retry_init(r);
 	list_push_back(&env->live, &r->node);
 	env->n_live++;
 	make_op_id(r);
@@ -290,6 +294,7 @@ void request_finish(struct request *r)
 	r->done = true;
 	r->step = STEP_END;
 	deadline_stop(r->env->loop, &r->total);
+	retry_stop(r);
 	list_remove(&r->await_node);
 	if (r->attempt)
 		attempt_abort(r->attempt);

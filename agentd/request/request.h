@@ -9,9 +9,12 @@
 
 #include "account/committer.h"
 #include "account/finished.h"
-#include "dialect/openai.h"
+#include "dialect/openai_answer.h"
 #include "policy/keyset.h"
+#include "request/body.h"
+#include "request/retry.h"
 #include "request/rules.h"
+#include "route/plan.h"
 #include "upstream/attempt.h"
 
 #include <aigw/json_scan.h>
@@ -31,6 +34,7 @@ struct gateway {
 	struct spool *spool;
 	struct keyset *keyset;
 	struct stats *stats;
+	struct health *health;
 	struct line_ring *calls;     /* struct finished of the last ones; NULL: not kept */
 	_Atomic uint64_t body_bytes; /* request bodies in memory */
 	_Atomic uint64_t max_body, body_memory;
@@ -39,36 +43,6 @@ struct gateway {
 	_Atomic uint64_t project_uploads[STAT_MAX_OBJECTS];
 	_Atomic bool strict;
 	_Atomic bool draining; /* by a signal or by the control socket */
-};
-
-/* A request's body: one block, counted against body_memory, released as soon as no attempt may need
- * it. It grows with what has arrived, not with what was announced; one project may hold half of
- * body_memory, and a single body more. Blocks come in powers of two; those of BODY_MAPPED_BYTES and
- * more are mapped, so that short-lived prompts leave no holes in the heap among long-lived streams.
- * Free ones are kept for the next requests, and what a second did not need is given back. */
-#define BODY_LEAST_BYTES  1024
-#define BODY_MAPPED_BYTES 16384
-#define BODY_CLASSES      9  /* 1 KiB .. 256 KiB */
-#define BODY_KEEP         64 /* free blocks kept of each class */
-#define BODY_TRIM_US      USEC_PER_S
-
-#define BODY_FIRST_BYTES (64u << 10) /* taken at once of a longer body */
-
-/* A body of so many bytes that came whole in one read keeps the memory that it was read into, and
- * the loop reads into another block: cheaper than to copy it. */
-#define BODY_ADOPT_BYTES BODY_MAPPED_BYTES
-
-struct body {
-	size_t n, cap; /* cap: of the block */
-	char *block, *bytes;
-};
-
-struct body_cache {
-	char *block[BODY_CLASSES][BODY_KEEP];
-	uint8_t n[BODY_CLASSES];
-	uint8_t least[BODY_CLASSES]; /* fewest since the last trim: so many were not needed */
-	struct deadline trim;
-	bool closed; /* keeps nothing more */
 };
 
 struct refusal_memo {
@@ -133,6 +107,7 @@ enum request_step {
 	STEP_ROUTE,
 	STEP_ADMIT,
 	STEP_ATTEMPT,
+	STEP_AGAIN, /* waits for its next try */
 	STEP_RELAY,
 	STEP_METRICS, /* waits for the text */
 	STEP_SETTLE,
@@ -166,7 +141,12 @@ struct request {
 	struct buf tail; /* the answer's end, held back until the record is durable */
 	struct openai_facts facts;
 	struct openai_usage usage;
-	struct deadline total;
+	struct deadline total, again; /* again: until the next try */
+	struct deferred soon;         /* the next try, outside the last one's callback */
+	struct plan plan;
+	struct tried tries[TRIES_MAX];
+	usec total_at_us; /* when `total` ends */
+	usec hint_us;     /* what the provider's answer says to wait; 0: nothing */
 	usec began_us, wall_us, sent_us, first_us;
 	uint64_t ticket;
 	uint64_t answer_length; /* RELAY_PLAIN with has_length */
@@ -176,10 +156,13 @@ struct request {
 	size_t scanned; /* of the event that stands in held */
 	uint32_t slot;
 	uint32_t project, model, provider, uid_stat, key_stat;
+	uint32_t target;         /* of the policy's; with it model and provider */
+	uint32_t retry_after_ms; /* of our own refusal; 0: as the fail's row has it */
 	uint16_t forward_n, head_text_n;
 	uint16_t status; /* to the client */
 	uint8_t step, mode, endpoint, http_minor;
-	uint8_t fail, outcome; /* enum fail, enum usage_outcome (0: not ended) */
+	uint8_t plan_at, n_tries, attempts; /* attempts: begun; tries: of these, come to nothing */
+	uint8_t fail, outcome;              /* enum fail, enum usage_outcome (0: not ended) */
 	uint8_t op_id[16];
 	char id[REQUEST_ID_LEN + 1]; /* op_id as the client sees it */
 	char key_id[VKEY_ID_LEN];
@@ -189,7 +172,10 @@ struct request {
 		asks_upstream : 1, usage_seen : 1, paused : 1, settled : 1, terminal_seen : 1,
 		compressed : 1, upstream_error : 1, client_gone : 1, counted : 1,
 		head_text_owned : 1, want_close : 1, models_one : 1, done : 1, known : 1, reset : 1,
-		no_body : 1, eager : 1, is_probe : 1, asks_ready : 1, asks_metrics : 1;
+		no_body : 1, eager : 1, is_probe : 1, asks_ready : 1, asks_metrics : 1,
+		committed : 1 /* content has been seen: no other try */,
+		holds_probe : 1 /* of its target's circuit */, judged : 1, sdk_retries : 1,
+		spent : 1 /* no try is left */;
 };
 
 /* A head was parsed into env->head. Never NULL unless out of memory. If request_wants_body() then
@@ -212,7 +198,6 @@ void request_refuse_raw(
 	struct request_env *env, struct stream *client, enum fail f, const char *why);
 void request_env_init(struct request_env *env, struct loop *l, struct gateway *gw, unsigned worker);
 void request_env_fini(struct request_env *env);
-void body_cache_close(struct request_env *env); /* the worker stops: no deadline holds its loop */
 enum fail request_fail_of_h1(enum h1_error e);
 
 /* The worker's durable watermark moved. */
@@ -230,29 +215,18 @@ void request_fail(struct request *r, enum fail f, const char *fmt, ...)
 void request_run(struct request *r); /* the head, and what it needs of the body, is there */
 void request_drop_forward(struct request *r);
 void request_finish(struct request *r); /* the answer's last byte is written, or can't be */
-bool body_room(struct request *r,
-	size_t cap); /* body.c: at least cap bytes; false: over body_memory or out of memory */
-/* How much to take of a body that will be `length` bytes and needs `least` now: all of it at once
- * if a free block is there for it, else least. */
-size_t body_step(const struct request *r, size_t least, size_t length);
-/* p..n is the whole body and the end of what was read: takes over the loop's memory (see
- * BODY_ADOPT_BYTES). false: nothing has changed, copy it. */
-bool body_adopt(struct request *r, char *p, size_t n);
-bool body_would_fit(
-	const struct request *r, size_t n); /* now, if it came at once: nothing is taken */
-void body_free(struct request *r);
-void body_cache_init(struct body_cache *c);
-void body_cache_fini(struct body_cache *c);
-
 enum fail identify_caller(
 	struct request *r, const struct h1_head *h, struct errbuf *why); /* identify.c */
 enum fail receive_head(
 	struct request *r, const struct h1_head *h, struct errbuf *why); /* receive.c */
 void route_not_found(struct request *r, struct slice asked);             /* 404 with near names */
 void route_step(struct request *r);                                      /* route.c */
-void admit_step(struct request *r);                                      /* admit.c */
-bool admit_refused(struct request *r);                        /* takes a slot for a short record */
-void send_step(struct request *r);                            /* send.c */
+bool route_plan(struct request *r);    /* how targets stand now -> r->plan; false: it has failed */
+void relay_forget(struct request *r);  /* relay.c: the answer so far, of which nothing was sent */
+void admit_step(struct request *r);    /* admit.c */
+void admit_target(struct request *r);  /* the slot says who serves it now, and at what price */
+bool admit_refused(struct request *r); /* takes a slot for a short record */
+void send_step(struct request *r);     /* send.c */
 extern const struct attempt_events relay_events;              /* relay.c */
 unsigned send_bytes_of(struct attempt *a, struct slice *out); /* send.c */
 void relay_end(
@@ -267,9 +241,6 @@ void meter_estimate(struct request *r);
 void meter_event(struct request *r, struct slice raw, bool has_usage, bool *ret_hide);
 void meter_plain(struct request *r, struct slice whole);
 void meter_tap(struct request *r);
-bool body_reserve(struct request *r, size_t n); /* body.c: for a whole upload */
-void body_unreserve(struct request *r);
-size_t body_block_size(size_t cap);
 void body_refuse(struct request *r, enum fail f, const char *text); /* receive.c */
 void reply_begin(struct request *r,
 	unsigned status); /* reply.c: starts head_text with the status line and our own fields */
@@ -278,6 +249,10 @@ void reply_own_head(struct request *r);  /* head_text outlives this callback */
 void reply_drop_head(struct request *r); /* it is sent */
 void reply_error(struct request *r, enum fail f,
 	const char *message); /* makes the answer; relay_end() sends it */
+void reply_provider_error(struct request *r, unsigned status,
+	struct slice error); /* its own words under that status */
+/* The policy's tries are spent: an SDK need not try for itself. */
+bool reply_is_worn_out(const struct request *r);
 void reply_error_event(struct request *r, enum fail f, const char *message);
 void reply_models(struct request *r);
 void reply_health(struct request *r);

@@ -1,7 +1,9 @@
-/* What is asked, and the target: a pure look-up here, since a model has exactly one target. */
+/* What is asked, and which targets are to be tried: how they stand is read once, the rest is
+ * plan_make()'s. */
 #include "request/request.h"
 #include "request/upload.h"
 
+#include <aigw/crc.h>
 #include <aigw/json_scan.h>
 
 void route_not_found(struct request *r, struct slice asked)
@@ -65,6 +67,120 @@ static const struct policy *policy_of(const struct request *r)
 	return r->rules->rules->policy;
 }
 
+/* Flat index of one of the model's targets. */
+static uint32_t target_of(const struct request *r, uint8_t i)
+{
+	const struct policy_doc *d = policy_of(r)->doc;
+
+	return (uint32_t)(d->models[r->model].targets - d->targets) + i;
+}
+
+static int64_t price_of(struct request *r, uint32_t target)
+{
+	const struct policy_price *p = worker_rules_price(r->rules, target, r->wall_us);
+	int64_t sum;
+
+	return !p || __builtin_add_overflow(
+			     p->price.nano[PRICE_input], p->price.nano[PRICE_output], &sum)
+		       ? INT64_MAX
+		       : sum;
+}
+
+static struct target_now stand_of(
+	struct request *r, const struct policy_model *m, uint32_t target, usec now)
+{
+	const struct policy *p = policy_of(r);
+	const struct health *h = r->env->gw->health;
+	uint32_t provider = p->doc->targets[target].provider;
+	struct target_now n = { .hash = p->target_hash[target] };
+
+	if (m->strategy == STRATEGY_cheapest)
+		n.price = price_of(r, target);
+	if (p->doc->providers[provider].credential.n &&
+		!rules_has_credential(r->rules->rules, provider)) {
+		n.state = TARGET_NO_CREDENTIAL;
+		n.recover_us = TARGET_NEVER;
+		return n;
+	}
+	n.state = health_state(h, p->provider_place[provider], now, &n.recover_us);
+	if (n.state == TARGET_OK)
+		n.state = health_state(h, p->target_place[target], now, &n.recover_us);
+	return n;
+}
+
+static uint64_t hash_of(struct slice s)
+{
+	return (uint64_t)crc32c(0, s.p, s.n) << 32 | crc32c(1, s.p, s.n);
+}
+
+/* Chance, or who asks. */
+static uint64_t seed_of(const struct request *r, const struct policy_model *m)
+{
+	if (m->sticky == STICKY_user && r->facts.user.n > 2)
+		return hash_of(r->facts.user);
+	if (m->sticky != STICKY_request && r->has_key)
+		return hash_of(slice_of(r->key_id, VKEY_ID_LEN));
+	if (m->sticky != STICKY_request && r->has_uid)
+		return r->uid_stat;
+	return r->env->op_prefix + r->env->op_count * UINT64_C(0x9e3779b97f4a7c15);
+}
+
+static void refuse_plan(
+	struct request *r, const struct policy_model *m, const struct target_now *now)
+{
+	const struct policy_doc *d = policy_of(r)->doc;
+	struct buf b;
+	unsigned limited = 0, missing = 0, out = 0;
+
+	buf_init(&b, 1024);
+	for (uint32_t i = 0; i < m->n_targets; i++) {
+		if (r->plan.why[i] != PLAN_OUT)
+			continue;
+		out++;
+		limited += now[i].state == TARGET_RATE_LIMITED;
+		missing += now[i].recover_us == TARGET_NEVER;
+		(void)buf_printf(&b, "%s" SLICE_FMT " is %s", b.n ? ", " : "",
+			SLICE_ARG(d->providers[m->targets[i].provider].name),
+			target_state_name(now[i].state));
+	}
+	r->retry_after_ms = (uint32_t)MIN(
+		(r->plan.recover_us + USEC_PER_MS - 1) / USEC_PER_MS, (usec)UINT32_MAX);
+	if (missing == out)
+		request_fail(r, FAIL_upstream_no_credential,
+			"The gateway has no credential named '" SLICE_FMT
+			"'. The administrator sets it: aigwctl provider secret set " SLICE_FMT
+			" --secret-file -",
+			SLICE_ARG(d->providers[r->provider].credential),
+			SLICE_ARG(d->providers[r->provider].credential));
+	else
+		request_fail(r,
+			limited + missing == out ? FAIL_upstream_rate_limited
+						 : FAIL_upstream_unavailable,
+			"No target of this model can be called now: %s. The first is back in "
+			"%" PRIu32 " s.",
+			buf_cstr(&b), (r->retry_after_ms + 999) / 1000);
+	buf_fini(&b);
+}
+
+bool route_plan(struct request *r)
+{
+	const struct policy_model *m = &policy_of(r)->doc->models[r->model];
+	struct target_now now[POLICY_TARGETS_MAX];
+	usec at = loop_now(r->env->loop);
+
+	for (uint8_t i = 0; i < m->n_targets; i++)
+		now[i] = stand_of(r, m, target_of(r, i), at);
+	plan_make(m, now, seed_of(r, m), &r->plan);
+	r->plan_at = 0;
+	if (r->plan.n) {
+		r->target = target_of(r, r->plan.target[0]);
+		r->provider = policy_of(r)->doc->targets[r->target].provider;
+		return true;
+	}
+	refuse_plan(r, m, now);
+	return false;
+}
+
 void route_step(struct request *r)
 {
 	const struct policy *p;
@@ -100,7 +216,8 @@ void route_step(struct request *r)
 		return;
 	}
 	r->model = (uint32_t)model;
-	r->provider = p->doc->models[model].target.provider;
+	r->target = (uint32_t)(p->doc->models[model].targets - p->doc->targets);
+	r->provider = p->doc->targets[r->target].provider;
 	r->counted = true;
 	if (!policy_project_may(p, r->project, r->model)) {
 		request_fail(r, FAIL_model_not_allowed,
@@ -110,9 +227,8 @@ void route_step(struct request *r)
 		return;
 	}
 	buf_reset(&r->held); /* of the name: the answer is gathered there */
-	r->asks_upstream = r->facts.stream &&
-			   (r->endpoint == ENDPOINT_chat || r->endpoint == ENDPOINT_completions) &&
-			   p->doc->providers[r->provider].stream_usage;
+	if (!route_plan(r))
+		return;
 	/* An unasked usage chunk is hidden wherever it comes from: asked for by us or sent unasked.
 	 */
 	r->hide_usage = r->facts.stream && !r->facts.asks_usage &&

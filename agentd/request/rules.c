@@ -4,17 +4,17 @@
 
 #define MODEL_JSON_MAX (POLICY_MODEL_NAME_MAX * 6 + 2)
 
-static int build_models(struct rules *r)
+static int build_targets(struct rules *r)
 {
 	const struct policy_doc *d = r->policy->doc;
 
 	/* Reserved at once: slices into it must not move. */
-	if (d->n_models && buf_reserve(&r->text, (size_t)d->n_models * MODEL_JSON_MAX))
+	if (d->n_targets && buf_reserve(&r->text, (size_t)d->n_targets * MODEL_JSON_MAX))
 		return -ENOMEM;
-	for (uint32_t i = 0; i < d->n_models; i++) {
+	for (uint32_t i = 0; i < d->n_targets; i++) {
 		size_t at = r->text.n;
 
-		if (text_json_quote(&r->text, d->models[i].target.model))
+		if (text_json_quote(&r->text, d->targets[i].model))
 			return -ENOMEM;
 		r->model_json[i] = slice_of(r->text.p + at, r->text.n - at);
 	}
@@ -80,12 +80,12 @@ int rules_build(struct policy *policy, struct secret_set *secrets, const struct 
 	r->policy = policy_ref(policy);
 	r->secrets = secret_set_ref(secrets);
 	buf_init(&r->text, SIZE_MAX / 2);
-	r->model_json = calloc(MAX(d->n_models, 1u), sizeof(*r->model_json));
+	r->model_json = calloc(MAX(d->n_targets, 1u), sizeof(*r->model_json));
 	r->credential = calloc(MAX(d->n_providers, 1u), sizeof(*r->credential));
 	r->trust = calloc(MAX(d->n_providers, 1u), sizeof(*r->trust));
 	r->tunnel = calloc(MAX(d->n_providers, 1u), sizeof(*r->tunnel));
 	r->proxy = proxy;
-	err = r->model_json && r->credential && r->trust && r->tunnel ? build_models(r) : -ENOMEM;
+	err = r->model_json && r->credential && r->trust && r->tunnel ? build_targets(r) : -ENOMEM;
 	if (err)
 		err = err_set(e, err, "out of memory");
 	for (uint32_t i = 0; !err && i < d->n_providers; i++)
@@ -96,6 +96,11 @@ int rules_build(struct policy *policy, struct secret_set *secrets, const struct 
 	}
 	*ret = r;
 	return 0;
+}
+
+bool rules_has_credential(const struct rules *r, uint32_t provider)
+{
+	return r->credential[provider].n > 0;
 }
 
 struct rules *rules_ref(struct rules *r)
@@ -156,11 +161,14 @@ int worker_rules_new(struct rules *r, const struct worker_rules *old, struct loo
 	w->serial = atomic_fetch_add_explicit(&serials, 1, memory_order_relaxed) + 1;
 	w->rules = rules_ref(r);
 	w->pools = calloc(MAX(d->n_providers, 1u), sizeof(*w->pools));
-	w->prices = calloc(MAX(d->n_models, 1u), sizeof(*w->prices));
-	if (!w->pools || !w->prices)
+	w->prices = calloc(MAX(d->n_targets, 1u), sizeof(*w->prices));
+	w->retry_credit = calloc(MAX(d->n_models, 1u), sizeof(*w->retry_credit));
+	if (!w->pools || !w->prices || !w->retry_credit)
 		err = -ENOMEM;
-	for (uint32_t i = 0; !err && i < d->n_models; i++)
+	for (uint32_t i = 0; !err && i < d->n_targets; i++)
 		w->prices[i].day = -1;
+	for (uint32_t i = 0; !err && i < d->n_models; i++)
+		w->retry_credit[i] = RETRY_CREDIT_MAX;
 	for (uint32_t i = 0; !err && i < d->n_providers; i++) {
 		const struct policy_provider *p = &d->providers[i];
 		const struct pool_config c = {
@@ -201,19 +209,20 @@ void worker_rules_unref(struct worker_rules *w)
 		pool_unref(w->pools[i]);
 	free(w->pools);
 	free(w->prices);
+	free(w->retry_credit);
 	rules_unref(w->rules);
 	free(w);
 }
 
-const struct policy_price *worker_rules_price(struct worker_rules *w, uint32_t model, usec wall_us)
+const struct policy_price *worker_rules_price(struct worker_rules *w, uint32_t target, usec wall_us)
 {
 	const struct policy_doc *d = w->rules->policy->doc;
-	struct price_memo *m = &w->prices[model];
+	struct price_memo *m = &w->prices[target];
 	int64_t day = wall_us / (86400 * USEC_PER_S);
 
 	if (m->day != day) {
-		m->price = policy_doc_price(d, d->models[model].target.provider,
-			d->models[model].target.model, wall_us);
+		m->price = policy_doc_price(
+			d, d->targets[target].provider, d->targets[target].model, wall_us);
 		m->day = day;
 	}
 	return m->price;

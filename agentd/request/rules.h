@@ -15,19 +15,19 @@ struct rules {
 	_Atomic uint32_t refs;
 	struct policy *policy;      /* owned reference */
 	struct secret_set *secrets; /* owned reference */
-	struct slice
-		*model_json; /* by model: the target's model name as a JSON string with quotes */
-	struct slice *credential;  /* by provider: borrowed from secrets; empty: none found */
-	struct tls_trust **trust;  /* by provider; NULL: plain */
-	const struct proxy *proxy; /* borrowed for the life of the agent; NULL: none */
-	struct secret *tunnel;     /* by provider: what the proxy is asked; empty: straight */
-	struct buf text;           /* memory of model_json */
+	struct slice *model_json;   /* by target: its model's name as a JSON string with quotes */
+	struct slice *credential;   /* by provider: borrowed from secrets; empty: none found */
+	struct tls_trust **trust;   /* by provider; NULL: plain */
+	const struct proxy *proxy;  /* borrowed for the life of the agent; NULL: none */
+	struct secret *tunnel;      /* by provider: what the proxy is asked; empty: straight */
+	struct buf text;            /* memory of model_json */
 };
 
 /* policy and secrets: references are taken. `trust_cache`: the system's trust store, made when the
  * first TLS provider without a ca_file appears and kept by the caller. `proxy` may be NULL. */
 int rules_build(struct policy *policy, struct secret_set *secrets, const struct proxy *proxy,
 	struct tls_trust **trust_cache, struct rules **ret, struct errbuf *e);
+bool rules_has_credential(const struct rules *r, uint32_t provider);
 struct rules *rules_ref(struct rules *r);
 void rules_unref(struct rules *r); /* any thread */
 
@@ -36,13 +36,16 @@ struct price_memo {
 	const struct policy_price *price;
 };
 
+#define RETRY_CREDIT_MAX 1000 /* ten at once */
+
 /* One worker's. */
 struct worker_rules {
 	uint32_t refs;
 	uint64_t serial; /* no other of this process has it */
 	struct rules *rules;
 	struct pool **pools;       /* by provider */
-	struct price_memo *prices; /* by model */
+	struct price_memo *prices; /* by target */
+	uint32_t *retry_credit;    /* by model, in hundredths of a retry: its budget */
 };
 
 /* Pools of `old` whose endpoint stays the same are taken over. */
@@ -50,7 +53,8 @@ int worker_rules_new(struct rules *r, const struct worker_rules *old, struct loo
 	struct stats_block *stats, struct worker_rules **ret);
 struct worker_rules *worker_rules_ref(struct worker_rules *w);
 void worker_rules_unref(struct worker_rules *w);
-/* Price in force for the model's target; NULL: unpriced. */
-const struct policy_price *worker_rules_price(struct worker_rules *w, uint32_t model, usec wall_us);
+/* Price in force for the target (index of doc->targets); NULL: unpriced. */
+const struct policy_price *worker_rules_price(
+	struct worker_rules *w, uint32_t target, usec wall_us);
 
 #endif

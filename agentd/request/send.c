@@ -3,23 +3,64 @@
 #include "request/request.h"
 #include "request/upload.h"
 
+/* Half-open targets take one call at a time: whoever is late goes on to the next. */
+static bool take_target(struct request *r, usec now)
+{
+	const struct policy *p = r->rules->rules->policy;
+	const struct policy_model *m = &p->doc->models[r->model];
+	struct health *h = r->env->gw->health;
+	usec recover;
+
+	for (; r->plan_at < r->plan.n; r->plan_at++) {
+		uint32_t place;
+
+		r->target = (uint32_t)(m->targets - p->doc->targets) + r->plan.target[r->plan_at];
+		r->provider = p->doc->targets[r->target].provider;
+		place = p->target_place[r->target];
+		if (r->plan.degraded) {
+			r->holds_probe = true; /* whatever comes of it counts */
+			return true;
+		}
+		if (health_state(h, place, now, &recover) == TARGET_OK)
+			return true;
+		if (health_take_probe(h, place, now, p->doc->targets[r->target].total_us)) {
+			r->holds_probe = true;
+			return true;
+		}
+	}
+	return false;
+}
+
 void send_step(struct request *r)
 {
-	const struct policy_provider *p = &r->rules->rules->policy->doc->providers[r->provider];
-	const struct attempt_timeouts t = { p->connect_us, p->first_byte_us, p->idle_us };
+	const struct policy_doc *d = r->rules->rules->policy->doc;
+	const struct policy_target *t;
+	struct attempt_timeouts timeouts;
+	usec now = loop_now(r->env->loop);
 
-	if (p->credential.n && !r->rules->rules->credential[r->provider].n) {
-		request_fail(r, FAIL_upstream_no_credential,
-			"The gateway has no credential named '" SLICE_FMT
-			"'. The administrator sets it: aigwctl provider secret set " SLICE_FMT
-			" --secret-file -",
-			SLICE_ARG(p->credential), SLICE_ARG(p->credential));
-		return;
+	if (!take_target(r, now)) {
+		/* All that stood well when it was planned has fallen since. */
+		if (route_plan(r) && !take_target(r, now))
+			request_fail(r, FAIL_upstream_unavailable, "%s", "");
+		if (r->outcome)
+			return;
 	}
+	t = &d->targets[r->target];
+	timeouts = (struct attempt_timeouts){ t->connect_us, t->first_byte_us, t->idle_us };
+	if (r->plan.n > 1 || r->attempts)
+		admit_target(r);
+	r->asks_upstream = r->facts.stream &&
+			   (r->endpoint == ENDPOINT_chat || r->endpoint == ENDPOINT_completions) &&
+			   d->providers[r->provider].stream_usage;
 	r->attempt = r->attempt_memory;
 	r->step = STEP_RELAY;
-	attempt_init(r->attempt, r->rules->pools[r->provider], &relay_events, r, t);
-	deadline_set(r->env->loop, &r->total, p->total_us);
+	attempt_init(r->attempt, r->rules->pools[r->provider], &relay_events, r, timeouts);
+	r->attempt->holds_content = r->facts.stream;
+	if (!r->attempts++) {
+		r->total_at_us = now + t->total_us;
+		deadline_set(r->env->loop, &r->total, t->total_us);
+	}
+	r->spent = !retry_may_follow(r);
 	/* Either may fail at once, and then r has moved on. */
 	if (r->upload && !r->upload->whole)
 		attempt_start_stream(r->attempt);
@@ -62,7 +103,7 @@ static void mark_sent(struct request *r)
 	struct slot *s = inflight_slot(r->env->gw->inflight, r->slot);
 	struct openai_usage u = { 0 };
 
-	s->v.attempts = 1;
+	s->v.attempts = r->attempts;
 	if (!r->sent_us) {
 		r->sent_us = loop_now(r->env->loop);
 		s->v.overhead_us = r->sent_us - r->began_us;
@@ -100,13 +141,12 @@ static unsigned write_framing(
 unsigned send_bytes_of(struct attempt *a, struct slice *out)
 {
 	struct request *r = a->owner;
-	const struct policy_model *m = &r->rules->rules->policy->doc->models[r->model];
+	const struct policy_target *t = &r->rules->rules->policy->doc->targets[r->target];
 	const struct pool *pool = r->rules->pools[r->provider];
 	struct slice asked = slice_of(r->facts.model_raw.p + 1, r->facts.model_raw.n - 2);
 	struct slice body = slice_of(r->body.bytes, r->body.n);
-	struct slice model_json = slice_eq(asked, m->target.model)
-					  ? SLICE_EMPTY
-					  : r->rules->rules->model_json[r->model];
+	struct slice model_json =
+		slice_eq(asked, t->model) ? SLICE_EMPTY : r->rules->rules->model_json[r->target];
 	struct buf b = buf_over(r->env->loop->scratch_out, LOOP_SCRATCH_BYTES);
 	size_t body_n = 0;
 	unsigned n;

@@ -40,7 +40,7 @@ static void values(struct request *r, struct slot *s)
 static void price(struct request *r, struct slot *s)
 {
 	const struct policy_price *p =
-		r->counted ? worker_rules_price(r->rules, r->model, r->wall_us) : NULL;
+		r->counted ? worker_rules_price(r->rules, r->target, r->wall_us) : NULL;
 	const struct price_usage u = { r->usage.input, r->usage.cached_input, r->usage.cache_write,
 		r->usage.output, r->usage.reasoning, r->usage.audio_in, r->usage.audio_out,
 		r->usage.audio_ms };
@@ -249,6 +249,7 @@ void settle_step(struct request *r)
 	if (r->asks_metrics)
 		list_remove(&r->await_node); /* gone before the text was there */
 	deadline_stop(r->env->loop, &r->total);
+	retry_stop(r);
 	if (admitted || (r->outcome != USAGE_OK && !leaves_no_record(r) && admit_refused(r))) {
 		s = inflight_slot(r->env->gw->inflight, r->slot);
 		values(r, s);

@@ -322,20 +322,47 @@ static void render_times(const struct render *r, struct node n, struct buf *b)
 
 /* --- objects -------------------------------------------------------------------------- */
 
+/* In percent of what the weights of its priority come to. */
+static uint32_t share_of(const struct policy_model *m, const struct policy_target *t)
+{
+	uint32_t sum = 0;
+
+	for (uint32_t i = 0; i < m->n_targets; i++)
+		sum += m->targets[i].priority == t->priority ? m->targets[i].weight : 0;
+	return sum ? (t->weight * 100 + sum / 2) / sum : 0;
+}
+
 static void render_targets(const struct render *r, struct node n, struct buf *b)
 {
 	struct node_view v = view_of(r);
 	int i = node_object_index(&v, STAT_MODEL, n.object);
 	char provider[NODE_NAME_MAX + 1], model[NODE_NAME_MAX + 1];
-	const struct policy_target *t;
+	const struct policy *p = r->policy;
+	const struct policy_model *m;
 
 	if (i < 0)
 		return;
-	t = &r->policy->doc->models[i].target;
-	if (!node_encode_name(r->policy->doc->providers[t->provider].name, provider) ||
-		!node_encode_name(t->model, model))
-		return;
-	(void)buf_printf(b, "%s model=%s share=100%%\n", provider, model);
+	m = &p->doc->models[i];
+	for (uint32_t k = 0; k < m->n_targets; k++) {
+		const struct policy_target *t = &m->targets[k];
+		uint32_t place = p->target_place[t - p->doc->targets];
+		enum target_state state;
+		usec recover;
+
+		if (!node_encode_name(p->doc->providers[t->provider].name, provider) ||
+			!node_encode_name(t->model, model))
+			continue;
+		state = health_state(
+			r->health, p->provider_place[t->provider], r->mono_us, &recover);
+		if (state == TARGET_OK)
+			state = health_state(r->health, place, r->mono_us, &recover);
+		(void)buf_printf(b,
+			"%s model=%s share=%" PRIu32 "%% priority=%" PRIu32 " weight=%" PRIu32
+			" state=%s recover_ms=%" PRId64 " opened=%" PRIu64 "\n",
+			provider, model, share_of(m, t), t->priority, t->weight,
+			target_state_name(state), recover / USEC_PER_MS,
+			health_trips(r->health, place));
+	}
 }
 
 static void render_state(const struct render *r, struct node n, struct buf *b)

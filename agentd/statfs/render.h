@@ -4,6 +4,7 @@
 #ifndef AGENTD_STATFS_RENDER_H
 #define AGENTD_STATFS_RENDER_H
 
+#include "route/health.h"
 #include "statfs/tree.h"
 #include "statfs/watch.h"
 
@@ -12,6 +13,7 @@
 
 struct render {
 	const struct stats *stats;
+	const struct health *health;
 	struct inflight *inflight;   /* may be NULL */
 	const struct policy *policy; /* may be NULL */
 	const struct key_list *keys; /* may be NULL */

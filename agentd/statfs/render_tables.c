@@ -80,13 +80,18 @@ static void put_model(const struct render *r, const struct node_view *v, struct 
 	int64_t all[STAT_COUNTER_COUNT];
 	struct stat_quantiles ttft, duration;
 	const struct policy_target *t;
+	const struct policy_model *m;
+	char more[16] = " 100%";
 	struct watch_rate w;
 	char provider[NODE_NAME_MAX + 1];
 
 	if (i < 0)
 		return;
-	t = &v->policy->doc->models[i].target;
+	m = &v->policy->doc->models[i];
+	t = &m->targets[0];
 	(void)node_encode_name(v->policy->doc->providers[t->provider].name, provider);
+	if (m->n_targets > 1)
+		(void)snprintf(more, sizeof(more), " +%" PRIu32, m->n_targets - 1);
 	stats_read(r->stats, STAT_MODEL, model.object, all);
 	stats_quantiles(r->stats, STAT_MODEL, model.object, HIST_ttft, &ttft);
 	stats_quantiles(r->stats, STAT_MODEL, model.object, HIST_duration, &duration);
@@ -100,8 +105,8 @@ static void put_model(const struct render *r, const struct node_view *v, struct 
 		tenths_per(w.d.tokens_out, w.over_us, USEC_PER_S) / 10);
 	text_format_nano(nano_per_minute(w.d.cost_nano, w.over_us), 9, money);
 	money[strlen(money) - 5] = '\0'; /* four decimals */
-	(void)buf_printf(b, "%-*s %7s %5s %8s %8s %7s %7s %8s   %s 100%%\n", width, name, rate, ok,
-		ttft50, ttft95, p95, tokens, money, provider);
+	(void)buf_printf(b, "%-*s %7s %5s %8s %8s %7s %7s %8s   %s%s\n", width, name, rate, ok,
+		ttft50, ttft95, p95, tokens, money, provider, more);
 }
 
 static void put_summary_head(const struct render *r, struct buf *b)

@@ -126,6 +126,7 @@ void stat_look_end(struct stat_look *l)
 static struct render lock_render(struct stat_tree *t, const struct stat_look *l)
 {
 	struct render render = { .stats = t->config.stats,
+		.health = t->config.health,
 		.inflight = t->config.inflight,
 		.policy = l->policy,
 		.keys = l->keys,

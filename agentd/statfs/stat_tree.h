@@ -9,6 +9,7 @@
 
 struct stat_tree_config {
 	const struct stats *stats;
+	const struct health *health;
 	struct inflight *inflight; /* read by slot_peek() only; NULL: none */
 	struct keyset *keyset;     /* NULL: no keys are shown */
 	/* Both on the thread of whoever asks. The first returns a reference that the tree drops,

@@ -218,6 +218,14 @@ static bool on_head(struct http_call *c, const struct h1_head *h, void *owner)
 	return a->ev->head(a, h);
 }
 
+void attempt_content(struct attempt *a)
+{
+	a->holds_content = false;
+	a->content_seen = true;
+	if (a->pool && !attempt_is_over(a))
+		deadline_set(a->pool->loop, &a->deadline, a->timeouts.idle_us);
+}
+
 static bool on_body(struct http_call *c, char *p, size_t n, bool last, void *owner)
 {
 	struct attempt *a = owner;
@@ -226,9 +234,8 @@ static bool on_body(struct http_call *c, char *p, size_t n, bool last, void *own
 		/* Only a connection that is at rest on both sides is worth keeping. */
 		let_go(a, c->keep_alive && !c->excess && a->state != ATTEMPT_SENDING);
 		a->state = ATTEMPT_DONE;
-	} else {
-		a->content_seen = true;
-		deadline_set(a->pool->loop, &a->deadline, a->timeouts.idle_us);
+	} else if (!a->holds_content) {
+		attempt_content(a);
 	}
 	return a->ev->body(a, p, n, last);
 }

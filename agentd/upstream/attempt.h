@@ -78,12 +78,13 @@ struct attempt {
 			 word */
 	char *head_copy; /* the first piece, while it is being written from memory */
 	uint8_t state;
-	uint8_t tried;     /* addresses tried */
-	bool answer_seen;  /* at least one answer byte */
-	bool content_seen; /* at least one byte of content: `idle` counts from here on */
-	bool replaced;     /* a stale connection, by a fresh one: once */
-	bool streaming;    /* `bytes` gives a beginning only: attempt_send() follows */
-	bool in_feed;      /* http_call_feed is on the stack: finish() waits for its return */
+	uint8_t tried;      /* addresses tried */
+	bool answer_seen;   /* at least one answer byte */
+	bool content_seen;  /* at least one byte of content: `idle` counts from here on */
+	bool holds_content; /* the owner says when: attempt_content() */
+	bool replaced;      /* a stale connection, by a fresh one: once */
+	bool streaming;     /* `bytes` gives a beginning only: attempt_send() follows */
+	bool in_feed;       /* http_call_feed is on the stack: finish() waits for its return */
 };
 
 /* Takes a reference to the pool, given back at the end. `ev` and the memory of `a` are the caller's
@@ -102,6 +103,8 @@ int attempt_send(struct attempt *a, const struct slice *v, unsigned n, bool last
 /* Ends it without further events; the connection is closed unless the answer had ended. Idempotent.
  */
 void attempt_abort(struct attempt *a);
+void attempt_content(
+	struct attempt *a);            /* the first content has come: `idle` counts from here on */
 void attempt_pause(struct attempt *a); /* back-pressure */
 void attempt_resume(struct attempt *a);
 bool attempt_is_over(const struct attempt *a);

@@ -13,6 +13,12 @@
 
 enum policy_provider_type { PROVIDER_openai, PROVIDER_openai_compatible };
 
+/* When a provider's target is left alone for a while, and for how long. */
+struct policy_health {
+	uint32_t open_after; /* failures in a row */
+	usec half_open_us;   /* until one call may try it again */
+};
+
 struct policy_provider {
 	struct slice name;
 	enum policy_provider_type type;
@@ -20,6 +26,7 @@ struct policy_provider {
 	struct url url;          /* of base_url */
 	struct slice credential; /* name of a secret; empty: none is sent */
 	usec connect_us, first_byte_us, idle_us, total_us;
+	struct policy_health health;
 	bool stream_usage;    /* may be asked for usage in streams */
 	struct slice ca_file; /* absolute path on the agent's host; empty: system's bundle */
 };
@@ -32,16 +39,36 @@ struct policy_price {
 	struct price price;
 };
 
+#define POLICY_TARGETS_MAX 16 /* of one model */
+
 struct policy_target {
 	uint32_t provider;  /* index into providers */
 	struct slice model; /* the provider's name */
+	uint32_t priority;  /* 1 before 2 */
+	uint32_t weight;    /* share within its priority; 0: gets no call */
+	usec connect_us, first_byte_us, idle_us, total_us; /* its own, else the provider's */
+};
+
+enum policy_strategy { STRATEGY_weighted, STRATEGY_priority, STRATEGY_cheapest };
+enum policy_sticky { STICKY_request, STICKY_key, STICKY_user };
+
+struct policy_retry {
+	uint32_t attempts;   /* at providers, per call */
+	usec backoff_us;     /* before the second try at one target; doubles, with jitter */
+	uint32_t budget_pct; /* retries per hundred calls */
 };
 
 struct policy_model {
 	struct slice name;
 	uint32_t n_aliases;
 	struct slice *aliases;
-	struct policy_target target;
+	uint32_t n_targets;
+	struct policy_target *targets; /* of doc->targets, in file order; at least one */
+	enum policy_strategy strategy; /* among targets of one priority */
+	enum policy_sticky sticky;
+	bool try_best; /* with every target out, the one that is back soonest is tried all the same
+			*/
+	struct policy_retry retry;
 };
 
 struct policy_project {
@@ -68,10 +95,12 @@ struct policy_identity {
 struct policy_doc {
 	struct arena arena;
 	struct slice currency; /* "USD" */
-	uint32_t n_providers, n_prices, n_models, n_customers, n_projects, n_identities, n_features;
+	uint32_t n_providers, n_prices, n_models, n_targets, n_customers, n_projects, n_identities,
+		n_features;
 	struct policy_provider *providers;
 	struct policy_price *prices;
 	struct policy_model *models;
+	struct policy_target *targets; /* of all models, one behind the other */
 	struct policy_customer *customers;
 	struct policy_project *projects;
 	struct policy_identity *identities; /* in file order: the first match counts */

@@ -1,4 +1,4 @@
-/* Models, customers with their projects, identities: who may use what, and who pays. */
+/* Customers with their projects, identities: who may use what, and who pays. */
 #include <aigw/text.h>
 
 #include "policy_read.h"
@@ -6,97 +6,6 @@
 #define POLICY_UNIT_MAX    64
 #define POLICY_ACCOUNT_MAX 64
 #define POLICY_UID_MAX     4294967294u /* the last one means "no user" to the kernel */
-
-static void policy_read_aliases(
-	struct policy_reader *r, const struct policy_at *up, struct policy_model *m, uint32_t index)
-{
-	uint32_t n;
-	const struct tree *node = policy_list(r, up, "aliases", &n);
-
-	m->aliases = policy_alloc(r, n, sizeof(*m->aliases));
-	for (uint32_t i = 0; m->aliases && node; node = node->next, i++) {
-		struct policy_at at = { up, node, "aliases", i };
-
-		if (node->kind != TREE_SCALAR || !policy_is_model_name(node->text) ||
-			slice_eq(node->text, SLICE("*"))) {
-			policy_error(r, &at, node,
-				"an alias must be 1 to %d printable ASCII characters without "
-				"spaces, quotes and backslashes",
-				POLICY_MODEL_NAME_MAX);
-			continue;
-		}
-		policy_names_add(r, &r->model_names, &at, node, node->text, index);
-		m->aliases[m->n_aliases++] = policy_copy(r, node->text);
-	}
-}
-
-static void policy_read_target(
-	struct policy_reader *r, const struct policy_at *up, struct policy_model *m)
-{
-	uint32_t n;
-	const struct tree *given = tree_get(up->node, SLICE("targets")), *provider, *model;
-	struct policy_at at = { up, policy_list(r, up, "targets", &n), "targets", 0 };
-	struct slice provider_name, model_name;
-
-	if (!given)
-		policy_missing(r, up,
-			"'targets' is missing here; add targets: [{provider: NAME, model: NAME}]");
-	else if (n > 1)
-		policy_error(r, up, at.node->next,
-			"not supported yet: more than one target of a model; leave one");
-	else if (n == 0 && given->kind == TREE_LIST)
-		policy_error(
-			r, up, given, "'targets' is empty; add one {provider: NAME, model: NAME}");
-	if (!at.node || !policy_check_map(r, &at, POLICY_target))
-		return;
-	provider = policy_text(r, &at, "provider", POLICY_REQUIRED, &provider_name);
-	if (provider)
-		(void)policy_names_refer(r, &r->provider_names, "provider", &at, provider,
-			provider_name, &m->target.provider);
-	model = policy_model_name(r, &at, "model", &model_name);
-	if (model)
-		m->target.model = policy_copy(r, model_name);
-}
-
-/* All names that models may take, for the size of their index. */
-static uint32_t policy_count_names(const struct policy_section *models)
-{
-	uint32_t n = models->n;
-
-	for (uint32_t i = 0; i < models->n; i++) {
-		const struct tree *aliases = tree_get(models->items[i], SLICE("aliases"));
-
-		n += aliases ? aliases->n : 0;
-	}
-	return n;
-}
-
-void policy_read_models(struct policy_reader *r)
-{
-	struct policy_model *all = policy_alloc(r, r->models.n, sizeof(*all));
-
-	policy_names_init(r, &r->model_names, policy_count_names(&r->models));
-	r->doc->models = all;
-	for (uint32_t i = 0; all && i < r->models.n; i++) {
-		struct policy_at at = { NULL, r->models.items[i], "models", i };
-		const struct tree *node;
-		struct slice name;
-
-		if (!policy_check_map(r, &at, POLICY_model))
-			continue;
-		node = policy_model_name(r, &at, "name", &name);
-		if (node && slice_eq(name, SLICE("*"))) {
-			policy_error(
-				r, &at, node, "'*' means every model and can't be a model's name");
-		} else if (node) {
-			all[i].name = policy_copy(r, name);
-			policy_names_add(r, &r->model_names, &at, node, name, i);
-		}
-		policy_read_aliases(r, &at, &all[i], i);
-		policy_read_target(r, &at, &all[i]);
-		r->doc->n_models++;
-	}
-}
 
 static void policy_read_allowed(
 	struct policy_reader *r, const struct policy_at *up, struct policy_project *p)

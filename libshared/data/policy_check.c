@@ -1,6 +1,32 @@
 /* What is allowed and yet probably not meant. Runs only on a policy without errors. */
 #include "policy_read.h"
 
+/* The model that target i of all belongs to. */
+static uint32_t policy_model_of(const struct policy_doc *d, uint32_t i)
+{
+	uint32_t m = 0;
+
+	while (d->targets + i >= d->models[m].targets + d->models[m].n_targets)
+		m++;
+	return m;
+}
+
+static void policy_warn_price(struct policy_reader *r, uint32_t i)
+{
+	const struct policy_doc *d = r->doc;
+	const struct policy_target *t = &d->targets[i];
+	uint32_t m = policy_model_of(d, i);
+	struct policy_at at = { NULL, r->models.items[m], "models", m };
+
+	/* At the end of time each row is in force. */
+	if (!policy_doc_price(d, t->provider, t->model, INT64_MAX))
+		policy_warn(r, &at, NULL,
+			"model '" PLACE_FMT "' has no price: its calls are recorded UNPRICED; "
+			"add one of provider " PLACE_FMT ", model " PLACE_FMT " to prices",
+			PLACE_ARG(d->models[m].name), PLACE_ARG(d->providers[t->provider].name),
+			PLACE_ARG(t->model));
+}
+
 static void policy_warn_models(struct policy_reader *r)
 {
 	const struct policy_doc *d = r->doc;
@@ -8,19 +34,8 @@ static void policy_warn_models(struct policy_reader *r)
 	if (d->n_models == 0)
 		policy_warn(r, NULL, NULL,
 			"the policy has no models, so no call can be served; add models");
-	for (uint32_t i = 0; i < d->n_models && r->findings < POLICY_MAX_FINDINGS; i++) {
-		struct policy_at at = { NULL, r->models.items[i], "models", i };
-		const struct policy_target *t = &d->models[i].target;
-
-		/* At the end of time each row is in force. */
-		if (!policy_doc_price(d, t->provider, t->model, INT64_MAX))
-			policy_warn(r, &at, NULL,
-				"model '" PLACE_FMT
-				"' has no price: its calls are recorded UNPRICED; "
-				"add one of provider " PLACE_FMT ", model " PLACE_FMT " to prices",
-				PLACE_ARG(d->models[i].name),
-				PLACE_ARG(d->providers[t->provider].name), PLACE_ARG(t->model));
-	}
+	for (uint32_t i = 0; i < d->n_targets && r->findings < POLICY_MAX_FINDINGS; i++)
+		policy_warn_price(r, i);
 }
 
 static void policy_warn_providers(struct policy_reader *r)
@@ -32,8 +47,8 @@ static void policy_warn_providers(struct policy_reader *r)
 		policy_out_of_memory(r);
 		return;
 	}
-	for (uint32_t i = 0; i < d->n_models; i++)
-		used[d->models[i].target.provider] = true;
+	for (uint32_t i = 0; i < d->n_targets; i++)
+		used[d->targets[i].provider] = true;
 	for (uint32_t i = 0; i < d->n_providers; i++) {
 		struct policy_at at = { NULL, r->providers.items[i], "providers", i };
 

@@ -10,8 +10,8 @@
 #define POLICY_ARENA_MAX   (512u << 20)
 #define POLICY_DAY_US      (86400 * USEC_PER_S)
 
-const char *const policy_features[] = { "ca_file/1", "core/1", "per_minute/1", "stream_usage/1",
-	NULL };
+const char *const policy_features[] = { "ca_file/1", "core/1", "per_minute/1", "routing/1",
+	"stream_usage/1", NULL };
 
 void policy_doc_free(struct policy_doc *d)
 {
@@ -45,6 +45,8 @@ static void policy_list_features(struct policy_reader *r)
 	d->features[d->n_features++] = SLICE("core/1");
 	if (r->uses_per_minute)
 		d->features[d->n_features++] = SLICE("per_minute/1");
+	if (r->uses_routing)
+		d->features[d->n_features++] = SLICE("routing/1");
 	if (r->uses_stream_usage)
 		d->features[d->n_features++] = SLICE("stream_usage/1");
 }

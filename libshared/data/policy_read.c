@@ -101,18 +101,31 @@ static void policy_read_credential(
 		p->credential = policy_copy(r, s);
 }
 
-static void policy_read_timeouts(
-	struct policy_reader *r, const struct policy_at *up, struct policy_provider *p)
+void policy_read_timeouts(struct policy_reader *r, const struct policy_at *up, usec *connect_us,
+	usec *first_byte_us, usec *idle_us, usec *total_us)
 {
 	static const struct tree none = { .kind = TREE_MAP };
 	struct policy_at at = { .up = up, .node = tree_get(up->node, SLICE("timeouts")) };
 
 	if (!at.node || !policy_check_map(r, &at, POLICY_timeouts))
 		at.node = &none;
-	policy_duration(r, &at, "connect", 2 * USEC_PER_S, &p->connect_us);
-	policy_duration(r, &at, "first_byte", 60 * USEC_PER_S, &p->first_byte_us);
-	policy_duration(r, &at, "idle", 60 * USEC_PER_S, &p->idle_us);
-	policy_duration(r, &at, "total", 600 * USEC_PER_S, &p->total_us);
+	policy_duration(r, &at, "connect", *connect_us, connect_us);
+	policy_duration(r, &at, "first_byte", *first_byte_us, first_byte_us);
+	policy_duration(r, &at, "idle", *idle_us, idle_us);
+	policy_duration(r, &at, "total", *total_us, total_us);
+}
+
+static void policy_read_health(
+	struct policy_reader *r, const struct policy_at *up, struct policy_health *h)
+{
+	static const struct tree none = { .kind = TREE_MAP };
+	struct policy_at at = { .up = up, .node = tree_get(up->node, SLICE("health")) };
+
+	r->uses_routing |= at.node != NULL;
+	if (!at.node || !policy_check_map(r, &at, POLICY_health))
+		at.node = &none;
+	policy_count(r, &at, "open_after", 1, 1000, 5, &h->open_after);
+	policy_duration(r, &at, "half_open_after", 20 * USEC_PER_S, &h->half_open_us);
 }
 
 static void policy_read_options(
@@ -160,7 +173,12 @@ void policy_read_providers(struct policy_reader *r)
 		policy_read_type(r, &at, p);
 		policy_read_url(r, &at, p);
 		policy_read_credential(r, &at, p);
-		policy_read_timeouts(r, &at, p);
+		p->connect_us = 2 * USEC_PER_S;
+		p->first_byte_us = p->idle_us = 60 * USEC_PER_S;
+		p->total_us = 600 * USEC_PER_S;
+		policy_read_timeouts(
+			r, &at, &p->connect_us, &p->first_byte_us, &p->idle_us, &p->total_us);
+		policy_read_health(r, &at, &p->health);
 		policy_read_options(r, &at, p);
 		r->doc->n_providers++;
 	}

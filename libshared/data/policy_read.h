@@ -20,6 +20,8 @@ enum policy_object {
 	POLICY_price,
 	POLICY_model,
 	POLICY_target,
+	POLICY_retry,
+	POLICY_health,
 	POLICY_customer,
 	POLICY_project,
 	POLICY_identity
@@ -63,7 +65,7 @@ struct policy_reader {
 	unsigned findings, errors;
 	bool no_memory;
 	const struct tree *misspelt; /* the last map in which an unknown key stood */
-	bool uses_ca_file, uses_per_minute, uses_stream_usage;
+	bool uses_ca_file, uses_per_minute, uses_routing, uses_stream_usage;
 	const struct tree *root; /* the merged document */
 	struct policy_section providers, prices, models, customers, identities;
 	struct policy_names provider_names, model_names, customer_names, project_names;
@@ -105,6 +107,14 @@ void policy_duration(struct policy_reader *r, const struct policy_at *at, const 
 	usec preset, usec *ret);
 void policy_bool(struct policy_reader *r, const struct policy_at *at, const char *key, bool preset,
 	bool *ret);
+/* A whole number from min to max; "percent": with the sign behind it. */
+void policy_count(struct policy_reader *r, const struct policy_at *at, const char *key,
+	uint32_t min, uint32_t max, uint32_t preset, uint32_t *ret);
+void policy_percent(struct policy_reader *r, const struct policy_at *at, const char *key,
+	uint32_t max, uint32_t preset, uint32_t *ret);
+/* One of n words, by its place; words end with NULL. */
+void policy_choice(struct policy_reader *r, const struct policy_at *at, const char *key,
+	const char *const *words, unsigned preset, unsigned *ret);
 bool policy_amount(
 	struct policy_reader *r, const struct policy_at *at, const char *key, int64_t *ret_nano);
 /* A list's first item, or NULL; *ret_n its length. Not a list or too long is reported. */
@@ -132,6 +142,9 @@ void policy_read_settings(struct policy_reader *r);
 void policy_read_providers(struct policy_reader *r);
 void policy_read_prices(struct policy_reader *r);
 void policy_read_models(struct policy_reader *r);
+/* Timeouts under `up`, each preset to what stands in the four already. */
+void policy_read_timeouts(struct policy_reader *r, const struct policy_at *up, usec *connect_us,
+	usec *first_byte_us, usec *idle_us, usec *total_us);
 void policy_read_customers(struct policy_reader *r);
 void policy_read_identities(struct policy_reader *r);
 void policy_warnings(struct policy_reader *r);

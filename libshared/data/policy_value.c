@@ -148,6 +148,66 @@ void policy_bool(struct policy_reader *r, const struct policy_at *at, const char
 			PLACE_ARG(s), node->quoted ? ", without quotes" : "");
 }
 
+static void policy_number(struct policy_reader *r, const struct policy_at *at, const char *key,
+	const char *unit, uint32_t min, uint32_t max, uint32_t *ret)
+{
+	struct slice s, digits;
+	const struct tree *node = policy_text(r, at, key, POLICY_OPTIONAL, &s);
+	size_t unit_n = strlen(unit);
+	uint64_t n;
+
+	if (!node)
+		return;
+	digits = s.n > unit_n ? slice_of(s.p, s.n - unit_n) : SLICE_EMPTY;
+	if (!digits.n || memcmp(s.p + digits.n, unit, unit_n) != 0 ||
+		text_parse_u64(digits, &n) < 0 || n < min || n > max)
+		policy_error(r, at, node,
+			"'%s' is '" PLACE_FMT "': write a whole number from %" PRIu32 "%s to "
+			"%" PRIu32 "%s",
+			key, PLACE_ARG(s), min, unit, max, unit);
+	else
+		*ret = (uint32_t)n;
+}
+
+void policy_count(struct policy_reader *r, const struct policy_at *at, const char *key,
+	uint32_t min, uint32_t max, uint32_t preset, uint32_t *ret)
+{
+	*ret = preset;
+	policy_number(r, at, key, "", min, max, ret);
+}
+
+void policy_percent(struct policy_reader *r, const struct policy_at *at, const char *key,
+	uint32_t max, uint32_t preset, uint32_t *ret)
+{
+	*ret = preset;
+	policy_number(r, at, key, "%", 0, max, ret);
+}
+
+void policy_choice(struct policy_reader *r, const struct policy_at *at, const char *key,
+	const char *const *words, unsigned preset, unsigned *ret)
+{
+	struct slice s;
+	const struct tree *node = policy_text(r, at, key, POLICY_OPTIONAL, &s);
+	char list[256] = "";
+	size_t n = 0;
+
+	*ret = preset;
+	if (!node)
+		return;
+	for (unsigned i = 0; words[i]; i++) {
+		if (slice_eq(s, slice_str(words[i]))) {
+			*ret = i;
+			return;
+		}
+		n += (size_t)snprintf(list + n, sizeof(list) - n, "%s%s",
+			!i             ? ""
+			: words[i + 1] ? ", "
+				       : " or ",
+			words[i]);
+	}
+	policy_error(r, at, node, "'%s' is '" PLACE_FMT "': write %s", key, PLACE_ARG(s), list);
+}
+
 bool policy_amount(
 	struct policy_reader *r, const struct policy_at *at, const char *key, int64_t *ret_nano)
 {

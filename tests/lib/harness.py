@@ -427,6 +427,18 @@ class Stack:
     def sim_stats(self):
         return http_call(self.sim_where(), "/__stats").json()
 
+    def agent_stat(self, path):
+        """A file of the agent's stats."""
+        with Wire(self.path("control.sock")) as wire:
+            a = wire.call("/v1/stats/" + path, method="GET")
+        if a.status != 200:
+            raise Failure(f"{path}: {a.status} {a.body}")
+        return a.body.decode()
+
+    def agent_log(self):
+        with open(self.agent.log, errors="replace") as f:
+            return f.read()
+
     def script(self, behaviours):
         """{model: behaviours} from now on; None forgets."""
         a = http_call(self.sim_where(), "/__script", behaviours, method="PUT")

@@ -27,6 +27,8 @@ SHAPES = {
   "STAT_NODE": ((0,), -1, 1),
   "LOG_EVENT": ((0,), 2, None),
   "PROVIDER_ERROR": ((0,), -1, None),
+  "ERROR_CLASS": ((0,), -1, None),
+  "PROVIDER_CODE": ((0,), None, None),
   "METRIC": ((0,), -1, 1),
   "CTLD_METRIC": ((0,), -1, 1),
   "ADMIN_ERROR": ((0,), 4, None),

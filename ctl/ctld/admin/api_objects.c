@@ -75,16 +75,16 @@ void api_models_list(struct api_request *q)
 	}
 	for (uint32_t i = 0; doc && i < doc->n_models; i++) {
 		const struct policy_model *m = &doc->models[i];
-		const struct policy_price *p =
-			policy_doc_price(doc, m->target.provider, m->target.model, clock_wall_us());
+		const struct policy_price *p = policy_doc_price(
+			doc, m->targets[0].provider, m->targets[0].model, clock_wall_us());
 
 		if (of >= 0 && !project_may(&doc->projects[of], i))
 			continue;
 		(void)json_array_append_new(list,
 			json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "name", json_slice(m->name),
 				"aliases", names_json(m->aliases, m->n_aliases), "provider",
-				json_slice(doc->providers[m->target.provider].name), "target",
-				json_slice(m->target.model), "input",
+				json_slice(doc->providers[m->targets[0].provider].name), "target",
+				json_slice(m->targets[0].model), "input",
 				component(p ? &p->price : NULL, PRICE_input), "output",
 				component(p ? &p->price : NULL, PRICE_output)));
 	}

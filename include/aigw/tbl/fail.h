@@ -32,6 +32,8 @@ FAIL(spool_full,           503, "server_error",          YES, "The store of usag
 FAIL(store_unavailable,    503, "server_error",          YES, "Usage records can't be stored. Nothing is served unbilled.")
 FAIL(upstream_auth_failed, 502, "server_error",          NO,  "The provider refused the gateway's credential. The administrator has to set it: aigwctl provider secret set.")
 FAIL(upstream_no_credential, 502, "server_error",        NO,  "The gateway has no credential for this provider. The administrator has to set it: aigwctl provider secret set.")
+FAIL(upstream_rate_limited, 429, "rate_limit_error",     YES, "Every provider of this model limits the gateway's rate. Try again later.")
+FAIL(upstream_quota,       503, "server_error",          NO,  "The gateway's account at the provider is empty. The administrator has to settle it.")
 FAIL(upstream_unavailable, 503, "server_error",          YES, "The provider could not be reached or closed the connection.")
 FAIL(upstream_protocol,    502, "server_error",          ANY, "The provider's answer is not valid HTTP.")
 FAIL(upstream_timeout,     504, "server_error",          YES, "The provider did not answer in time.")

@@ -114,9 +114,9 @@ static void check_full(const struct policy_doc *d)
 	check_text(d->models[0].name, "gpt-4o-mini");
 	assert_int_equal(d->models[0].n_aliases, 2);
 	check_text(d->models[0].aliases[1], "org/model:v1@x");
-	assert_int_equal(d->models[0].target.provider, 0);
-	check_text(d->models[0].target.model, "m");
-	assert_int_equal(d->models[1].target.provider, 1);
+	assert_int_equal(d->models[0].targets[0].provider, 0);
+	check_text(d->models[0].targets[0].model, "m");
+	assert_int_equal(d->models[1].targets[0].provider, 1);
 
 	assert_int_equal(d->n_customers, 3);
 	assert_int_equal(d->n_projects, 4);
@@ -422,7 +422,7 @@ static void files_are_merged(void **state)
 	assert_int_equal(d->n_providers, 2);
 	assert_int_equal(d->n_models, 2);
 	check_text(d->models[1].name, "b");
-	assert_int_equal(d->models[1].target.provider, 1);
+	assert_int_equal(d->models[1].targets[0].provider, 1);
 	policy_doc_free(d);
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
 		buf_reset(&report);

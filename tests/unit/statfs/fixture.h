@@ -10,6 +10,7 @@
 
 struct fixture {
 	struct stats *stats; /* two workers */
+	struct health *health;
 	struct policy *policy;
 	struct inflight *inflight; /* 64 slots */
 	struct watch watch;

@@ -47,6 +47,7 @@ static void info_get(struct statfs_info *ret, void *owner)
 static int serve(struct served *s, struct errbuf *e)
 {
 	const struct stat_tree_config t = { .stats = s->f.stats,
+		.health = s->f.health,
 		.inflight = s->f.inflight,
 		.policy_get = policy_get,
 		.info_get = info_get,

@@ -28,6 +28,7 @@ static int begin(void **state)
 	watch_fini(&v->f.watch);
 	watch_init(&v->f.watch, v->f.stats, M0, T0);
 	v->r = (struct render){ .stats = v->f.stats,
+		.health = v->f.health,
 		.inflight = v->f.inflight,
 		.policy = v->f.policy,
 		.watch = &v->f.watch,
@@ -93,8 +94,12 @@ static void single_values(void **state)
 	check(v, "control/server", "unix:/run/aigw-ctl/agents.sock\n");
 	v->r.info.server = NULL;
 	check(v, "control/server", "off\n");
-	check(v, "models/gpt-4o-mini/targets", "openai model=gpt-4o-mini share=100%\n");
-	check(v, "models/" FIXTURE_MODEL_FILE "/targets", "local model=llama3:8b share=100%\n");
+	check(v, "models/gpt-4o-mini/targets",
+		"openai model=gpt-4o-mini share=100% priority=1 weight=100 state=ok recover_ms=0 "
+		"opened=0\n");
+	check(v, "models/" FIXTURE_MODEL_FILE "/targets",
+		"local model=llama3:8b share=100% priority=1 weight=100 state=ok recover_ms=0 "
+		"opened=0\n");
 }
 
 static void readme_explains_every_file(void **state)

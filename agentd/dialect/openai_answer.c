@@ -1,0 +1,328 @@
+#include "dialect/openai_answer.h"
+
+#include <aigw/find.h>
+#include <aigw/json_scan.h>
+
+const char *error_class_name(enum error_class c)
+{
+	static const char *const names[] = {
+#define ERROR_CLASS(name, doc) #name,
+#include <aigw/tbl/error_classes.h>
+#undef ERROR_CLASS
+	};
+
+	return names[c];
+}
+
+static const struct {
+	struct slice text;
+	enum error_class c;
+} codes[] = {
+#define PROVIDER_CODE(text, class) { SLICE_INIT(text), CLASS_##class },
+#include <aigw/tbl/provider_codes.h>
+#undef PROVIDER_CODE
+};
+
+/* --- errors --------------------------------------------------------------------------- */
+
+struct error_scan {
+	struct slice code, type, message;
+};
+
+static int on_error_member(void *arg, const struct jscan_member *m)
+{
+	struct error_scan *s = arg;
+	struct slice v = m->value;
+
+	if (m->kind == JSCAN_STRING)
+		v = slice_of(v.p + 1, v.n - 2);
+	else if (m->kind != JSCAN_NUMBER)
+		return 0;
+	if (jscan_key_is(m, SLICE("code")))
+		s->code = v;
+	else if (jscan_key_is(m, SLICE("type")))
+		s->type = v;
+	else if (jscan_key_is(m, SLICE("message")))
+		s->message = v;
+	return 0;
+}
+
+static enum error_class class_of_word(struct slice word)
+{
+	for (size_t i = 0; word.n && i < ARRAY_LEN(codes); i++)
+		if (word.n == codes[i].text.n && slice_eq_nocase(word, codes[i].text))
+			return codes[i].c;
+	return CLASS_none;
+}
+
+static bool has_words(struct slice text, const char *words)
+{
+	size_t n = strlen(words);
+
+	for (size_t i = 0; i + n <= text.n; i++)
+		if (slice_eq_nocase(slice_of(text.p + i, n), slice_of(words, n)))
+			return true;
+	return false;
+}
+
+/* Providers that have no code for it say so in words. */
+static bool says_too_long(struct slice message)
+{
+	return has_words(message, "context length") || has_words(message, "context window") ||
+	       has_words(message, "maximum context") || has_words(message, "too many tokens");
+}
+
+static enum error_class class_of_error(const struct error_scan *s)
+{
+	enum error_class c = class_of_word(s->code);
+
+	return c == CLASS_none ? class_of_word(s->type) : c;
+}
+
+static void read_error(struct slice body, struct error_scan *ret)
+{
+	struct jscan_member m;
+	struct slice object = body;
+
+	*ret = (struct error_scan){ 0 };
+	if (jscan_find(body, SLICE("error"), &m) == 0 && m.kind == JSCAN_OBJECT)
+		object = m.value;
+	(void)jscan_object(object, on_error_member, ret, NULL);
+}
+
+enum error_class openai_class_of(unsigned status, struct slice body)
+{
+	struct error_scan s;
+	enum error_class c;
+
+	read_error(body, &s);
+	c = class_of_error(&s);
+	/* A code is believed within its status's meaning only: "server_error" of a 400 is a 400. */
+	if (c == CLASS_provider_quota || (c == CLASS_context_length && status < 500))
+		return c;
+	if (status < 500 && status != 429 && says_too_long(s.message))
+		return CLASS_context_length;
+	if (status == 429 || status == 529 || (c == CLASS_rate_limited && status != 400))
+		return CLASS_rate_limited;
+	if (status == 401 || status == 403)
+		return c == CLASS_caller_fault ? c : CLASS_provider_auth;
+	if (status == 402)
+		return CLASS_provider_quota;
+	if (status == 408 || status == 409 || status >= 500)
+		return CLASS_transient;
+	if (status == 404 || status == 405)
+		return CLASS_unsupported;
+	return CLASS_caller_fault;
+}
+
+enum error_class openai_class_in_band(struct slice error)
+{
+	struct error_scan s = { 0 };
+	enum error_class c;
+
+	(void)jscan_object(error, on_error_member, &s, NULL);
+	c = class_of_error(&s);
+	if (c != CLASS_none)
+		return c;
+	if (says_too_long(s.message))
+		return CLASS_context_length;
+	/* vLLM and others put the status there. */
+	if (s.code.n == 3 && s.code.p[0] == '4')
+		return openai_class_of(
+			(unsigned)(400 + (s.code.p[1] - '0') * 10 + s.code.p[2] - '0'),
+			SLICE_EMPTY);
+	return slice_eq_nocase(s.type, SLICE("invalid_request_error")) ? CLASS_caller_fault
+								       : CLASS_transient;
+}
+
+unsigned error_class_status(enum error_class c)
+{
+	switch (c) {
+	case CLASS_rate_limited: return 429;
+	case CLASS_context_length:
+	case CLASS_caller_fault: return 400;
+	case CLASS_unsupported: return 404;
+	case CLASS_none:
+	case CLASS_transient:
+	case CLASS_provider_auth:
+	case CLASS_provider_quota:
+	case CLASS_COUNT: break;
+	}
+	return 502;
+}
+
+/* --- events --------------------------------------------------------------------------- */
+
+struct content_scan {
+	bool found, choices;
+	struct slice error;
+};
+
+/* null, "", [], {} and false say nothing. */
+static bool is_empty(const struct jscan_member *m)
+{
+	switch (m->kind) {
+	case JSCAN_NULL:
+	case JSCAN_FALSE: return true;
+	case JSCAN_STRING: return m->value.n == 2;
+	case JSCAN_ARRAY:
+	case JSCAN_OBJECT:
+		for (size_t i = 1; i + 1 < m->value.n; i++)
+			if (!strchr(" \t\r\n", m->value.p[i]))
+				return false;
+		return true;
+	case JSCAN_NUMBER:
+	case JSCAN_TRUE: break;
+	}
+	return false;
+}
+
+static int on_delta_member(void *arg, const struct jscan_member *m)
+{
+	struct content_scan *s = arg;
+
+	if (!jscan_key_is(m, SLICE("role")) && !jscan_key_is(m, SLICE("name")) && !is_empty(m))
+		s->found = true;
+	return 0;
+}
+
+static int on_choice_member(void *arg, const struct jscan_member *m)
+{
+	struct content_scan *s = arg;
+
+	if (m->kind == JSCAN_OBJECT &&
+		(jscan_key_is(m, SLICE("delta")) || jscan_key_is(m, SLICE("message"))))
+		return jscan_object(m->value, on_delta_member, s, NULL);
+	if ((jscan_key_is(m, SLICE("text")) || jscan_key_is(m, SLICE("finish_reason"))) &&
+		!is_empty(m))
+		s->found = true;
+	return 0;
+}
+
+static int on_choice(void *arg, const struct jscan_member *m)
+{
+	return m->kind == JSCAN_OBJECT ? jscan_object(m->value, on_choice_member, arg, NULL) : 0;
+}
+
+static int on_event_member(void *arg, const struct jscan_member *m)
+{
+	struct content_scan *s = arg;
+
+	if (jscan_key_is(m, SLICE("choices"))) {
+		s->choices = true;
+		if (m->kind == JSCAN_ARRAY)
+			return jscan_array(m->value, on_choice, s, NULL);
+	} else if (jscan_key_is(m, SLICE("error")) && !is_empty(m)) {
+		s->error = m->value;
+	}
+	return 0;
+}
+
+static bool is_prelude(struct slice type)
+{
+	static const struct slice preludes[] = {
+		SLICE_INIT("response.created"),
+		SLICE_INIT("response.queued"),
+		SLICE_INIT("response.in_progress"),
+		SLICE_INIT("response.output_item.added"),
+		SLICE_INIT("response.content_part.added"),
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(preludes); i++)
+		if (slice_eq(type, preludes[i]))
+			return true;
+	return false;
+}
+
+/* The Responses API: an event says what it is in `type`. */
+static enum openai_content content_of_response(struct slice data, struct slice *ret_error)
+{
+	struct jscan_member type, m;
+	struct slice word;
+
+	if (jscan_find(data, SLICE("type"), &type) || type.kind != JSCAN_STRING)
+		return OPENAI_CONTENT_SOME;
+	word = slice_of(type.value.p + 1, type.value.n - 2);
+	if (slice_eq(word, SLICE("error"))) {
+		*ret_error = data;
+		if (jscan_find(data, SLICE("error"), &m) == 0 && m.kind == JSCAN_OBJECT)
+			*ret_error = m.value;
+		return OPENAI_CONTENT_ERROR;
+	}
+	if (slice_eq(word, SLICE("response.failed")) &&
+		jscan_find(data, SLICE("response"), &m) == 0 && m.kind == JSCAN_OBJECT &&
+		jscan_find(m.value, SLICE("error"), &m) == 0 && m.kind == JSCAN_OBJECT) {
+		*ret_error = m.value;
+		return OPENAI_CONTENT_ERROR;
+	}
+	return is_prelude(word) ? OPENAI_CONTENT_NONE : OPENAI_CONTENT_SOME;
+}
+
+enum openai_content openai_content_of(struct slice raw, int64_t endpoint, struct slice *ret_error)
+{
+	struct content_scan s = { 0 };
+	struct sse_event e;
+
+	sse_parse(raw, &e);
+	if (!e.data_lines)
+		return OPENAI_CONTENT_NONE;
+	if (e.data_lines > 1) /* legal and never seen; nothing to hold it for */
+		return OPENAI_CONTENT_SOME;
+	if (slice_eq(slice_trim(e.data), SLICE("[DONE]")))
+		return OPENAI_CONTENT_END;
+	if (endpoint > ENDPOINT_responses)
+		return OPENAI_CONTENT_SOME;
+	if (jscan_object(e.data, on_event_member, &s, NULL))
+		return OPENAI_CONTENT_MALFORMED;
+	if (endpoint == ENDPOINT_responses)
+		return content_of_response(e.data, ret_error);
+	if (s.error.n && !s.found) {
+		*ret_error = s.error;
+		return OPENAI_CONTENT_ERROR;
+	}
+	return s.found || !s.choices ? OPENAI_CONTENT_SOME : OPENAI_CONTENT_NONE;
+}
+
+/* Where `word` stands in p[0..n), which begins with the pair a, b; n: nowhere. */
+static size_t find_word(const char *p, size_t n, const char *word, size_t word_n)
+{
+	size_t at = 0;
+
+	while ((at = find_pair(p, n, at, word[0], word[1])) < n) {
+		if (at + word_n <= n && memcmp(p + at, word, word_n) == 0)
+			return at;
+		at++;
+	}
+	return n;
+}
+
+#define TEXT_WORD  "\"content\":\""
+#define ERROR_WORD "\"error\""
+#define LOOK_BYTES 4096
+
+/* A quote within a string stands behind a backslash, so these words are members. */
+bool openai_begins_with_text(const char *p, size_t n, int64_t endpoint)
+{
+	size_t most = MIN(n, (size_t)LOOK_BYTES), from = 0, at, end;
+
+	if (endpoint != ENDPOINT_chat)
+		return false;
+	do {
+		at = from + find_word(p + from, most - from, TEXT_WORD, sizeof(TEXT_WORD) - 1);
+		from = at + sizeof(TEXT_WORD) - 1;
+		if (from >= most)
+			return false;
+	} while (p[from] == '"');
+	if (find_word(p, at, ERROR_WORD, sizeof(ERROR_WORD) - 1) < at)
+		return false;
+	end = at + find_eol(p + at, n - at);
+	while (at > 0 && p[at - 1] != '\n' && p[at - 1] != '\r')
+		at--;
+	return end < n && p[end - 1] == '}' &&
+	       slice_starts(slice_of(p + at, end - at), SLICE("data: {"));
+}
+
+bool openai_is_answer(struct slice body)
+{
+	return jscan_object(body, NULL, NULL, NULL) == 0;
+}

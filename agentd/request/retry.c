@@ -1,0 +1,293 @@
+/* Nothing here runs on the way of a call that goes well but retry_learn_ok(). */
+#include "request/request.h"
+#include "request/upload.h"
+
+#include <aigw/log.h>
+
+#define LIMITED_US        (USEC_PER_S)        /* a 429 without a hint */
+#define AUTH_US           (30 * USEC_PER_S)   /* a refused credential, until it is tried again */
+#define QUOTA_US          (1800 * USEC_PER_S) /* an empty account */
+#define BACKOFF_DOUBLINGS 6
+
+static const struct policy *policy_of(const struct request *r)
+{
+	return r->rules->rules->policy;
+}
+
+static const struct policy_model *model_of(const struct request *r)
+{
+	return &policy_of(r)->doc->models[r->model];
+}
+
+static const struct policy_provider *provider_of(const struct request *r)
+{
+	return &policy_of(r)->doc->providers[r->provider];
+}
+
+static uint32_t place_of(const struct request *r)
+{
+	return policy_of(r)->target_place[r->target];
+}
+
+#define TARGET_FMT "provider=" SLICE_FMT " model=" SLICE_FMT
+#define TARGET_ARGS(r)                                                                             \
+	SLICE_ARG(provider_of(r)->name), SLICE_ARG(policy_of(r)->doc->targets[(r)->target].model)
+
+/* --- what it says of the target ------------------------------------------------------- */
+
+void retry_learn_ok(struct request *r, bool whole)
+{
+	/* The probe at its first content, so that others need not wait for the end of a long
+	 * answer; everybody else at the end. */
+	if (!whole && !r->holds_probe)
+		return;
+	if (health_ok(r->env->gw->health, place_of(r), r->holds_probe))
+		log_event(LOG_INFO, "route", "target.closed", TARGET_FMT, TARGET_ARGS(r));
+	r->holds_probe = false;
+}
+
+void retry_learn_cut(struct request *r)
+{
+	const struct policy_health *rules = &provider_of(r)->health;
+
+	if (health_failed(r->env->gw->health, place_of(r), r->holds_probe, loop_now(r->env->loop),
+		    rules->open_after, rules->half_open_us))
+		log_event(LOG_WARNING, "route", "target.open", TARGET_FMT, TARGET_ARGS(r));
+	r->holds_probe = false;
+}
+
+static bool hold_provider(struct request *r, enum target_state why, usec us)
+{
+	return health_hold(r->env->gw->health, policy_of(r)->provider_place[r->provider], why,
+		loop_now(r->env->loop), us);
+}
+
+static void learn(struct request *r, enum error_class c, unsigned status)
+{
+	struct health *h = r->env->gw->health;
+	usec now = loop_now(r->env->loop);
+
+	switch (c) {
+	case CLASS_transient: retry_learn_cut(r); return;
+	case CLASS_rate_limited:
+		(void)health_hold(h, place_of(r), TARGET_RATE_LIMITED, now,
+			r->hint_us ? r->hint_us : LIMITED_US);
+		break;
+	case CLASS_provider_auth:
+		/* 403 may be about this model only. */
+		if (status == 403)
+			(void)health_hold(h, place_of(r), TARGET_NO_CREDENTIAL, now, AUTH_US);
+		else
+			(void)hold_provider(r, TARGET_NO_CREDENTIAL, AUTH_US);
+		break;
+	case CLASS_provider_quota:
+		if (hold_provider(r, TARGET_PROVIDER_QUOTA, QUOTA_US))
+			log_event(LOG_ERROR, "route", "provider.quota", TARGET_FMT, TARGET_ARGS(r));
+		break;
+	case CLASS_none:
+	case CLASS_context_length:
+	case CLASS_unsupported:
+	case CLASS_caller_fault:
+	case CLASS_COUNT: break;
+	}
+	/* It lives. */
+	retry_learn_ok(r, true);
+}
+
+/* --- whether, where, when ------------------------------------------------------------- */
+
+bool retry_may_follow(const struct request *r)
+{
+	const struct policy_model *m = model_of(r);
+	/* An SDK that tries again by itself has had its tries: one for each of its own. */
+	unsigned most = r->sdk_retries ? 1u : MIN(m->retry.attempts, (uint32_t)TRIES_MAX);
+
+	return !r->head_sent && !r->committed && !r->outcome && !r->client_gone &&
+	       r->attempts < most && !(r->upload && !r->upload->whole);
+}
+
+static bool is_another_model(const struct request *r, uint8_t i)
+{
+	const struct policy_model *m = model_of(r);
+
+	return !slice_eq(m->targets[i].model, policy_of(r)->doc->targets[r->target].model);
+}
+
+/* The next of the plan that stands well. */
+static bool find_next(struct request *r, enum error_class c, uint8_t *ret_at)
+{
+	const struct policy *p = policy_of(r);
+	uint32_t first = (uint32_t)(model_of(r)->targets - p->doc->targets);
+	usec now = loop_now(r->env->loop), recover;
+
+	for (uint8_t at = r->plan_at + 1; at < r->plan.n; at++) {
+		uint32_t t = first + r->plan.target[at];
+		uint32_t provider = p->provider_place[p->doc->targets[t].provider];
+
+		if (c == CLASS_context_length && !is_another_model(r, r->plan.target[at]))
+			continue;
+		if (health_state(r->env->gw->health, provider, now, &recover) != TARGET_OK)
+			continue;
+		switch (health_state(r->env->gw->health, p->target_place[t], now, &recover)) {
+		case TARGET_OK: *ret_at = at; return true;
+		case TARGET_OPEN:
+			if (recover == 0) {
+				*ret_at = at;
+				return true;
+			}
+			break;
+		case TARGET_PROBING:
+		case TARGET_RATE_LIMITED:
+		case TARGET_NO_CREDENTIAL:
+		case TARGET_PROVIDER_QUOTA: break;
+		}
+	}
+	return false;
+}
+
+/* Half of it by chance, so that those that failed together don't come back together. */
+static usec backoff(const struct request *r)
+{
+	usec us = model_of(r)->retry.backoff_us;
+	uint64_t chance = (r->env->op_prefix ^ (uint64_t)loop_now(r->env->loop)) *
+			  UINT64_C(0x9e3779b97f4a7c15);
+	unsigned doublings = r->n_tries > r->plan.n ? (unsigned)(r->n_tries - r->plan.n) : 0;
+
+	us <<= MIN(doublings, (unsigned)BACKOFF_DOUBLINGS);
+	return us / 2 + (usec)(chance >> 11) % (us / 2 + 1);
+}
+
+/* All of the plan have been tried: from its beginning again, those first that are back first. */
+static bool find_again(struct request *r, enum error_class c, uint8_t *ret_at, usec *ret_wait)
+{
+	const struct policy *p = policy_of(r);
+	uint32_t first = (uint32_t)(model_of(r)->targets - p->doc->targets);
+	usec now = loop_now(r->env->loop), recover, best = INT64_MAX;
+
+	if (c != CLASS_transient && c != CLASS_rate_limited)
+		return false;
+	for (uint8_t at = 0; at < r->plan.n; at++) {
+		uint32_t t = first + r->plan.target[at];
+		enum target_state s =
+			health_state(r->env->gw->health, p->target_place[t], now, &recover);
+
+		/* Nobody waits for a circuit: either it is open, or all are and one is tried. */
+		if (s == TARGET_OPEN && r->plan.degraded)
+			recover = 0;
+		else if (s != TARGET_OK && s != TARGET_RATE_LIMITED)
+			continue;
+		if (recover < best) {
+			best = recover;
+			*ret_at = at;
+		}
+	}
+	if (best == INT64_MAX)
+		return false;
+	*ret_wait = MAX(best, backoff(r));
+	return now + *ret_wait < r->total_at_us;
+}
+
+/* A share of the traffic: each call earns a part of a retry. */
+static bool take_credit(struct request *r)
+{
+	uint32_t *credit = &r->rules->retry_credit[r->model];
+
+	if (*credit < 100)
+		return false;
+	*credit -= 100;
+	return true;
+}
+
+static void earn_credit(struct request *r)
+{
+	uint32_t *credit = &r->rules->retry_credit[r->model];
+
+	*credit = MIN(*credit + model_of(r)->retry.budget_pct, (uint32_t)RETRY_CREDIT_MAX);
+}
+
+static void note(struct request *r, enum attempt_failure f, unsigned status)
+{
+	if (r->n_tries < TRIES_MAX)
+		r->tries[r->n_tries++] =
+			(struct tried){ r->plan.target[r->plan_at], (uint8_t)f, (uint16_t)status };
+}
+
+static void say_next(const struct request *r, enum error_class c, enum attempt_failure f,
+	unsigned status, const char *next, uint8_t at, usec wait)
+{
+	const struct policy_model *m = model_of(r);
+	const struct policy_target *t = &m->targets[r->plan.target[at]];
+
+	log_event(LOG_WARNING, "route", "call.retry",
+		"request=%s provider=" SLICE_FMT
+		" class=%s reason=%s status=%u next=%s to=" SLICE_FMT " after_ms=%" PRId64,
+		r->id, SLICE_ARG(provider_of(r)->name), error_class_name(c),
+		f ? attempt_failure_name(f) : "status", status, next,
+		SLICE_ARG(policy_of(r)->doc->providers[t->provider].name), wait / USEC_PER_MS);
+}
+
+static void go_on(struct request *r)
+{
+	r->attempt = NULL;
+	r->step = STEP_ATTEMPT;
+	request_resume(r);
+}
+
+static void on_again(struct deadline *d)
+{
+	go_on(container_of(d, struct request, again));
+}
+
+static void on_soon(struct deferred *d)
+{
+	go_on(container_of(d, struct request, soon));
+}
+
+bool retry_follows(struct request *r, enum error_class c, enum attempt_failure f, unsigned status)
+{
+	bool may = retry_may_follow(r), next = false;
+	uint8_t at = 0;
+	usec wait = 0;
+
+	learn(r, c, status);
+	note(r, f, status);
+	if (r->n_tries == 1)
+		earn_credit(r);
+	if (may && c != CLASS_caller_fault)
+		next = find_next(r, c, &at);
+	if (may && !next)
+		next = find_again(r, c, &at, &wait);
+	if (!next || !take_credit(r))
+		return false;
+	say_next(r, c, f, status, wait ? "again" : "fallback", at, wait);
+	stats_add(r->env->stats, STAT_GLOBAL, 0, STAT_retries, 1);
+	stats_add(r->env->stats, STAT_PROVIDER, policy_of(r)->provider_stat[r->provider],
+		STAT_retries, 1);
+	if (!attempt_is_over(r->attempt))
+		attempt_abort(r->attempt);
+	relay_forget(r);
+	r->hint_us = 0;
+	r->judged = false;
+	r->plan_at = at;
+	r->step = STEP_AGAIN;
+	if (wait)
+		deadline_set(r->env->loop, &r->again, wait);
+	else
+		deferred_queue(r->env->loop, &r->soon);
+	return true;
+}
+
+void retry_init(struct request *r)
+{
+	deadline_init(&r->again, on_again);
+	deferred_init(&r->soon, on_soon);
+}
+
+void retry_stop(struct request *r)
+{
+	deadline_stop(r->env->loop, &r->again);
+	deferred_cancel(&r->soon);
+	if (r->holds_probe)
+		health_give_back(r->env->gw->health, place_of(r), loop_now(r->env->loop));
+	r->holds_probe = false;
+}

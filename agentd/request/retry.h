@@ -1,0 +1,28 @@
+/* After a try that came to nothing: what it says of the target, whether there is another one, where
+ * and when. The request keeps what has been tried. Worker's thread. */
+#ifndef AGENTD_REQUEST_RETRY_H
+#define AGENTD_REQUEST_RETRY_H
+
+#include "dialect/openai_answer.h"
+#include "upstream/attempt.h"
+
+struct request;
+
+/* A try at a provider that came to nothing: what the answer's head and the log say of it. */
+#define TRIES_MAX 10
+struct tried {
+	uint8_t target;  /* of the model's */
+	uint8_t failure; /* enum attempt_failure; 0: by status */
+	uint16_t status; /* 0: none came */
+};
+
+/* After a try that came to nothing. True: another one follows, and the request waits for
+ * it; what came of the answer is forgotten. */
+bool retry_follows(struct request *r, enum error_class c, enum attempt_failure f, unsigned status);
+bool retry_may_follow(const struct request *r); /* nothing is sent, and tries are left */
+void retry_init(struct request *r);
+void retry_stop(struct request *r);                 /* no further try; a probe is given back */
+void retry_learn_ok(struct request *r, bool whole); /* content has come; the answer is whole */
+void retry_learn_cut(struct request *r);            /* it broke off after that */
+
+#endif

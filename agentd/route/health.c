@@ -1,0 +1,233 @@
+#include "route/health.h"
+
+#include <aigw/hash.h>
+
+#include <stdatomic.h>
+
+/* circuit: 2 bits of state, 14 of failures, 48 of milliseconds. */
+enum { CLOSED, OPEN, PROBING };
+#define FAILURES_MAX 16383u
+#define TIME_MASK    ((UINT64_C(1) << 48) - 1)
+
+struct place {
+	_Atomic uint64_t circuit;
+	_Atomic uint64_t hold; /* microseconds << 3 | enum target_state; 0: none */
+	_Atomic uint64_t trips;
+};
+
+struct name {
+	UT_hash_handle hh;
+	struct name *older;
+	uint32_t place;
+	char text[]; /* provider, newline, model */
+};
+
+struct health {
+	struct place places[HEALTH_PLACES];
+	struct name *names, *last;
+	uint32_t n; /* places in use, 0 included */
+};
+
+const char *target_state_name(enum target_state s)
+{
+	static const char *const names[] = {
+		[TARGET_OK] = "ok",
+		[TARGET_OPEN] = "open",
+		[TARGET_PROBING] = "probing",
+		[TARGET_RATE_LIMITED] = "rate_limited",
+		[TARGET_NO_CREDENTIAL] = "no_credential",
+		[TARGET_PROVIDER_QUOTA] = "provider_quota",
+	};
+
+	return names[s];
+}
+
+int health_new(struct health **ret)
+{
+	*ret = calloc(1, sizeof(**ret));
+	if (!*ret)
+		return -ENOMEM;
+	(*ret)->n = 1;
+	return 0;
+}
+
+void health_free(struct health *h)
+{
+	struct name *name;
+
+	if (!h)
+		return;
+	HASH_CLEAR(hh, h->names);
+	while ((name = h->last) != NULL) {
+		h->last = name->older;
+		free(name);
+	}
+	free(h);
+}
+
+uint32_t health_place(struct health *h, struct slice provider, struct slice model)
+{
+	size_t n = provider.n + 1 + model.n;
+	struct name *found = NULL, *fresh = malloc(sizeof(*fresh) + n);
+	bool out_of_memory = false;
+
+	if (!fresh)
+		return 0;
+	memcpy(fresh->text, provider.p, provider.n);
+	fresh->text[provider.n] = '\n';
+	if (model.n)
+		memcpy(fresh->text + provider.n + 1, model.p, model.n);
+	HASH_FIND(hh, h->names, fresh->text, n, found);
+	if (!found && h->n < HEALTH_PLACES) {
+		fresh->place = h->n;
+		HASH_ADD_KEYPTR(hh, h->names, fresh->text, n, fresh);
+		if (!out_of_memory) {
+			fresh->older = h->last;
+			h->last = fresh;
+			return h->n++;
+		}
+	}
+	free(fresh);
+	return found ? found->place : 0;
+}
+
+/* --- the circuit's word --------------------------------------------------------------- */
+
+static uint64_t word(unsigned state, unsigned failures, usec until_us)
+{
+	return (uint64_t)state << 62 | (uint64_t)MIN(failures, FAILURES_MAX) << 48 |
+	       ((uint64_t)(until_us / USEC_PER_MS) & TIME_MASK);
+}
+
+static unsigned state_of(uint64_t w)
+{
+	return (unsigned)(w >> 62);
+}
+
+static unsigned failures_of(uint64_t w)
+{
+	return (unsigned)(w >> 48) & FAILURES_MAX;
+}
+
+static usec until_of(uint64_t w)
+{
+	return (usec)(w & TIME_MASK) * USEC_PER_MS;
+}
+
+static struct place *place_of(struct health *h, uint32_t place)
+{
+	return place && place < HEALTH_PLACES ? &h->places[place] : NULL;
+}
+
+enum target_state health_state(
+	const struct health *h, uint32_t place, usec now, usec *ret_recover_us)
+{
+	const struct place *p = &h->places[place < HEALTH_PLACES ? place : 0];
+	uint64_t w = atomic_load_explicit(&p->circuit, memory_order_relaxed);
+	uint64_t hold = atomic_load_explicit(&p->hold, memory_order_relaxed);
+
+	*ret_recover_us = 0;
+	if (hold && (usec)(hold >> 3) > now) {
+		*ret_recover_us = (usec)(hold >> 3) - now;
+		return (enum target_state)(hold & 7);
+	}
+	if (state_of(w) == CLOSED)
+		return TARGET_OK;
+	*ret_recover_us = MAX(until_of(w) - now, (usec)0);
+	/* A probe whose lease has run out is nobody's. */
+	return state_of(w) == PROBING && *ret_recover_us ? TARGET_PROBING : TARGET_OPEN;
+}
+
+bool health_take_probe(struct health *h, uint32_t place, usec now, usec lease_us)
+{
+	struct place *p = place_of(h, place);
+	uint64_t w = p ? atomic_load_explicit(&p->circuit, memory_order_relaxed) : 0;
+
+	return p && state_of(w) != CLOSED && until_of(w) <= now &&
+	       atomic_compare_exchange_strong_explicit(&p->circuit, &w,
+		       word(PROBING, failures_of(w), now + lease_us), memory_order_relaxed,
+		       memory_order_relaxed);
+}
+
+void health_give_back(struct health *h, uint32_t place, usec now)
+{
+	struct place *p = place_of(h, place);
+	uint64_t w = p ? atomic_load_explicit(&p->circuit, memory_order_relaxed) : 0;
+
+	if (p && state_of(w) == PROBING)
+		(void)atomic_compare_exchange_strong_explicit(&p->circuit, &w,
+			word(OPEN, failures_of(w), now), memory_order_relaxed,
+			memory_order_relaxed);
+}
+
+bool health_ok(struct health *h, uint32_t place, bool probe)
+{
+	struct place *p = place_of(h, place);
+	uint64_t w;
+
+	if (!p)
+		return false;
+	w = atomic_load_explicit(&p->circuit, memory_order_relaxed);
+	/* The usual call: nothing to write. One that was sent before it opened proves nothing. */
+	while (w && (state_of(w) == CLOSED || probe)) {
+		if (atomic_compare_exchange_weak_explicit(
+			    &p->circuit, &w, 0, memory_order_relaxed, memory_order_relaxed))
+			return state_of(w) != CLOSED;
+	}
+	return false;
+}
+
+bool health_failed(
+	struct health *h, uint32_t place, bool probe, usec now, uint32_t open_after, usec open_us)
+{
+	struct place *p = place_of(h, place);
+	uint64_t w, to;
+	unsigned n;
+
+	if (!p)
+		return false;
+	w = atomic_load_explicit(&p->circuit, memory_order_relaxed);
+	do {
+		if (state_of(w) != CLOSED && !(probe && state_of(w) == PROBING))
+			return false;
+		n = failures_of(w) + 1;
+		to = state_of(w) == PROBING || n >= open_after ? word(OPEN, n, now + open_us)
+							       : word(CLOSED, n, 0);
+	} while (!atomic_compare_exchange_weak_explicit(
+		&p->circuit, &w, to, memory_order_relaxed, memory_order_relaxed));
+	if (state_of(w) != CLOSED || state_of(to) != OPEN)
+		return false;
+	atomic_fetch_add_explicit(&p->trips, 1, memory_order_relaxed);
+	return true;
+}
+
+bool health_hold(struct health *h, uint32_t place, enum target_state why, usec now, usec us)
+{
+	struct place *p = place_of(h, place);
+	uint64_t to = (uint64_t)(now + MIN(us, HEALTH_HOLD_US)) << 3 | (uint64_t)why;
+	uint64_t hold;
+
+	if (!p)
+		return false;
+	hold = atomic_load_explicit(&p->hold, memory_order_relaxed);
+	do {
+		if (hold >> 3 >= to >> 3)
+			return false;
+	} while (!atomic_compare_exchange_weak_explicit(
+		&p->hold, &hold, to, memory_order_relaxed, memory_order_relaxed));
+	return (usec)(hold >> 3) <= now;
+}
+
+void health_release(struct health *h, uint32_t place)
+{
+	struct place *p = place_of(h, place);
+
+	if (p)
+		atomic_store_explicit(&p->hold, 0, memory_order_relaxed);
+}
+
+uint64_t health_trips(const struct health *h, uint32_t place)
+{
+	return atomic_load_explicit(
+		&h->places[place < HEALTH_PLACES ? place : 0].trips, memory_order_relaxed);
+}

@@ -1,0 +1,63 @@
+/* How targets stand: what every worker learns from its calls, and what routing asks before each. A
+ * target (a provider and its name of a model) has a place for the life of the process, so that a
+ * new policy forgets nothing; the same place, with an empty model, is the provider's credential.
+ *
+ * A place is two words that any thread changes by compare-and-swap: no lock, no owner, no timer.
+ *
+ *   circuit   closed --N failures in a row--> open --after a while, by one call--> probing
+ *                ^                              ^                                    |
+ *                +------------ it went well ----|------------------------------------+
+ *                                               +-- it failed; or was given back: open, due at once
+ *   A probe holds a lease: one that never reports (a lost worker, a reload) is taken over when it
+ *   has run out, so there is no state without a way out.
+ *   hold      until when nothing is sent, and why: the hint of a 429, a refused credential, an
+ *             empty account.
+ *
+ * Times are monotonic microseconds, and given: nothing here reads a clock. */
+#ifndef AGENTD_ROUTE_HEALTH_H
+#define AGENTD_ROUTE_HEALTH_H
+
+#include <aigw/base.h>
+#include <aigw/slice.h>
+
+#define HEALTH_PLACES  4096                     /* place 0 is for those beyond: always well */
+#define HEALTH_HOLD_US (24 * 3600 * USEC_PER_S) /* no hint holds longer */
+
+enum target_state {
+	TARGET_OK,
+	TARGET_OPEN,
+	TARGET_PROBING, /* another call is trying it */
+	TARGET_RATE_LIMITED,
+	TARGET_NO_CREDENTIAL,
+	TARGET_PROVIDER_QUOTA
+};
+const char *target_state_name(enum target_state s);
+
+struct health;
+
+int health_new(struct health **ret);
+void health_free(struct health *h);
+/* Made if new. One thread at a time. */
+uint32_t health_place(struct health *h, struct slice provider, struct slice model);
+
+/* All below: any thread. */
+
+/* *ret_recover_us: until it may be tried again; 0: now. TARGET_OPEN with 0 is due: whoever takes
+ * the probe may call. */
+enum target_state health_state(
+	const struct health *h, uint32_t place, usec now, usec *ret_recover_us);
+/* True: this call is the probe, and reports by health_ok, health_failed or health_give_back. */
+bool health_take_probe(struct health *h, uint32_t place, usec now, usec lease_us);
+void health_give_back(struct health *h, uint32_t place, usec now);
+/* `probe`: by the call that holds it. True: the circuit has closed by this. */
+bool health_ok(struct health *h, uint32_t place, bool probe);
+/* True: it has opened by this. */
+bool health_failed(
+	struct health *h, uint32_t place, bool probe, usec now, uint32_t open_after, usec open_us);
+/* The later end counts. True: it was free before. */
+bool health_hold(struct health *h, uint32_t place, enum target_state why, usec now, usec us);
+void health_release(struct health *h, uint32_t place); /* of a hold */
+/* Times the circuit has opened since the start. */
+uint64_t health_trips(const struct health *h, uint32_t place);
+
+#endif

@@ -1,0 +1,210 @@
+/* Models: their names, who serves them, and in which order. */
+#include <aigw/text.h>
+
+#include "policy_read.h"
+
+static void policy_read_aliases(
+	struct policy_reader *r, const struct policy_at *up, struct policy_model *m, uint32_t index)
+{
+	uint32_t n;
+	const struct tree *node = policy_list(r, up, "aliases", &n);
+
+	m->aliases = policy_alloc(r, n, sizeof(*m->aliases));
+	for (uint32_t i = 0; m->aliases && node; node = node->next, i++) {
+		struct policy_at at = { up, node, "aliases", i };
+
+		if (node->kind != TREE_SCALAR || !policy_is_model_name(node->text) ||
+			slice_eq(node->text, SLICE("*"))) {
+			policy_error(r, &at, node,
+				"an alias must be 1 to %d printable ASCII characters without "
+				"spaces, quotes and backslashes",
+				POLICY_MODEL_NAME_MAX);
+			continue;
+		}
+		policy_names_add(r, &r->model_names, &at, node, node->text, index);
+		m->aliases[m->n_aliases++] = policy_copy(r, node->text);
+	}
+}
+
+static bool policy_has(const struct policy_at *at, const char *key)
+{
+	return tree_get(at->node, slice_str(key)) != NULL;
+}
+
+static void policy_read_target(
+	struct policy_reader *r, const struct policy_at *at, struct policy_target *t)
+{
+	const struct policy_provider *p;
+	const struct tree *provider, *model;
+	struct slice provider_name, model_name;
+
+	if (!policy_check_map(r, at, POLICY_target))
+		return;
+	provider = policy_text(r, at, "provider", POLICY_REQUIRED, &provider_name);
+	if (provider)
+		(void)policy_names_refer(r, &r->provider_names, "provider", at, provider,
+			provider_name, &t->provider);
+	model = policy_model_name(r, at, "model", &model_name);
+	if (model)
+		t->model = policy_copy(r, model_name);
+	policy_count(r, at, "priority", 1, 100, 1, &t->priority);
+	policy_count(r, at, "weight", 0, 1000, 100, &t->weight);
+	r->uses_routing |= policy_has(at, "priority") || policy_has(at, "weight") ||
+			   policy_has(at, "timeouts");
+	if (t->provider >= r->doc->n_providers)
+		return;
+	p = &r->doc->providers[t->provider];
+	t->connect_us = p->connect_us;
+	t->first_byte_us = p->first_byte_us;
+	t->idle_us = p->idle_us;
+	t->total_us = p->total_us;
+	policy_read_timeouts(r, at, &t->connect_us, &t->first_byte_us, &t->idle_us, &t->total_us);
+}
+
+static void policy_check_targets(struct policy_reader *r, const struct policy_at *up,
+	const struct tree *given, const struct policy_model *m)
+{
+	bool some = false;
+
+	for (uint32_t i = 0; i < m->n_targets; i++) {
+		some |= m->targets[i].weight > 0;
+		for (uint32_t k = 0; k < i; k++)
+			if (m->targets[k].provider == m->targets[i].provider &&
+				m->targets[i].model.n &&
+				slice_eq(m->targets[k].model, m->targets[i].model)) {
+				policy_error(r, up, given,
+					"the target " PLACE_FMT " of one provider stands twice in "
+					"'targets'; leave one, with the sum of the weights",
+					PLACE_ARG(m->targets[i].model));
+				return;
+			}
+	}
+	if (m->n_targets && !some)
+		policy_error(r, up, given,
+			"every target has weight 0, so none gets a call; give one a weight");
+}
+
+static void policy_read_targets(
+	struct policy_reader *r, const struct policy_at *up, struct policy_model *m)
+{
+	const struct tree *given = tree_get(up->node, SLICE("targets")), *node;
+	uint32_t n;
+
+	node = policy_list(r, up, "targets", &n);
+	if (!given)
+		policy_missing(r, up,
+			"'targets' is missing here; add targets: [{provider: NAME, model: NAME}]");
+	else if (n == 0 && given->kind == TREE_LIST)
+		policy_error(
+			r, up, given, "'targets' is empty; add one {provider: NAME, model: NAME}");
+	else if (n > POLICY_TARGETS_MAX)
+		policy_error(r, up, given, "'targets' has more than %d items", POLICY_TARGETS_MAX);
+	if (n > POLICY_TARGETS_MAX || !r->doc->targets)
+		return;
+	r->uses_routing |= n > 1;
+	m->targets = r->doc->targets + r->doc->n_targets;
+	for (; node; node = node->next) {
+		struct policy_at at = { up, node, "targets", m->n_targets };
+
+		policy_read_target(r, &at, &m->targets[m->n_targets++]);
+	}
+	r->doc->n_targets += m->n_targets;
+	policy_check_targets(r, up, given, m);
+}
+
+static void policy_read_retry(
+	struct policy_reader *r, const struct policy_at *up, struct policy_model *m)
+{
+	static const struct tree none = { .kind = TREE_MAP };
+	struct policy_at at = { .up = up, .node = tree_get(up->node, SLICE("retry")) };
+
+	r->uses_routing |= at.node != NULL;
+	if (!at.node || !policy_check_map(r, &at, POLICY_retry))
+		at.node = &none;
+	/* Who names one target and says nothing wants what stood here before: one call, one try. */
+	policy_count(r, &at, "attempts", 1, 10, MIN(m->n_targets, 3u), &m->retry.attempts);
+	policy_duration(r, &at, "backoff", 200 * 1000, &m->retry.backoff_us);
+	policy_percent(r, &at, "budget", 100, 20, &m->retry.budget_pct);
+}
+
+static void policy_read_routing(
+	struct policy_reader *r, const struct policy_at *at, struct policy_model *m)
+{
+	static const char *const strategies[] = { [STRATEGY_weighted] = "weighted",
+		[STRATEGY_priority] = "priority",
+		[STRATEGY_cheapest] = "cheapest",
+		NULL };
+	static const char *const sticky[] = {
+		[STICKY_request] = "request", [STICKY_key] = "key", [STICKY_user] = "user", NULL
+	};
+	static const char *const all_out[] = { "refuse", "try_best", NULL };
+	unsigned word;
+
+	policy_choice(r, at, "strategy", strategies, STRATEGY_weighted, &word);
+	m->strategy = (enum policy_strategy)word;
+	policy_choice(r, at, "sticky", sticky, STICKY_request, &word);
+	m->sticky = (enum policy_sticky)word;
+	/* A lone target's own answer says more than ours. */
+	policy_choice(r, at, "when_all_out", all_out, m->n_targets == 1, &word);
+	m->try_best = word == 1;
+	policy_read_retry(r, at, m);
+	r->uses_routing |= policy_has(at, "strategy") || policy_has(at, "sticky") ||
+			   policy_has(at, "when_all_out");
+}
+
+static uint32_t policy_count_targets(const struct policy_section *models)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < models->n; i++) {
+		const struct tree *targets = tree_get(models->items[i], SLICE("targets"));
+
+		n += targets && targets->kind == TREE_LIST
+			     ? MIN(targets->n, (uint32_t)POLICY_TARGETS_MAX)
+			     : 0;
+	}
+	return n;
+}
+
+/* All names that models may take, for the size of their index. */
+static uint32_t policy_count_names(const struct policy_section *models)
+{
+	uint32_t n = models->n;
+
+	for (uint32_t i = 0; i < models->n; i++) {
+		const struct tree *aliases = tree_get(models->items[i], SLICE("aliases"));
+
+		n += aliases ? aliases->n : 0;
+	}
+	return n;
+}
+
+void policy_read_models(struct policy_reader *r)
+{
+	struct policy_model *all = policy_alloc(r, r->models.n, sizeof(*all));
+
+	policy_names_init(r, &r->model_names, policy_count_names(&r->models));
+	r->doc->models = all;
+	r->doc->targets =
+		policy_alloc(r, policy_count_targets(&r->models), sizeof(*r->doc->targets));
+	for (uint32_t i = 0; all && i < r->models.n; i++) {
+		struct policy_at at = { NULL, r->models.items[i], "models", i };
+		const struct tree *node;
+		struct slice name;
+
+		if (!policy_check_map(r, &at, POLICY_model))
+			continue;
+		node = policy_model_name(r, &at, "name", &name);
+		if (node && slice_eq(name, SLICE("*"))) {
+			policy_error(
+				r, &at, node, "'*' means every model and can't be a model's name");
+		} else if (node) {
+			all[i].name = policy_copy(r, name);
+			policy_names_add(r, &r->model_names, &at, node, name, i);
+		}
+		policy_read_aliases(r, &at, &all[i], i);
+		policy_read_targets(r, &at, &all[i]);
+		policy_read_routing(r, &at, &all[i]);
+		r->doc->n_models++;
+	}
+}

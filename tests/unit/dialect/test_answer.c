@@ -1,0 +1,202 @@
+/* What an answer comes to before any of it has gone out: classes of errors, content of events. */
+#include <stdarg.h>
+#include <setjmp.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "dialect/openai_answer.h"
+
+static void classes_of_statuses(void **state)
+{
+	static const struct {
+		unsigned status;
+		const char *body;
+		enum error_class c;
+	} rows[] = {
+		{ 500, "", CLASS_transient },
+		{ 503, "<html>", CLASS_transient },
+		{ 408, "{}", CLASS_transient },
+		{ 409, "{}", CLASS_transient },
+		{ 429, "{}", CLASS_rate_limited },
+		{ 529, "{}", CLASS_rate_limited },
+		{ 503, "{\"error\":{\"code\":\"rate_limit_exceeded\"}}", CLASS_rate_limited },
+		{ 401, "{}", CLASS_provider_auth },
+		{ 403, "{}", CLASS_provider_auth },
+		{ 403, "{\"error\":{\"code\":\"content_filter\"}}", CLASS_caller_fault },
+		{ 402, "{}", CLASS_provider_quota },
+		{ 429, "{\"error\":{\"type\":\"insufficient_quota\",\"code\":null}}",
+			CLASS_provider_quota },
+		{ 429, "{\"error\":{\"type\":\"exceeded_current_quota_error\"}}",
+			CLASS_provider_quota },
+		{ 429, "{\"error\":{\"code\":\"1113\",\"message\":\"m\"}}", CLASS_provider_quota },
+		{ 429, "{\"error\":{\"code\":1113}}", CLASS_provider_quota },
+		{ 400, "{\"error\":{\"code\":\"context_length_exceeded\"}}", CLASS_context_length },
+		{ 400,
+			"{\"error\":{\"message\":\"This model's maximum context length is 8192 "
+			"tokens.\"}}",
+			CLASS_context_length },
+		{ 400, "{\"message\":\"Prompt exceeds the context window\"}",
+			CLASS_context_length },
+		{ 500, "{\"error\":{\"code\":\"context_length_exceeded\"}}", CLASS_transient },
+		{ 400, "{\"error\":{\"type\":\"server_error\"}}", CLASS_caller_fault },
+		{ 400, "{\"error\":{\"code\":\"Rate_Limit_Exceeded\"}}", CLASS_caller_fault },
+		{ 404, "{}", CLASS_unsupported },
+		{ 405, "{}", CLASS_unsupported },
+		{ 422, "{}", CLASS_caller_fault },
+		{ 400, "{\"error\":\"text\"}", CLASS_caller_fault },
+		{ 400, "{\"error\":{\"code\":\"INSUFFICIENT_QUOTA\"}}", CLASS_provider_quota },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		if (openai_class_of(rows[i].status, slice_str(rows[i].body)) != rows[i].c)
+			fail_msg("%u %s is %s, not %s", rows[i].status, rows[i].body,
+				error_class_name(
+					openai_class_of(rows[i].status, slice_str(rows[i].body))),
+				error_class_name(rows[i].c));
+}
+
+static void classes_in_band(void **state)
+{
+	static const struct {
+		const char *error;
+		enum error_class c;
+		unsigned status;
+	} rows[] = {
+		{ "{\"code\":\"rate_limit_exceeded\"}", CLASS_rate_limited, 429 },
+		{ "{\"type\":\"invalid_request_error\",\"message\":\"m\"}", CLASS_caller_fault,
+			400 },
+		{ "{\"code\":404}", CLASS_unsupported, 404 },
+		{ "{\"code\":\"429\"}", CLASS_rate_limited, 429 },
+		{ "{\"code\":500}", CLASS_transient, 502 },
+		{ "{\"code\":\"4\"}", CLASS_transient, 502 },
+		{ "\"broken\"", CLASS_transient, 502 },
+		{ "{\"message\":\"too many tokens\"}", CLASS_context_length, 400 },
+		{ "{\"code\":\"invalid_api_key\"}", CLASS_provider_auth, 502 },
+		{ "{\"code\":\"insufficient_quota\"}", CLASS_provider_quota, 502 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		enum error_class c = openai_class_in_band(slice_str(rows[i].error));
+
+		if (c != rows[i].c || error_class_status(c) != rows[i].status)
+			fail_msg("%s is %s (%u)", rows[i].error, error_class_name(c),
+				error_class_status(c));
+	}
+}
+
+#define CHOICE(inner)                                                                              \
+	"data: {\"id\":\"x\",\"choices\":[{\"index\":0," inner "}],\"usage\":null}\n\n"
+
+static void content_of_events(void **state)
+{
+	static const struct {
+		const char *raw;
+		int64_t endpoint;
+		enum openai_content c;
+	} rows[] = {
+		{ CHOICE("\"delta\":{\"role\":\"assistant\",\"content\":\"\",\"refusal\":null}"),
+			ENDPOINT_chat, OPENAI_CONTENT_NONE },
+		{ CHOICE("\"delta\":{\"content\":null},\"finish_reason\":null"), ENDPOINT_chat,
+			OPENAI_CONTENT_NONE },
+		{ CHOICE("\"delta\":{\"content\":\"a\"}"), ENDPOINT_chat, OPENAI_CONTENT_SOME },
+		{ CHOICE("\"delta\":{\"tool_calls\":[{}]}"), ENDPOINT_chat, OPENAI_CONTENT_SOME },
+		{ CHOICE("\"delta\":{\"tool_calls\":[ ]}"), ENDPOINT_chat, OPENAI_CONTENT_NONE },
+		{ CHOICE("\"delta\":{\"refusal\":\"no\"}"), ENDPOINT_chat, OPENAI_CONTENT_SOME },
+		{ CHOICE("\"delta\":{\"reasoning_content\":\"h\"}"), ENDPOINT_chat,
+			OPENAI_CONTENT_SOME },
+		{ CHOICE("\"delta\":{},\"finish_reason\":\"stop\""), ENDPOINT_chat,
+			OPENAI_CONTENT_SOME },
+		{ CHOICE("\"text\":\"\""), ENDPOINT_completions, OPENAI_CONTENT_NONE },
+		{ CHOICE("\"text\":\"a\""), ENDPOINT_completions, OPENAI_CONTENT_SOME },
+		{ "data: {\"choices\":[],\"usage\":{}}\n\n", ENDPOINT_chat, OPENAI_CONTENT_NONE },
+		{ "data: {\"unknown\":1}\n\n", ENDPOINT_chat, OPENAI_CONTENT_SOME },
+		{ ": comment\n\n", ENDPOINT_chat, OPENAI_CONTENT_NONE },
+		{ "data: [DONE]\n\n", ENDPOINT_chat, OPENAI_CONTENT_END },
+		{ "data: {\"choices\":[{\n\n", ENDPOINT_chat, OPENAI_CONTENT_MALFORMED },
+		{ "data: <html>\n\n", ENDPOINT_chat, OPENAI_CONTENT_MALFORMED },
+		{ "data: {\"error\":{\"message\":\"m\"}}\n\n", ENDPOINT_chat,
+			OPENAI_CONTENT_ERROR },
+		{ "data: {\"error\":null,\"choices\":[]}\n\n", ENDPOINT_chat, OPENAI_CONTENT_NONE },
+		{ "data: {\"a\":\ndata: 1}\n\n", ENDPOINT_chat, OPENAI_CONTENT_SOME },
+		{ "event: response.created\ndata: "
+		  "{\"type\":\"response.created\",\"response\":{}}\n\n",
+			ENDPOINT_responses, OPENAI_CONTENT_NONE },
+		{ "data: {\"type\":\"response.output_text.delta\"}\n\n", ENDPOINT_responses,
+			OPENAI_CONTENT_SOME },
+		{ "data: {\"type\":\"error\",\"code\":\"x\"}\n\n", ENDPOINT_responses,
+			OPENAI_CONTENT_ERROR },
+		{ "data: "
+		  "{\"type\":\"response.failed\",\"response\":{\"error\":{\"code\":\"x\"}}}\n\n",
+			ENDPOINT_responses, OPENAI_CONTENT_ERROR },
+		{ "data: {\"type\":\"response.failed\",\"response\":{}}\n\n", ENDPOINT_responses,
+			OPENAI_CONTENT_SOME },
+		{ "data: RIFF\n\n", ENDPOINT_speech, OPENAI_CONTENT_SOME },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct slice error = SLICE_EMPTY;
+		enum openai_content c =
+			openai_content_of(slice_str(rows[i].raw), rows[i].endpoint, &error);
+
+		if (c != rows[i].c)
+			fail_msg("%s is %d, not %d", rows[i].raw, (int)c, (int)rows[i].c);
+		assert_int_equal(error.n > 0, c == OPENAI_CONTENT_ERROR);
+	}
+}
+
+static void usual_beginnings(void **state)
+{
+	static const struct {
+		const char *text;
+		bool begins;
+	} rows[] = {
+		{ CHOICE("\"delta\":{\"role\":\"assistant\",\"content\":\"\"}")
+				CHOICE("\"delta\":{\"content\":\"a\"}"),
+			true },
+		{ CHOICE("\"delta\":{\"content\":\"a\"}"), true },
+		{ CHOICE("\"delta\":{\"content\":\"\"}"), false },
+		{ CHOICE("\"delta\":{\"role\":\"\\\"content\\\":\\\"a\"}"), false },
+		{ "data: {\"error\":{}}\n\n" CHOICE("\"delta\":{\"content\":\"a\"}"), false },
+		{ "data: {\"choices\":[{\"delta\":{\"content\":\"a\n\n", false },   /* cut short */
+		{ "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}", false }, /* not whole */
+		{ "\"content\":\"", false },
+		{ "\"content\":\"a", false },
+		{ "event: x\r\ndata: {\"delta\":{\"content\":\"a\"}}\r\n\r\n", true },
+		{ "", false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		if (openai_begins_with_text(rows[i].text, strlen(rows[i].text), ENDPOINT_chat) !=
+			rows[i].begins)
+			fail_msg("%s", rows[i].text);
+	assert_false(
+		openai_begins_with_text(rows[1].text, strlen(rows[1].text), ENDPOINT_completions));
+}
+
+static void whole_answers(void **state)
+{
+	(void)state;
+	assert_true(openai_is_answer(SLICE(" {\"a\":[1,2]}\n")));
+	assert_false(openai_is_answer(SLICE("{\"a\":[1,2]")));
+	assert_false(openai_is_answer(SLICE("[1]")));
+	assert_false(openai_is_answer(SLICE("<html></html>")));
+	assert_false(openai_is_answer(SLICE_EMPTY));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(classes_of_statuses),
+		cmocka_unit_test(classes_in_band),
+		cmocka_unit_test(content_of_events),
+		cmocka_unit_test(usual_beginnings),
+		cmocka_unit_test(whole_answers),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,206 @@
+/* Plans: which targets, in which order, and why not the others; 10^5 random models never give a
+ * call to one that may not have it. */
+#include <stdarg.h>
+#include <setjmp.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "route/plan.h"
+
+static struct policy_target targets[POLICY_TARGETS_MAX];
+static struct target_now now[POLICY_TARGETS_MAX];
+static struct policy_model model;
+static struct plan plan;
+
+static int begin(void **state)
+{
+	(void)state;
+	model = (struct policy_model){ .targets = targets, .n_targets = 3 };
+	for (uint32_t i = 0; i < POLICY_TARGETS_MAX; i++) {
+		targets[i] = (struct policy_target){ .priority = 1, .weight = 100 };
+		now[i] = (struct target_now){ .hash = (i + 1) * UINT64_C(0x123456789abcdef1) };
+	}
+	return 0;
+}
+
+static void check(const char *order)
+{
+	char got[POLICY_TARGETS_MAX + 1] = "";
+
+	plan_make(&model, now, 7, &plan);
+	for (unsigned i = 0; i < plan.n; i++)
+		got[i] = (char)('a' + plan.target[i]);
+	assert_string_equal(got, order);
+}
+
+static void a_lone_target(void **state)
+{
+	(void)state;
+	model.n_targets = 1;
+	check("a");
+	assert_int_equal(plan.why[0], PLAN_ONLY);
+}
+
+static void orders(void **state)
+{
+	(void)state;
+	model.strategy = STRATEGY_priority;
+	check("abc");
+	assert_int_equal(plan.why[1], PLAN_ORDER);
+	targets[0].priority = 2;
+	check("bca");
+	model.strategy = STRATEGY_cheapest;
+	now[0].price = 1;
+	now[1].price = INT64_MAX; /* has none */
+	now[2].price = 5;
+	check("cba"); /* the first tier first, however cheap the second */
+	assert_int_equal(plan.why[2], PLAN_CHEAPEST);
+}
+
+static void skips(void **state)
+{
+	(void)state;
+	model.strategy = STRATEGY_priority;
+	targets[0].weight = 0;
+	now[1] = (struct target_now){ .state = TARGET_OPEN, .recover_us = 5 };
+	check("c");
+	assert_int_equal(plan.why[0], PLAN_WEIGHT_0);
+	assert_int_equal(plan.why[1], PLAN_OUT);
+	now[1].recover_us = 0; /* due: whoever takes the probe */
+	check("bc");
+	now[1].state = TARGET_PROBING;
+	now[2].state = TARGET_RATE_LIMITED;
+	now[1].recover_us = 900;
+	now[2].recover_us = 800;
+	check("");
+	assert_int_equal(plan.recover_us, 800);
+	assert_false(plan.degraded);
+	model.try_best = true;
+	check("c");
+	assert_true(plan.degraded);
+	assert_int_equal(plan.why[2], PLAN_BEST);
+	now[1] = now[2] =
+		(struct target_now){ .state = TARGET_NO_CREDENTIAL, .recover_us = TARGET_NEVER };
+	check(""); /* nothing can be tried; weight 0 not even now */
+}
+
+static void shares_are_the_weights(void **state)
+{
+	unsigned first[3] = { 0 };
+
+	(void)state;
+	targets[0].weight = 700;
+	targets[1].weight = 200;
+	for (uint64_t seed = 1; seed <= 100000; seed++) {
+		plan_make(&model, now, seed * UINT64_C(0x9e3779b97f4a7c15), &plan);
+		assert_int_equal(plan.n, 3);
+		first[plan.target[0]]++;
+	}
+	/* Of a thousand, within four deviations of a binomial. */
+	assert_in_range(first[0], 69400, 70600);
+	assert_in_range(first[1], 19490, 20510);
+	assert_in_range(first[2], 9620, 10380);
+}
+
+/* One that goes takes only its own callers away. */
+static void stickiness_survives_a_loss(void **state)
+{
+	unsigned moved = 0;
+
+	(void)state;
+	model.sticky = STICKY_key;
+	for (uint64_t seed = 1; seed <= 10000; seed++) {
+		uint8_t before;
+
+		now[2].state = TARGET_OK;
+		plan_make(&model, now, seed, &plan);
+		assert_int_equal(plan.why[0], PLAN_STICKY);
+		before = plan.target[0];
+		now[2].state = TARGET_OPEN;
+		now[2].recover_us = 1;
+		plan_make(&model, now, seed, &plan);
+		if (before != 2)
+			assert_int_equal(plan.target[0], before);
+		else
+			moved++;
+		now[2].recover_us = 0;
+	}
+	assert_in_range(moved, 3100, 3570);
+}
+
+static uint64_t random_state = 1;
+
+static uint32_t chance(uint32_t n)
+{
+	random_state = random_state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+	return (uint32_t)(random_state >> 33) % n;
+}
+
+static bool may_be_called(uint8_t i)
+{
+	return targets[i].weight > 0 &&
+	       (now[i].state == TARGET_OK || (now[i].state == TARGET_OPEN && !now[i].recover_us));
+}
+
+static void random_models(void **state)
+{
+	(void)state;
+	for (int round = 0; round < 100000; round++) {
+		unsigned able = 0, seen = 0;
+
+		model = (struct policy_model){ .targets = targets,
+			.n_targets = 1 + chance(POLICY_TARGETS_MAX),
+			.strategy = (enum policy_strategy)chance(3),
+			.sticky = (enum policy_sticky)chance(3),
+			.try_best = chance(2) };
+		for (uint8_t i = 0; i < model.n_targets; i++) {
+			targets[i].priority = 1 + chance(3);
+			targets[i].weight = chance(3) ? chance(1000) : 0;
+			now[i].state = chance(2) ? TARGET_OK : (enum target_state)chance(6);
+			now[i].recover_us = now[i].state == TARGET_OK ? 0 : (usec)chance(3);
+			now[i].price = chance(5);
+			able += may_be_called(i);
+		}
+		plan_make(&model, now, random_state, &plan);
+		assert_true(plan.n == able ||
+			    (plan.n == 1 && !able && plan.degraded && model.try_best));
+		for (unsigned i = 0; i < plan.n; i++) {
+			uint8_t t = plan.target[i];
+
+			assert_false(seen & 1u << t);
+			seen |= 1u << t;
+			assert_true(targets[t].weight > 0);
+			assert_true(plan.degraded || may_be_called(t));
+			assert_true(plan.why[t] < PLAN_WEIGHT_0);
+			if (i > 0)
+				assert_true(targets[plan.target[i - 1]].priority <=
+					    targets[t].priority);
+		}
+		for (uint8_t i = 0; i < model.n_targets; i++)
+			if (!(seen & 1u << i))
+				assert_true(plan.why[i] >= PLAN_WEIGHT_0);
+	}
+}
+
+static void reasons_have_names(void **state)
+{
+	(void)state;
+	assert_string_equal(plan_why_name(PLAN_ONLY), "only");
+	assert_string_equal(plan_why_name(PLAN_OUT), "out");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(a_lone_target, begin),
+		cmocka_unit_test_setup(orders, begin),
+		cmocka_unit_test_setup(skips, begin),
+		cmocka_unit_test_setup(shares_are_the_weights, begin),
+		cmocka_unit_test_setup(stickiness_survives_a_loss, begin),
+		cmocka_unit_test_setup(random_models, begin),
+		cmocka_unit_test(reasons_have_names),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
