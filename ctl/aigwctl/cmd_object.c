@@ -79,13 +79,38 @@ static const struct column provider_columns[] = {
 	{ .title = "SECRET", .member = "secret", .cell = cell_secret },
 };
 
+static int cell_of_targets(struct buf *b, const json_t *row, const char *member)
+{
+	const json_t *targets = json_object_get(row, "targets"), *t;
+	size_t i;
+
+	json_array_foreach(targets, i, t)
+	{
+		(void)buf_printf(b, "%s%s", i ? ", " : "", json_get_str(t, member, "-"));
+	}
+	return b->err;
+}
+
+static int cell_providers(struct buf *b, const json_t *row, const struct listing *l)
+{
+	(void)l;
+	return cell_of_targets(b, row, "provider");
+}
+
+static int cell_targets(struct buf *b, const json_t *row, const struct listing *l)
+{
+	(void)l;
+	return cell_of_targets(b, row, "model");
+}
+
 static const struct column model_columns[] = {
 	{ .title = "MODEL", .member = "name" },
 	{ .title = "ALIASES", .member = "aliases" },
-	{ .title = "PROVIDER", .member = "provider" },
-	{ .title = "TARGET", .member = "target" },
+	{ .title = "PROVIDER", .member = "provider", .cell = cell_providers },
+	{ .title = "TARGET", .member = "target", .cell = cell_targets },
 	{ .title = "INPUT/M", .member = "input", .right = true, .cell = cell_input },
 	{ .title = "OUTPUT/M", .member = "output", .right = true, .cell = cell_output },
+	{ .title = "STRATEGY", .member = "strategy", .wide = true },
 };
 
 static const struct column project_columns[] = {

@@ -56,6 +56,38 @@ static json_t *names_json(const struct slice *names, uint32_t n)
 	return list;
 }
 
+static json_t *target_json(const struct policy_doc *doc, const struct policy_target *t)
+{
+	const struct policy_price *p =
+		policy_doc_price(doc, t->provider, t->model, clock_wall_us());
+
+	return json_pack("{s:o, s:o, s:I, s:I, s:o, s:o}", "provider",
+		json_slice(doc->providers[t->provider].name), "model", json_slice(t->model),
+		"priority", (json_int_t)t->priority, "weight", (json_int_t)t->weight, "input",
+		component(p ? &p->price : NULL, PRICE_input), "output",
+		component(p ? &p->price : NULL, PRICE_output));
+}
+
+static json_t *model_json(const struct policy_doc *doc, const struct policy_model *m)
+{
+	static const char *const strategies[] = { [STRATEGY_weighted] = "weighted",
+		[STRATEGY_priority] = "priority",
+		[STRATEGY_cheapest] = "cheapest" };
+	const struct policy_target *first = &m->targets[0];
+	const struct policy_price *p =
+		policy_doc_price(doc, first->provider, first->model, clock_wall_us());
+	json_t *targets = json_array();
+
+	for (uint32_t i = 0; i < m->n_targets; i++)
+		(void)json_array_append_new(targets, target_json(doc, &m->targets[i]));
+	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o}", "name", json_slice(m->name),
+		"aliases", names_json(m->aliases, m->n_aliases), "provider",
+		json_slice(doc->providers[first->provider].name), "target",
+		json_slice(first->model), "input", component(p ? &p->price : NULL, PRICE_input),
+		"output", component(p ? &p->price : NULL, PRICE_output), "strategy",
+		strategies[m->strategy], "targets", targets);
+}
+
 void api_models_list(struct api_request *q)
 {
 	const struct policy_doc *doc = doc_of(q);
@@ -75,18 +107,10 @@ void api_models_list(struct api_request *q)
 	}
 	for (uint32_t i = 0; doc && i < doc->n_models; i++) {
 		const struct policy_model *m = &doc->models[i];
-		const struct policy_price *p = policy_doc_price(
-			doc, m->targets[0].provider, m->targets[0].model, clock_wall_us());
 
 		if (of >= 0 && !project_may(&doc->projects[of], i))
 			continue;
-		(void)json_array_append_new(list,
-			json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "name", json_slice(m->name),
-				"aliases", names_json(m->aliases, m->n_aliases), "provider",
-				json_slice(doc->providers[m->targets[0].provider].name), "target",
-				json_slice(m->targets[0].model), "input",
-				component(p ? &p->price : NULL, PRICE_input), "output",
-				component(p ? &p->price : NULL, PRICE_output)));
+		(void)json_array_append_new(list, model_json(doc, m));
 	}
 	api_answer(
 		q->x, 200, json_pack("{s:o, s:o}", "currency", currency_of(doc), "models", list));
