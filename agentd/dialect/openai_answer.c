@@ -322,6 +322,50 @@ bool openai_begins_with_text(const char *p, size_t n, int64_t endpoint)
 	       slice_starts(slice_of(p + at, end - at), SLICE("data: {"));
 }
 
+#define FINISH_WORD  "\"finish_reason\""
+#define FINISH_BYTES 2048 /* behind it come usage and the end mark, if anything */
+
+bool openai_may_be_json(struct slice raw)
+{
+	struct slice text = raw;
+	struct sse_event e;
+
+	while (text.n && (text.p[text.n - 1] == '\n' || text.p[text.n - 1] == '\r'))
+		text.n--;
+	if (text.n && text.p[text.n - 1] == '}' && slice_starts(text, SLICE("data: {")))
+		return true;
+	/* Not the usual form: read it. An event without data is a sign of life. */
+	sse_parse(raw, &e);
+	return e.data_lines != 1 || !slice_trim(e.data).n ||
+	       jscan_object(e.data, NULL, NULL, NULL) == 0;
+}
+
+/* Is the word there as a member that is not null? */
+static bool has_member(const char *p, size_t n, const char *word, size_t word_n)
+{
+	size_t at = 0;
+
+	while ((at += find_word(p + at, n - at, word, word_n)) < n) {
+		at += word_n;
+		while (at < n && (p[at] == ' ' || p[at] == ':'))
+			at++;
+		if (at < n && p[at] != 'n')
+			return true;
+	}
+	return false;
+}
+
+enum openai_end openai_end_of(const char *p, size_t n)
+{
+	size_t from = n > FINISH_BYTES ? n - FINISH_BYTES : 0;
+
+	if (has_member(p + from, n - from, FINISH_WORD, sizeof(FINISH_WORD) - 1))
+		return OPENAI_END_FINISH;
+	if (has_member(p + from, n - from, ERROR_WORD, sizeof(ERROR_WORD) - 1))
+		return OPENAI_END_ERROR;
+	return OPENAI_END_NONE;
+}
+
 bool openai_is_answer(struct slice body)
 {
 	return jscan_object(body, NULL, NULL, NULL) == 0;

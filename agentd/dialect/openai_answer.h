@@ -36,6 +36,14 @@ enum openai_content openai_content_of(struct slice raw, int64_t endpoint, struct
  * error before it. false: openai_content_of() knows. */
 bool openai_begins_with_text(const char *p, size_t n, int64_t endpoint);
 
+/* Is this event's data a JSON object? In the usual form told by its first and last bytes, since
+ * each event of each stream is asked: what comes cut short or as a page of HTML does not get by. */
+bool openai_may_be_json(struct slice raw);
+
+/* How an answer's last events, those at the end of p[0..n), have it. Chat and completions. */
+enum openai_end { OPENAI_END_NONE, OPENAI_END_FINISH /* a finish reason */, OPENAI_END_ERROR };
+enum openai_end openai_end_of(const char *p, size_t n);
+
 /* Is a whole plain answer one JSON object? */
 bool openai_is_answer(struct slice body);
 

@@ -405,8 +405,8 @@ void relay_forget(struct request *r)
 	r->events = r->event_bytes = r->event_min = 0;
 	r->scanned = 0;
 	r->mode = RELAY_NONE;
-	r->has_length = r->usage_seen = r->terminal_seen = r->compressed = r->upstream_error =
-		r->eager = r->no_body = false;
+	r->has_length = r->usage_seen = r->terminal_seen = r->finish_seen = r->compressed =
+		r->upstream_error = r->eager = r->no_body = false;
 }
 
 static bool is_strict(const struct request *r)
@@ -414,18 +414,22 @@ static bool is_strict(const struct request *r)
 	return atomic_load_explicit(&r->env->gw->strict, memory_order_relaxed);
 }
 
-static void answer_ended(struct request *r)
+static void ended(struct request *r, enum usage_outcome outcome, enum fail f)
 {
-	if (!r->upstream_error)
-		retry_learn_ok(r, true);
-	if (r->upstream_error) {
-		r->outcome = USAGE_FAILED;
-		r->fail = FAIL_upstream_error;
-	} else {
-		r->outcome = USAGE_OK;
-	}
+	r->outcome = (uint8_t)outcome;
+	r->fail = (uint8_t)f;
 	r->step = STEP_SETTLE;
 	request_resume(r);
+}
+
+static void answer_ended(struct request *r)
+{
+	if (r->upstream_error) {
+		ended(r, USAGE_FAILED, FAIL_upstream_error);
+		return;
+	}
+	retry_learn_ok(r, true);
+	ended(r, USAGE_OK, FAIL_none);
 }
 
 /* --- plain answers
@@ -537,12 +541,19 @@ struct cut {
 	size_t used;      /* bytes of whole events */
 	size_t out;       /* of these, to be relayed: moved together at the region's front */
 	size_t hold_from; /* of out: the answer's end begins here */
+	bool malformed;   /* what comes next is no JSON, and is not left out */
 };
+
+static bool skips_malformed(const struct request *r)
+{
+	return r->rules->rules->policy->doc->models[r->model].skip_malformed;
+}
 
 static struct cut cut_events(struct request *r, char *p, size_t n, size_t scanned, bool last)
 {
 	size_t usage_at = openai_find_usage(p, 0, n);
-	struct cut c = { 0, 0, r->terminal_seen ? 0 : SIZE_MAX };
+	struct cut c = { 0, 0, r->terminal_seen ? 0 : SIZE_MAX, false };
+	bool is_json = r->endpoint <= ENDPOINT_responses;
 
 	while (c.used < n) {
 		size_t m = sse_event_end(p + c.used, n - c.used, &scanned, last);
@@ -556,7 +567,15 @@ static struct cut cut_events(struct request *r, char *p, size_t n, size_t scanne
 		}
 		scanned = 0;
 		kind = openai_event_kind(raw, r->endpoint);
-		if (kind == OPENAI_EVENT_DATA || kind == OPENAI_EVENT_TERMINAL)
+		if (is_json && kind == OPENAI_EVENT_DATA && !r->terminal_seen &&
+			!openai_may_be_json(raw)) {
+			count_error(r, ERROR_undecodable);
+			if (!skips_malformed(r)) {
+				c.malformed = true;
+				return c;
+			}
+			hide = true;
+		} else if (kind == OPENAI_EVENT_DATA || kind == OPENAI_EVENT_TERMINAL)
 			meter_event(r, raw, usage_at < c.used + raw.n, &hide);
 		if ((kind == OPENAI_EVENT_DONE || kind == OPENAI_EVENT_TERMINAL) &&
 			!r->terminal_seen) {
@@ -593,6 +612,78 @@ static void pass_oversized(struct request *r, const char *p, size_t n)
 	r->scanned = 0;
 }
 
+/* What should come behind the answer's end, the end mark or that of the body, does so at once or
+ * not at all. */
+#define LATE_US (5 * USEC_PER_S)
+
+/* The latest events count: behind an error something may come still. */
+static void note_end(struct request *r, const char *p, size_t n)
+{
+	enum openai_end e = n ? openai_end_of(p, n) : OPENAI_END_NONE;
+
+	if (!n)
+		return;
+	r->finish_seen = e == OPENAI_END_FINISH;
+	r->error_seen = e == OPENAI_END_ERROR;
+}
+
+/* A body that ends is no answer's end: the answer has to say so itself. */
+static bool is_broken_off(const struct request *r)
+{
+	return !r->terminal_seen && !r->finish_seen && !r->error_seen &&
+	       r->endpoint <= ENDPOINT_responses;
+}
+
+static void break_off(struct request *r, bool malformed)
+{
+	log_event(LOG_WARNING, "upstream", "provider.failed",
+		"provider=" SLICE_FMT " reason=%s sent=1 answered=1",
+		SLICE_ARG(r->rules->rules->policy->doc->providers[r->provider].name),
+		malformed ? "malformed_event" : "no_finish");
+	if (!malformed)
+		count_error(r, ERROR_cut);
+	retry_learn_cut(r);
+	if (malformed)
+		request_fail(r, FAIL_upstream_protocol,
+			"The provider's stream holds an event that is not valid.");
+	else
+		request_fail(r, FAIL_upstream_cut, "%s", "");
+}
+
+/* SDKs wait for the end mark, and some providers forget it. */
+static void stream_ended(struct request *r)
+{
+	if (!r->terminal_seen && r->finish_seen && buf_str(&r->tail, "data: [DONE]\n\n"))
+		r->reset = true;
+	if (r->error_seen && !r->terminal_seen) { /* the client has it in the provider's words */
+		count_error(r, ERROR_in_band);
+		retry_learn_cut(r);
+		ended(r, USAGE_CUT, FAIL_upstream_error);
+	} else {
+		answer_ended(r);
+	}
+}
+
+void relay_late(struct request *r)
+{
+	if (r->step != STEP_RELAY || r->mode != RELAY_SSE)
+		return;
+	attempt_abort(r->attempt);
+	stream_ended(r);
+}
+
+/* Of an event that is not whole; joined: it stands in r->held, behind `used` bytes. */
+static void hold_rest(struct request *r, bool joined, size_t used, struct slice rest)
+{
+	if (joined) {
+		buf_drop(&r->held, used);
+		if (!r->held.n)
+			buf_fini(&r->held);
+	} else if (rest.n && buf_slice(&r->held, rest)) {
+		request_fail(r, FAIL_gateway_overloaded, "%s", "");
+	}
+}
+
 /* joined: p..n is r->held. */
 static void relay_events_of(struct request *r, char *p, size_t n, bool joined, bool last)
 {
@@ -600,6 +691,14 @@ static void relay_events_of(struct request *r, char *p, size_t n, bool joined, b
 	struct cut c;
 
 	c = cut_events(r, p, n, joined ? r->scanned : 0, last);
+	if (!r->finish_seen && !r->terminal_seen && r->endpoint <= ENDPOINT_completions)
+		note_end(r, p, c.out);
+	if (c.malformed || (last && is_broken_off(r))) {
+		if (c.out)
+			(void)write_content(r, slice_of(p, c.out), SLICE_EMPTY, false);
+		break_off(r, c.malformed);
+		return;
+	}
 	visible = slice_of(p, is_strict(r) || last ? MIN(c.out, c.hold_from) : c.out);
 	if (!last || is_strict(r)) {
 		if (visible.n)
@@ -610,17 +709,13 @@ static void relay_events_of(struct request *r, char *p, size_t n, bool joined, b
 		r->whole = slice_of(p, c.out); /* all that is left, in one write with the end */
 	}
 	if (last) {
-		answer_ended(r);
+		stream_ended(r);
 		return;
 	}
 	note_progress(r);
-	if (joined) {
-		buf_drop(&r->held, c.used);
-		if (!r->held.n)
-			buf_fini(&r->held);
-	} else if (c.used < n && buf_append(&r->held, p + c.used, n - c.used)) {
-		request_fail(r, FAIL_gateway_overloaded, "%s", "");
-	}
+	if ((r->finish_seen || r->terminal_seen) && !deadline_is_armed(&r->again))
+		deadline_set(r->env->loop, &r->again, LATE_US);
+	hold_rest(r, joined, c.used, slice_of(p + c.used, n - c.used));
 }
 
 /* An error in place of the first content: as if it had come with its status. */
@@ -775,9 +870,9 @@ static void on_failed(struct attempt *a, enum attempt_failure f)
 		attempt_failure_name(f), r->sent_us != 0, r->head_sent, a->why[0] ? " why=" : "",
 		a->why[0] ? log_quote(slice_str(a->why)) : "");
 	count_error(r, (enum provider_error)(f - 1));
-	/* After the answer's own end mark nothing is missing. */
-	if (r->mode == RELAY_SSE && r->terminal_seen && !r->held.n) {
-		answer_ended(r);
+	/* After the answer's own end nothing is missing. */
+	if (r->mode == RELAY_SSE && (r->terminal_seen || r->finish_seen) && !r->held.n) {
+		stream_ended(r);
 		return;
 	}
 	if (r->committed)

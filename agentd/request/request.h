@@ -175,7 +175,9 @@ struct request {
 		no_body : 1, eager : 1, is_probe : 1, asks_ready : 1, asks_metrics : 1,
 		committed : 1 /* content has been seen: no other try */,
 		holds_probe : 1 /* of its target's circuit */, judged : 1, sdk_retries : 1,
-		spent : 1 /* no try is left */;
+		spent : 1 /* no try is left */,
+		finish_seen : 1 /* the answer says that it is through */,
+		error_seen : 1 /* and that it is not */;
 };
 
 /* A head was parsed into env->head. Never NULL unless out of memory. If request_wants_body() then
@@ -222,6 +224,7 @@ enum fail receive_head(
 void route_not_found(struct request *r, struct slice asked);             /* 404 with near names */
 void route_step(struct request *r);                                      /* route.c */
 bool route_plan(struct request *r);    /* how targets stand now -> r->plan; false: it has failed */
+void relay_late(struct request *r);    /* it said its end, and the rest has not come */
 void relay_forget(struct request *r);  /* relay.c: the answer so far, of which nothing was sent */
 void admit_step(struct request *r);    /* admit.c */
 void admit_target(struct request *r);  /* the slot says who serves it now, and at what price */

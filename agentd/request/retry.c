@@ -235,7 +235,12 @@ static void go_on(struct request *r)
 
 static void on_again(struct deadline *d)
 {
-	go_on(container_of(d, struct request, again));
+	struct request *r = container_of(d, struct request, again);
+
+	if (r->step == STEP_AGAIN)
+		go_on(r);
+	else
+		relay_late(r);
 }
 
 static void on_soon(struct deferred *d)

@@ -68,6 +68,7 @@ struct policy_model {
 	enum policy_sticky sticky;
 	bool try_best; /* with every target out, the one that is back soonest is tried all the same
 			*/
+	bool skip_malformed; /* events that are no JSON are left out, and counted */
 	struct policy_retry retry;
 };
 

@@ -138,6 +138,7 @@ static void policy_read_routing(
 		[STICKY_request] = "request", [STICKY_key] = "key", [STICKY_user] = "user", NULL
 	};
 	static const char *const all_out[] = { "refuse", "try_best", NULL };
+	static const char *const malformed[] = { "error", "skip", NULL };
 	unsigned word;
 
 	policy_choice(r, at, "strategy", strategies, STRATEGY_weighted, &word);
@@ -147,9 +148,11 @@ static void policy_read_routing(
 	/* A lone target's own answer says more than ours. */
 	policy_choice(r, at, "when_all_out", all_out, m->n_targets == 1, &word);
 	m->try_best = word == 1;
+	policy_choice(r, at, "on_malformed", malformed, 0, &word);
+	m->skip_malformed = word == 1;
 	policy_read_retry(r, at, m);
 	r->uses_routing |= policy_has(at, "strategy") || policy_has(at, "sticky") ||
-			   policy_has(at, "when_all_out");
+			   policy_has(at, "on_malformed") || policy_has(at, "when_all_out");
 }
 
 static uint32_t policy_count_targets(const struct policy_section *models)

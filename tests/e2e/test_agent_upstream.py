@@ -174,9 +174,18 @@ class Answers(Case):
         self.check_record(a, "cut", "upstream_cut", input_tokens=11, output_tokens=7, estimated=False)
 
     def test_a_stream_without_its_end_mark(self):
-        a, _ = self.served(SSE_HEAD + chunk(content("a")) + b"0\r\n\r\n", stream=True)
-        self.assertEqual((a.body, a.whole), (content("a"), True))
+        done = event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+        a, _ = self.served(SSE_HEAD + chunk(content("a")) + chunk(done) + b"0\r\n\r\n", stream=True)
+        self.assertEqual((a.body, a.whole), (content("a") + done + event(b"[DONE]"), True))  # SDKs wait for it
         self.check_record(a, "ok", estimated=True)
+
+    def test_a_stream_that_ends_without_saying_so(self):
+        """An end that is clean on the wire is no end of an answer."""
+        for tail in (b"", b"event: error\ndata: {\"error\":{\"message\":\"m\"}}\n\n"):
+            a, _ = self.served(SSE_HEAD + chunk(content("a")) + (chunk(tail) if tail else b"") + b"0\r\n\r\n", stream=True)
+            errors = [e["error"] for e in a.events() if "error" in e]
+            self.assertEqual((len(errors), errors[0].get("code"), "[DONE]" in a.events()), (1, None if tail else "upstream_cut", False))
+            self.check_record(a, "cut", "upstream_error" if tail else "upstream_cut", estimated=True)
 
     def test_a_stream_whose_connection_never_ends(self):
         """Behind [DONE] nothing is missing: the client has its end, the record is good."""

@@ -206,6 +206,58 @@ class Limits(unittest.TestCase):
         self.assertEqual((a.status, a.header("x-aigw-fallback")), (200, "nobody:no_connection>b"))
 
 
+class Ends(unittest.TestCase):
+    """Behind the first content nothing is tried anew: the client is told the truth, and the record says what was delivered."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.stack = cls.enterClassContext(Stack(BUILD, HEAD + model("s08", "a sim-s08+tokens-60+cut-after-40", B) + model("s09", "a sim-s09+tokens-60+stall-after-10", B) +
+                                                model("s11", "b sim-s11+no-done+hold-open") + model("open", "b sim-open+hold-open") + model("late", "b sim-late+no-done") +
+                                                model("err", "a sim-err+tokens-60+error-event-10", B) +
+                                                model("s10", "b sim-s10+tokens-20+bad-chunk-7") + model("skip", "b sim-skip+tokens-20+bad-chunk-7", on_malformed="skip")))
+
+    def ask(self, name):
+        began = time.monotonic()
+        a = self.stack.chat(name, way="unix", stream=True, stream_options={"include_usage": True})
+        record = wait_for(lambda: next((r for r in self.stack.records() if r["request_id"] == a.header("x-request-id")), None), "its record")
+        return a, record, time.monotonic() - began
+
+    def test_broken_off(self):
+        for name, code, chunks in (("s08", "upstream_cut", 40), ("s09", "upstream_timeout", 10), ("err", None, 10)):
+            with self.subTest(name):
+                a, record, _ = self.ask(name)
+                events = a.events()
+                self.assertNotIn("[DONE]", events)
+                errors = [e["error"] for e in events if "error" in e]
+                self.assertEqual((a.status, len(errors)), (200, 1))
+                if code:
+                    self.assertEqual(errors[0]["code"], code)
+                self.assertEqual(sum(bool(e.get("choices") and e["choices"][0]["delta"].get("content")) for e in events), chunks)
+                self.assertEqual((record["outcome"], record["provider"], record["estimated"]), ("cut", "a", True))
+                self.assertGreater(record["output_tokens"], 0)
+
+    def test_s10_a_malformed_event(self):
+        a, record, _ = self.ask("s10")
+        self.assertEqual([e["error"]["code"] for e in a.events() if "error" in e], ["upstream_protocol"])
+        self.assertNotIn("[DONE]", a.events())
+        self.assertEqual((record["outcome"], sum(bool(e.get("choices") and e["choices"][0]["delta"].get("content")) for e in a.events())), ("cut", 7))
+        before = self.stack.agent_stat("providers/b/errors")
+        a, record, _ = self.ask("skip")
+        self.assertEqual(a.events()[-1], "[DONE]")
+        self.assertEqual((record["outcome"], sum(bool(e.get("choices") and e["choices"][0]["delta"].get("content")) for e in a.events()[:-1])), ("ok", 19))
+        self.assertNotEqual(self.stack.agent_stat("providers/b/errors"), before)  # counted
+
+    def test_s11_no_end_mark(self):
+        for name in ("s11", "open", "late"):
+            with self.subTest(name):
+                a, record, took = self.ask(name)
+                self.assertEqual(a.events()[-1], "[DONE]")
+                self.assertEqual(a.events().count("[DONE]"), 1)
+                self.assertLess(took, 8 + 2)
+                self.assertTrue(any(e.get("usage") for e in a.events()[:-1]))
+                self.assertEqual((record["outcome"], record["usage_seen"]), ("ok", True))
+
+
 class Circuit(unittest.TestCase):
     POLICY = HEAD.replace("health: {open_after: 1000}", "health: {open_after: 3, half_open_after: 1s}")
 

@@ -70,7 +70,7 @@ POLICY_FIELD(model,    strategy,     "Order among targets of one priority: weigh
 POLICY_FIELD(model,    sticky,       "weighted: the same key, or end user (user of the request, else key), goes to the same target while it is well: key or user; default request: each call for itself.")
 POLICY_FIELD(model,    retry,        "How often a call is tried, before the first content has gone out.")
 POLICY_LATER(model,    on_cut)
-POLICY_LATER(model,    on_malformed)
+POLICY_FIELD(model,    on_malformed, "A stream's event that is no JSON object: error (the default) ends the answer there, in-band; skip leaves it out.")
 POLICY_LATER(model,    early_head)
 POLICY_FIELD(model,    when_all_out, "refuse: 503 (429 if all are rate limited) with the soonest recovery; try_best: the target that is back soonest is tried all the same. Default refuse; of a model with one target try_best.")
 POLICY_LATER(model,    capabilities)

@@ -146,12 +146,10 @@ STREAMED = {
     "two usage chunks": sse(USAGE_EVENT.replace("7", "1"), chunk(), USAGE_EVENT, "data: [DONE]"),
     "usage over two data lines": sse(chunk(), 'data: {"choices":[],\ndata: "usage":{"prompt_tokens":7,"completion_tokens":3}}', "data: [DONE]"),
     "the word usage in the text": sse(chunk(note='"usage":{}'), USAGE_EVENT, "data: [DONE]"),
-    "no end mark": sse(chunk(), USAGE_EVENT),
     "no blank line at the end": sse(chunk(), USAGE_EVENT) + "data: [DONE]\n",
     "usage behind the end mark": sse(chunk(), "data: [DONE]", USAGE_EVENT),
     "bytes behind the end mark": sse(chunk(), USAGE_EVENT, "data: [DONE]") + ": late\n\n" + "data: later\n\n",
     "a big event": sse(chunk(pad="x" * 300000), USAGE_EVENT, "data: [DONE]"),
-    "an event that is no JSON": sse(chunk(), "data: hello, world", "data: {broken", "data: []", USAGE_EVENT, "data: [DONE]"),
     "lines that are no fields": sse("error: {\"code\":1}", "whatever", chunk(), USAGE_EVENT, "data: [DONE]"),
 }
 

@@ -164,7 +164,8 @@ static const struct {
 		"f.yaml:5:29: the target m of one provider stands twice in 'targets'; leave one, "
 		"with the sum of the weights\n" },
 	{ P "models: [{name: x, targets: [{provider: p, model: m, weight: 0}]}]\n",
-		"f.yaml:5:29: every target has weight 0, so none gets a call; give one a weight\n" },
+		"f.yaml:5:29: every target has weight 0, so none gets a call; give one a "
+		"weight\n" },
 	{ P "models: [{name: x, targets: [{provider: p, model: m, weight: 1001}]}]\n",
 		"f.yaml:5:62: 'weight' is '1001': write a whole number from 0 to 1000\n" },
 	{ P "models: [{name: x, targets: [{provider: p, model: m, priority: 0}]}]\n",
@@ -177,6 +178,8 @@ static const struct {
 		"f.yaml:5:28: 'sticky' is 'ip': write request, key or user\n" },
 	{ P "models: [{name: x, when_all_out: wait, " TARGET "}]\n",
 		"f.yaml:5:34: 'when_all_out' is 'wait': write refuse or try_best\n" },
+	{ P "models: [{name: x, on_malformed: pass, " TARGET "}]\n",
+		"f.yaml:5:34: 'on_malformed' is 'pass': write error or skip\n" },
 	{ P "models: [{name: x, retry: 3, " TARGET "}]\n", "f.yaml:5:27: " },
 	{ P "models: [{name: x, retry: {attempts: 0}, " TARGET "}]\n",
 		"f.yaml:5:38: 'attempts' is '0': write a whole number from 1 to 10\n" },

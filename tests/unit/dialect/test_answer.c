@@ -178,6 +178,43 @@ static void usual_beginnings(void **state)
 		openai_begins_with_text(rows[1].text, strlen(rows[1].text), ENDPOINT_completions));
 }
 
+static void what_may_be_json(void **state)
+{
+	(void)state;
+	assert_true(openai_may_be_json(SLICE("data: {\"a\":1}\n\n")));
+	assert_true(openai_may_be_json(SLICE("data:{}\r\n\r\n")));
+	assert_true(openai_may_be_json(SLICE("event: x\ndata: {\"a\":1}\n\n")));
+	assert_true(openai_may_be_json(SLICE("data:\n\n"))); /* a sign of life */
+	assert_true(openai_may_be_json(SLICE("event: ping\ndata:\n\n")));
+	assert_true(openai_may_be_json(SLICE("data: {\"a\":1}\nevent: x\n\n")));
+	assert_true(openai_may_be_json(SLICE("data: {\"a\":\ndata: 1}\n\n")));
+	assert_false(openai_may_be_json(SLICE("data: {\"a\":\n\n")));
+	assert_false(openai_may_be_json(SLICE("data: hello\n\n")));
+	assert_false(openai_may_be_json(SLICE("data: <html>}\n\n")));
+	assert_false(openai_may_be_json(SLICE("event: x\ndata: {\"a\":\n\n")));
+}
+
+static void ends_of_answers(void **state)
+{
+	static const struct {
+		const char *text;
+		enum openai_end end;
+	} rows[] = {
+		{ CHOICE("\"delta\":{},\"finish_reason\":\"stop\""), OPENAI_END_FINISH },
+		{ CHOICE("\"delta\":{},\"finish_reason\" : \"length\""), OPENAI_END_FINISH },
+		{ CHOICE("\"delta\":{},\"finish_reason\":null"), OPENAI_END_NONE },
+		{ "data: {\"error\":{\"message\":\"m\"}}\n\n", OPENAI_END_ERROR },
+		{ "data: {\"error\":null}\n\n", OPENAI_END_NONE },
+		{ "", OPENAI_END_NONE },
+		{ "data: {\"finish_reason\"", OPENAI_END_NONE },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		if (openai_end_of(rows[i].text, strlen(rows[i].text)) != rows[i].end)
+			fail_msg("%s", rows[i].text);
+}
+
 static void whole_answers(void **state)
 {
 	(void)state;
@@ -195,6 +232,8 @@ int main(void)
 		cmocka_unit_test(classes_in_band),
 		cmocka_unit_test(content_of_events),
 		cmocka_unit_test(usual_beginnings),
+		cmocka_unit_test(what_may_be_json),
+		cmocka_unit_test(ends_of_answers),
 		cmocka_unit_test(whole_answers),
 	};
 
