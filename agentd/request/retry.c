@@ -237,10 +237,10 @@ static void on_again(struct deadline *d)
 {
 	struct request *r = container_of(d, struct request, again);
 
-	if (r->step == STEP_AGAIN)
-		go_on(r);
-	else
+	if (r->step != STEP_AGAIN)
 		relay_late(r);
+	else
+		go_on(r);
 }
 
 static void on_soon(struct deferred *d)

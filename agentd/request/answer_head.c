@@ -1,0 +1,242 @@
+/* The provider's head: what of it goes on, and what an error's answer comes to. */
+#include "request/relay.h"
+#include "request/upload.h"
+
+#include <aigw/log.h>
+#include <aigw/text.h>
+#include <time.h>
+
+static const struct slice relayed[] = {
+	SLICE_INIT("content-type"),
+	SLICE_INIT("content-encoding"),
+	SLICE_INIT("retry-after"),
+	SLICE_INIT("retry-after-ms"),
+	SLICE_INIT("x-should-retry"),
+};
+#define RELAYED_SHOULD_RETRY (ARRAY_LEN(relayed) - 1)
+
+/* The first that is there counts. */
+static const struct slice request_ids[] = {
+	SLICE_INIT("x-request-id"),
+	SLICE_INIT("request-id"),
+	SLICE_INIT("apim-request-id"),
+};
+
+static int index_of(const struct slice *names, size_t n, struct slice name)
+{
+	for (size_t i = 0; i < n; i++)
+		if (names[i].n == name.n && slice_eq_nocase(names[i], name))
+			return (int)i;
+	return -1;
+}
+
+/* The provider's head, of which little goes on: one pass over its fields. */
+static void compose_head(struct request *r, const struct h1_head *h)
+{
+	struct slice id = SLICE_EMPTY;
+	int id_rank = (int)ARRAY_LEN(request_ids), at;
+	unsigned seen = 0;
+	bool worn_out = h->status >= 400 && reply_is_worn_out(r);
+
+	reply_begin(r, h->status);
+	if (worn_out) {
+		seen = 1u << RELAYED_SHOULD_RETRY; /* ours, in place of the provider's */
+		(void)reply_field(r, SLICE("x-should-retry"), SLICE("false"));
+	}
+	for (unsigned i = 0; i < h->n_fields; i++) {
+		const struct h1_field *f = &h->fields[i];
+
+		at = index_of(relayed, ARRAY_LEN(relayed), f->name);
+		if (at >= 0 && !(seen & 1u << at)) {
+			seen |= 1u << at;
+			(void)reply_field(r, relayed[at], f->value);
+			continue;
+		}
+		at = index_of(request_ids, ARRAY_LEN(request_ids), f->name);
+		if (at >= 0 && at < id_rank) {
+			id_rank = at;
+			id = f->value;
+		}
+	}
+	if (id.n && reply_field(r, SLICE("x-aigw-upstream-request-id"), id) == 0)
+		slot_set_text(inflight_slot(r->env->gw->inflight, r->slot),
+			SLOT_TEXT_upstream_request_id, id);
+}
+
+void relay_drop_prompt(struct request *r)
+{
+	body_free(r);
+	request_drop_forward(r);
+}
+
+static bool is_event_stream(const struct h1_head *h)
+{
+	const struct h1_field *f = h1_find(h, SLICE("content-type"));
+	const struct slice want = SLICE("text/event-stream");
+
+	return f && f->value.n >= want.n && slice_eq_nocase(slice_of(f->value.p, want.n), want);
+}
+
+void relay_count_error(struct request *r, enum provider_error e)
+{
+	stats_error(r->env->stats, r->rules->rules->policy->provider_stat[r->provider], e);
+}
+
+_Static_assert(ERROR_memory == ATTEMPT_MEMORY - 1 && ERROR_no_address == ATTEMPT_NO_ADDRESS - 1 &&
+		       ERROR_proxy == ATTEMPT_PROXY - 1 && ERROR_cut == ATTEMPT_CUT - 1,
+	"provider_errors.h begins as enum attempt_failure does");
+
+static bool refuse_redirect(struct request *r, const struct h1_head *h)
+{
+	if (h->status < 300 || h->status >= 400)
+		return false;
+	r->upstream_error = true;
+	relay_count_error(r, ERROR_redirect);
+	if (!retry_follows(r, CLASS_unsupported, ATTEMPT_OK, h->status))
+		request_fail(r, FAIL_upstream_error,
+			"The provider answered with a redirect (%u), which is not followed. "
+			"Correct its base_url.",
+			h->status);
+	return true;
+}
+
+/* An answer that nobody asked for: JSON to a call for a stream, or a stream to one that is none. */
+static bool refuse_kind(struct request *r, const struct h1_head *h)
+{
+	bool text = r->endpoint == ENDPOINT_chat || r->endpoint == ENDPOINT_completions ||
+		    r->endpoint == ENDPOINT_responses;
+
+	if (!text || h->status >= 300 || !h->has_body || is_event_stream(h) == r->facts.stream)
+		return false;
+	r->upstream_error = true;
+	relay_count_error(r, ERROR_wrong_kind);
+	if (!retry_follows(r, CLASS_transient, ATTEMPT_OK, h->status))
+		request_fail(r, FAIL_upstream_protocol,
+			r->facts.stream
+				? "A stream was asked for, and the provider's answer is none."
+				: "The provider answered with a stream that was not asked for.");
+	return true;
+}
+
+/* What the provider says to wait, in microseconds; 0: nothing. RFC 9110 10.2.3 in seconds or as a
+ * date; retry-after-ms is OpenAI's. */
+static usec hint_of(const struct request *r, const struct h1_head *h)
+{
+	const struct h1_field *f = h1_find(h, SLICE("retry-after-ms"));
+	struct tm tm = { 0 };
+	char date[64];
+	int64_t nano;
+	usec at;
+
+	if (f && text_parse_nano(slice_trim(f->value), false, &nano) == 0)
+		return nano / 1000000; /* thousandths of a "second" that is a millisecond */
+	f = h1_find(h, SLICE("retry-after"));
+	if (!f)
+		return 0;
+	if (text_parse_nano(slice_trim(f->value), false, &nano) == 0)
+		return nano / 1000;
+	if (f->value.n >= sizeof(date))
+		return 0;
+	memcpy(date, f->value.p, f->value.n);
+	date[f->value.n] = '\0';
+	if (!strptime(date, "%a, %d %b %Y %H:%M:%S GMT", &tm))
+		return 0;
+	at = (usec)timegm(&tm) * USEC_PER_S - (r->wall_us + loop_now(r->env->loop) - r->began_us);
+	return MAX(at, (usec)0);
+}
+
+/* A refusal of the gateway's own credential is nobody else's business: its text stays here. */
+bool relay_refuse_shown(struct request *r, enum error_class c)
+{
+	if (c == CLASS_provider_auth) {
+		log_event(LOG_WARNING, "upstream", "provider.auth_failed",
+			"provider=" SLICE_FMT " status=%u",
+			SLICE_ARG(r->rules->rules->policy->doc->providers[r->provider].name),
+			r->status);
+		request_fail(r, FAIL_upstream_auth_failed, "%s", "");
+		return true;
+	}
+	if (c == CLASS_provider_quota) {
+		request_fail(r, FAIL_upstream_quota, "%s", "");
+		return true;
+	}
+	return false;
+}
+
+/* An error's answer, as much of it as was held. True: it goes no further. */
+bool relay_judge(struct request *r, struct slice body)
+{
+	enum error_class c;
+
+	if (r->judged || !r->upstream_error)
+		return false;
+	r->judged = true;
+	c = openai_class_of(r->status, r->compressed ? SLICE_EMPTY : body);
+	return retry_follows(r, c, ATTEMPT_OK, r->status) || relay_refuse_shown(r, c);
+}
+
+static void note_error(struct request *r, const struct h1_head *h)
+{
+	enum provider_error e = h->status < 500 ? ERROR_refused : ERROR_failed;
+
+	if (h->status == 401 || h->status == 403)
+		e = ERROR_auth;
+	else if (h->status == 429)
+		e = ERROR_rate_limited;
+	relay_count_error(r, e);
+	r->hint_us = hint_of(r, h);
+}
+
+bool relay_on_head(struct attempt *a, const struct h1_head *h)
+{
+	struct request *r = a->owner;
+	const struct h1_field *coding = h1_find(h, SLICE("content-encoding"));
+
+	/* No further attempt needs the body; a held stream does not hold its prompt. */
+	if (r->spent && a->state != ATTEMPT_SENDING)
+		relay_drop_prompt(r);
+	if (refuse_redirect(r, h) || refuse_kind(r, h))
+		return false;
+	r->compressed = coding && !slice_eq_nocase(coding->value, SLICE("identity"));
+	r->upstream_error = h->status >= 400;
+	if (r->upstream_error)
+		note_error(r, h);
+	r->mode = !r->compressed && h->status < 300 && is_event_stream(h) ? RELAY_SSE : RELAY_PLAIN;
+	r->eager = (r->compressed && is_event_stream(h)) || r->endpoint == ENDPOINT_speech;
+	if (r->upload && !r->upload->whole)
+		r->want_close = true; /* answered before it was all there */
+	r->no_body = !h->has_body && (h->status == 204 || h->status == 304);
+	if (r->mode == RELAY_PLAIN && h->has_length) {
+		r->has_length = true;
+		r->answer_length = h->length;
+	}
+	if (r->mode == RELAY_PLAIN)
+		a->holds_content = false; /* its first byte is what there is to wait for */
+	compose_head(r, h);
+	return true;
+}
+
+void relay_forget(struct request *r)
+{
+	buf_fini(&r->held);
+	buf_fini(&r->tail);
+	if (r->tap) {
+		jscan_tap_fini(r->tap);
+		free(r->tap);
+		r->tap = NULL;
+	}
+	if (r->head_text_owned)
+		free(r->head_text);
+	r->head_text_owned = false;
+	r->head_text = NULL;
+	r->head_text_n = 0;
+	r->whole = SLICE_EMPTY;
+	memset(&r->usage, 0, sizeof(r->usage));
+	r->first_us = 0;
+	r->answer_length = r->answer_n = r->out_n = 0;
+	r->events = r->event_bytes = r->event_min = 0;
+	r->scanned = 0;
+	r->mode = RELAY_NONE;
+	r->has_length = r->usage_seen = r->terminal_seen = r->finish_seen = r->compressed =
+		r->upstream_error = r->eager = r->no_body = false;
+}

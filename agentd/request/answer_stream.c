@@ -1,0 +1,288 @@
+/* An answer that is a stream: held until its first content, then event by event, to the end that it
+ * tells. */
+#include "request/relay.h"
+
+#include <aigw/log.h>
+
+/* What one read of the stream comes to. */
+struct cut {
+	size_t used;      /* bytes of whole events */
+	size_t out;       /* of these, to be relayed: moved together at the region's front */
+	size_t hold_from; /* of out: the answer's end begins here */
+	bool malformed;   /* what comes next is no JSON, and is not left out */
+};
+
+static bool skips_malformed(const struct request *r)
+{
+	return r->rules->rules->policy->doc->models[r->model].skip_malformed;
+}
+
+static struct cut cut_events(struct request *r, char *p, size_t n, size_t scanned, bool last)
+{
+	size_t usage_at = openai_find_usage(p, 0, n);
+	struct cut c = { 0, 0, r->terminal_seen ? 0 : SIZE_MAX, false };
+	bool is_json = r->endpoint <= ENDPOINT_responses;
+
+	while (c.used < n) {
+		size_t m = sse_event_end(p + c.used, n - c.used, &scanned, last);
+		struct slice raw = slice_of(p + c.used, m ? m : n - c.used);
+		enum openai_event kind;
+		bool hide = false;
+
+		if (!m && !last) {
+			r->scanned = scanned;
+			break;
+		}
+		scanned = 0;
+		kind = openai_event_kind(raw, r->endpoint);
+		if (is_json && kind == OPENAI_EVENT_DATA && !r->terminal_seen &&
+			!openai_may_be_json(raw)) {
+			relay_count_error(r, ERROR_undecodable);
+			if (!skips_malformed(r)) {
+				c.malformed = true;
+				return c;
+			}
+			hide = true;
+		} else if (kind == OPENAI_EVENT_DATA || kind == OPENAI_EVENT_TERMINAL)
+			meter_event(r, raw, usage_at < c.used + raw.n, &hide);
+		if ((kind == OPENAI_EVENT_DONE || kind == OPENAI_EVENT_TERMINAL) &&
+			!r->terminal_seen) {
+			r->terminal_seen = true;
+			c.hold_from = c.out;
+		}
+		c.used += raw.n;
+		if (usage_at < c.used)
+			usage_at = openai_find_usage(p, c.used, n);
+		if (hide)
+			continue;
+		if (p + c.out != raw.p)
+			memmove(p + c.out, raw.p, raw.n);
+		c.out += raw.n;
+	}
+	return c;
+}
+
+static void note_progress(struct request *r)
+{
+	struct slot *s = inflight_slot(r->env->gw->inflight, r->slot);
+
+	if (!r->usage_seen)
+		s->v.output_tokens =
+			(int64_t)MAX(r->events, (r->event_bytes - r->events * r->event_min) / 4);
+	s->v.first_byte_us = r->first_us - r->began_us;
+}
+
+/* An event beyond all measure: relayed as it is, without a look at it. */
+static void pass_oversized(struct request *r, const char *p, size_t n)
+{
+	(void)relay_write(r, buf_view(&r->held), slice_of(p, n), false);
+	buf_fini(&r->held);
+	r->scanned = 0;
+}
+
+/* What should come behind the answer's end, the end mark or that of the body, does so at once or
+ * not at all. */
+#define LATE_US (5 * USEC_PER_S)
+
+/* The latest events count: behind an error something may come still. */
+static void note_end(struct request *r, const char *p, size_t n)
+{
+	enum openai_end e = n ? openai_end_of(p, n) : OPENAI_END_NONE;
+
+	if (!n)
+		return;
+	r->finish_seen = e == OPENAI_END_FINISH;
+	r->error_seen = e == OPENAI_END_ERROR;
+}
+
+/* A body that ends is no answer's end: the answer has to say so itself. */
+static bool is_broken_off(const struct request *r)
+{
+	return !r->terminal_seen && !r->finish_seen && !r->error_seen &&
+	       r->endpoint <= ENDPOINT_responses;
+}
+
+static void break_off(struct request *r, bool malformed)
+{
+	log_event(LOG_WARNING, "upstream", "provider.failed",
+		"provider=" SLICE_FMT " reason=%s sent=1 answered=1",
+		SLICE_ARG(r->rules->rules->policy->doc->providers[r->provider].name),
+		malformed ? "malformed_event" : "no_finish");
+	if (!malformed)
+		relay_count_error(r, ERROR_cut);
+	retry_learn_cut(r);
+	if (malformed)
+		request_fail(r, FAIL_upstream_protocol,
+			"The provider's stream holds an event that is not valid.");
+	else
+		request_fail(r, FAIL_upstream_cut, "%s", "");
+}
+
+/* SDKs wait for the end mark, and some providers forget it. */
+void relay_stream_ended(struct request *r)
+{
+	if (!r->terminal_seen && r->finish_seen && buf_str(&r->tail, "data: [DONE]\n\n"))
+		r->reset = true;
+	if (r->error_seen && !r->terminal_seen) { /* the client has it in the provider's words */
+		relay_count_error(r, ERROR_in_band);
+		retry_learn_cut(r);
+		relay_ended(r, USAGE_CUT, FAIL_upstream_error);
+	} else {
+		relay_answer_ended(r);
+	}
+}
+
+void relay_late(struct request *r)
+{
+	if (r->step != STEP_RELAY || r->mode != RELAY_SSE)
+		return;
+	attempt_abort(r->attempt);
+	relay_stream_ended(r);
+}
+
+/* Of an event that is not whole; joined: it stands in r->held, behind `used` bytes. */
+static void hold_rest(struct request *r, bool joined, size_t used, struct slice rest)
+{
+	if (joined) {
+		buf_drop(&r->held, used);
+		if (!r->held.n)
+			buf_fini(&r->held);
+	} else if (rest.n && buf_slice(&r->held, rest)) {
+		request_fail(r, FAIL_gateway_overloaded, "%s", "");
+	}
+}
+
+/* joined: p..n is r->held. */
+static void relay_events_of(struct request *r, char *p, size_t n, bool joined, bool last)
+{
+	struct slice visible;
+	struct cut c;
+
+	c = cut_events(r, p, n, joined ? r->scanned : 0, last);
+	if (!r->finish_seen && !r->terminal_seen && r->endpoint <= ENDPOINT_completions)
+		note_end(r, p, c.out);
+	if (c.malformed || (last && is_broken_off(r))) {
+		if (c.out)
+			(void)relay_write(r, slice_of(p, c.out), SLICE_EMPTY, false);
+		break_off(r, c.malformed);
+		return;
+	}
+	visible = slice_of(p, relay_is_strict(r) || last ? MIN(c.out, c.hold_from) : c.out);
+	if (!last || relay_is_strict(r)) {
+		if (visible.n)
+			(void)relay_write(r, visible, SLICE_EMPTY, false);
+		if (c.out > visible.n && buf_append(&r->tail, p + visible.n, c.out - visible.n))
+			r->reset = true;
+	} else {
+		r->whole = slice_of(p, c.out); /* all that is left, in one write with the end */
+	}
+	if (last) {
+		relay_stream_ended(r);
+		return;
+	}
+	note_progress(r);
+	if ((r->finish_seen || r->terminal_seen) && !deadline_is_armed(&r->again))
+		deadline_set(r->env->loop, &r->again, LATE_US);
+	hold_rest(r, joined, c.used, slice_of(p + c.used, n - c.used));
+}
+
+/* An error in place of the first content: as if it had come with its status. */
+static void error_first(struct request *r, struct slice error)
+{
+	enum error_class c = openai_class_in_band(error);
+	unsigned status = error_class_status(c);
+
+	r->upstream_error = true;
+	relay_count_error(r, ERROR_in_band);
+	if (retry_follows(r, c, ATTEMPT_OK, status))
+		return;
+	r->status = (uint16_t)status;
+	if (relay_refuse_shown(r, c))
+		return;
+	reply_provider_error(r, status, error);
+	if (!attempt_is_over(r->attempt))
+		attempt_abort(r->attempt);
+	relay_answer_ended(r);
+}
+
+static void no_content(struct request *r, bool malformed)
+{
+	r->upstream_error = true;
+	relay_count_error(r, malformed ? ERROR_undecodable : ERROR_no_content);
+	if (!retry_follows(r, CLASS_transient, ATTEMPT_OK, 200))
+		request_fail(r, FAIL_upstream_protocol,
+			malformed ? "The provider's stream is not valid."
+				  : "The provider's stream ended before it held anything.");
+}
+
+#define PRELUDE_BYTES (64u << 10) /* of events without content: more is relayed as it is */
+
+/* Looks for the first content. True: there is some in p..n, or it is not worth waiting for. False:
+ * what has come is kept, or the request has moved on. */
+static bool content_begins(struct request *r, char *p, size_t n, bool last)
+{
+	size_t at = 0, scanned = 0, m;
+	struct slice error = SLICE_EMPTY;
+	bool is_empty_end = false;
+
+	if (openai_begins_with_text(p, n, r->endpoint))
+		return true;
+	while (at < n && (m = sse_event_end(p + at, n - at, &scanned, last)) != 0) {
+		switch (openai_content_of(slice_of(p + at, m), r->endpoint, &error)) {
+		case OPENAI_CONTENT_SOME: return true;
+		case OPENAI_CONTENT_ERROR: error_first(r, error); return false;
+		case OPENAI_CONTENT_MALFORMED: no_content(r, true); return false;
+		case OPENAI_CONTENT_END: is_empty_end = true; break;
+		case OPENAI_CONTENT_NONE: break;
+		}
+		at += m;
+		scanned = 0;
+	}
+	if (last || is_empty_end) {
+		no_content(r, false);
+		return false;
+	}
+	if (n > PRELUDE_BYTES)
+		return true;
+	if (p != r->held.p && buf_append(&r->held, p, n))
+		request_fail(r, FAIL_gateway_overloaded, "%s", "");
+	return false;
+}
+
+void relay_stream_body(struct request *r, char *p, size_t n, bool last)
+{
+	bool joined = r->held.n > 0;
+
+	if (!r->committed) {
+		if (joined && buf_append(&r->held, p, n)) {
+			request_fail(r, FAIL_gateway_overloaded, "%s", "");
+			return;
+		}
+		if (joined) {
+			p = r->held.p;
+			n = r->held.n;
+		}
+		if (!content_begins(r, p, n, last))
+			return;
+		r->first_us = loop_now(r->env->loop);
+		attempt_content(r->attempt);
+		relay_commit(r);
+		r->scanned = 0;
+		relay_events_of(r, p, n, joined, last);
+		return;
+	}
+	if (joined && r->held.n + n > EVENT_MAX_BYTES && !r->terminal_seen) {
+		pass_oversized(r, p, n);
+		p = NULL;
+		n = 0;
+		joined = false;
+	} else if (joined) {
+		if (buf_append(&r->held, p, n)) {
+			request_fail(r, FAIL_gateway_overloaded, "%s", "");
+			return;
+		}
+		p = r->held.p;
+		n = r->held.n;
+	}
+	relay_events_of(r, p, n, joined, last);
+}

@@ -1,0 +1,29 @@
+/* Between the files that carry an answer. Worker's thread. */
+#ifndef AGENTD_REQUEST_RELAY_H
+#define AGENTD_REQUEST_RELAY_H
+
+#include "request/request.h"
+
+/* relay.c */
+/* Content in the client's framing: the head before it if that is still to come, the end behind it
+ * if `last`. 0, 1: queued, negative: the client is gone. */
+int relay_write(struct request *r, struct slice a, struct slice b, bool last);
+bool relay_is_strict(const struct request *r);
+void relay_commit(struct request *r); /* no other try from here on, and the prompt is not needed */
+void relay_ended(struct request *r, enum usage_outcome outcome, enum fail f);
+void relay_answer_ended(struct request *r); /* well, or with the provider's own error */
+
+/* answer_head.c */
+bool relay_on_head(struct attempt *a, const struct h1_head *h);
+/* An error's answer, as much of it as was held. True: it goes no further. */
+bool relay_judge(struct request *r, struct slice body);
+/* What the client is not shown of an error. True: it was answered in our words. */
+bool relay_refuse_shown(struct request *r, enum error_class c);
+void relay_count_error(struct request *r, enum provider_error e);
+void relay_drop_prompt(struct request *r);
+
+/* answer_stream.c */
+void relay_stream_body(struct request *r, char *p, size_t n, bool last);
+void relay_stream_ended(struct request *r); /* it has told its end, whatever comes behind it */
+
+#endif
