@@ -1,6 +1,5 @@
 /* Nothing here runs on the way of a call that goes well but retry_learn_ok(). */
 #include "request/request.h"
-#include "request/upload.h"
 
 #include <aigw/log.h>
 
@@ -96,6 +95,7 @@ static void learn(struct request *r, enum error_class c, unsigned status)
 
 /* --- whether, where, when ------------------------------------------------------------- */
 
+/* An upload goes out once: what has been handed through is gone. */
 bool retry_may_follow(const struct request *r)
 {
 	const struct policy_model *m = model_of(r);
@@ -103,7 +103,7 @@ bool retry_may_follow(const struct request *r)
 	unsigned most = r->sdk_retries ? 1u : MIN(m->retry.attempts, (uint32_t)TRIES_MAX);
 
 	return !r->head_sent && !r->committed && !r->outcome && !r->client_gone &&
-	       r->attempts < most && !(r->upload && !r->upload->whole);
+	       r->attempts < most && !r->upload;
 }
 
 static bool is_another_model(const struct request *r, uint8_t i)
