@@ -4,7 +4,7 @@
 
 #include <aigw/json_scan.h>
 
-#include "dialect/openai.h"
+#include "dialect/openai_answer.h"
 
 static int see_options(void *arg, const struct jscan_member *m)
 {
@@ -58,6 +58,28 @@ static void check_answer(struct slice s)
 			(void)openai_event_kind(s, e);
 }
 
+/* What is judged before any of an answer has gone out. */
+static void check_judgement(struct slice s)
+{
+	enum error_class c = openai_class_of(400, s);
+	struct slice error;
+
+	ASSERT(c > CLASS_none && c < CLASS_COUNT);
+	ASSERT(openai_class_of(500, s) != CLASS_caller_fault);
+	(void)openai_class_in_band(s);
+	(void)openai_end_of(s.p, s.n);
+	for (int64_t e = ENDPOINT_chat; e <= ENDPOINT_speech && s.n; e++) {
+		error = SLICE_EMPTY;
+		if (openai_content_of(s, e, &error) == OPENAI_CONTENT_ERROR)
+			ASSERT(error.n && lies_in(error, s));
+		(void)openai_begins_with_text(s.p, s.n, e);
+	}
+	if (s.n)
+		(void)openai_may_be_json(s);
+	if (openai_is_answer(s))
+		ASSERT(jscan_object(s, NULL, NULL, NULL) == 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct slice body = slice_of((const char *)data, size);
@@ -73,5 +95,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			check_edit(body, &f, true);
 	}
 	check_answer(body);
+	check_judgement(body);
 	return 0;
 }
