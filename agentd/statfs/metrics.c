@@ -264,8 +264,29 @@ static void put_retries(
 	const struct writer *w, uint32_t slot, struct prom_label *l, const int64_t *c)
 {
 	(void)slot;
-	l[1] = (struct prom_label){ "reason", SLICE("stale") };
-	prom_sample(w->b, w->name, l, 2, c[STAT_retries]);
+	/* Both are read while they move. */
+	put_two(w, l, "reason", "stale", c[STAT_stale_replaced], "failed",
+		MAX(c[STAT_retries] - c[STAT_stale_replaced], (int64_t)0));
+}
+
+/* Targets that get no calls because they failed. */
+static void put_circuit(
+	const struct writer *w, uint32_t slot, struct prom_label *l, const int64_t *c)
+{
+	const struct policy *p = w->r->policy;
+	int64_t open = 0;
+	usec recover;
+
+	(void)c;
+	for (uint32_t i = 0; p && i < p->doc->n_targets; i++) {
+		enum target_state s;
+
+		if (p->provider_stat[p->doc->targets[i].provider] != slot)
+			continue;
+		s = health_state(w->r->health, p->target_place[i], w->r->mono_us, &recover);
+		open += s == TARGET_OPEN || s == TARGET_PROBING;
+	}
+	prom_sample(w->b, w->name, l, 1, open);
 }
 
 static void put_up(const struct writer *w, uint32_t slot, struct prom_label *l, const int64_t *c)
@@ -291,6 +312,11 @@ static void put_cut(const struct writer *w, uint32_t slot, struct prom_label *l,
 static void metric_retries(const struct writer *w)
 {
 	each_provider(w, put_retries);
+}
+
+static void metric_circuit_open(const struct writer *w)
+{
+	each_provider(w, put_circuit);
 }
 
 static void metric_provider_up(const struct writer *w)

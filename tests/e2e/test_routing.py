@@ -275,6 +275,10 @@ class Circuit(unittest.TestCase):
         seen = [self.stack.chat("m", way="unix").header("x-aigw-fallback") for _ in range(6)]
         self.assertEqual(seen, ["a:503>b"] * 3 + [None] * 3)
         self.assertEqual([(t["state"], t["opened"]) for t in self.targets("m")], [("open", "1"), ("ok", "0")])
+        metrics = self.stack.agent_stat("metrics").splitlines()
+        for line in ('aigw_provider_circuit_open{provider="a"} 1', 'aigw_provider_circuit_open{provider="b"} 0',
+                     'aigw_retries_total{provider="a",reason="failed"} 3', 'aigw_retries_total{provider="a",reason="stale"} 0'):
+            self.assertIn(line, metrics)
         wait_for(lambda: self.targets("m")[0]["recover_ms"] == "0", "it is due")
         self.assertEqual([self.stack.chat("m", way="unix").header("x-aigw-fallback") for _ in range(3)], ["a:503>b", None, None])  # the probe
         self.stack.script({"sim-x": None})
@@ -325,6 +329,42 @@ class Circuit(unittest.TestCase):
         self.assertEqual(self.stack.chat("m", way="unix").header("x-aigw-provider"), "b")  # the others don't wait for it
         wire.reset()
         wait_for(lambda: self.targets("m")[0]["state"] == "open", "the probe is given back")
+
+
+class Flapping(unittest.TestCase):
+    """S15: a provider that comes and goes, with a healthy second one. AIGW_FLAPPING_S=60 for as long as the scenario has it."""
+
+    SECONDS = float(os.environ.get("AIGW_FLAPPING_S", "10"))
+
+    def test_s15(self):
+        stack = self.enterContext(Stack(BUILD, HEAD.replace("health: {open_after: 1000}", "health: {open_after: 5, half_open_after: 1s}") + model("m", "a sim-flap", B)))
+        until = time.monotonic() + self.SECONDS
+        seen, lock = collections.Counter(), threading.Lock()
+
+        def call_on(number):
+            n = 0
+            while time.monotonic() < until:
+                n += 1
+                a = stack.chat("m", way="unix", **({"stream": True} if n % 2 else {}))
+                good = a.status == 200 and a.whole and (n % 2 == 0 or a.events()[-1] == "[DONE]")
+                with lock:
+                    seen[(good, a.header("x-aigw-provider"))] += 1
+        threads = [threading.Thread(target=call_on, args=(i,)) for i in range(8)]
+        for t in threads:
+            t.start()
+        for behaviour in ("fail-503", None, "fail-reset", None, "head-only", None) * 100:
+            if time.monotonic() > until - 0.5:
+                break
+            stack.script({"sim-flap": behaviour})
+            threads[0].join(0.7)  # until the next of its moods
+        for t in threads:
+            t.join()
+        stack.script({"sim-flap": None})
+        total, bad = sum(seen.values()), sum(n for (good, _), n in seen.items() if not good)
+        print(f"# S15: {total} calls, {bad} errors, {seen[(True, 'a')]} by the flapping one, {seen[(True, 'b')]} by the healthy one", file=sys.stderr)
+        self.assertLess(bad, total / 100)
+        self.assertTrue(seen[(True, "a")] and seen[(True, "b")], seen)
+        wait_for(lambda: stack.chat("m", way="unix").header("x-aigw-provider") == "a", "it is in use again", 30)
 
 
 class Shares(unittest.TestCase):

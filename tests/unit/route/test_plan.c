@@ -137,7 +137,7 @@ static uint32_t chance(uint32_t n)
 	return (uint32_t)(random_state >> 33) % n;
 }
 
-static bool may_be_called(uint8_t i)
+static bool may_be_called(uint32_t i)
 {
 	return targets[i].weight > 0 &&
 	       (now[i].state == TARGET_OK || (now[i].state == TARGET_OPEN && !now[i].recover_us));
@@ -154,7 +154,7 @@ static void random_models(void **state)
 			.strategy = (enum policy_strategy)chance(3),
 			.sticky = (enum policy_sticky)chance(3),
 			.try_best = chance(2) };
-		for (uint8_t i = 0; i < model.n_targets; i++) {
+		for (uint32_t i = 0; i < model.n_targets; i++) {
 			targets[i].priority = 1 + chance(3);
 			targets[i].weight = chance(3) ? chance(1000) : 0;
 			now[i].state = chance(2) ? TARGET_OK : (enum target_state)chance(6);
@@ -177,7 +177,7 @@ static void random_models(void **state)
 				assert_true(targets[plan.target[i - 1]].priority <=
 					    targets[t].priority);
 		}
-		for (uint8_t i = 0; i < model.n_targets; i++)
+		for (uint32_t i = 0; i < model.n_targets; i++)
 			if (!(seen & 1u << i))
 				assert_true(plan.why[i] >= PLAN_WEIGHT_0);
 	}
