@@ -69,12 +69,16 @@ void relay_drop_prompt(struct request *r)
 	request_drop_forward(r);
 }
 
-static bool is_event_stream(const struct h1_head *h)
+static bool is_type(const struct h1_head *h, struct slice want)
 {
 	const struct h1_field *f = h1_find(h, SLICE("content-type"));
-	const struct slice want = SLICE("text/event-stream");
 
 	return f && f->value.n >= want.n && slice_eq_nocase(slice_of(f->value.p, want.n), want);
+}
+
+static bool is_event_stream(const struct h1_head *h)
+{
+	return is_type(h, SLICE("text/event-stream"));
 }
 
 void relay_count_error(struct request *r, enum provider_error e)
@@ -106,7 +110,9 @@ static bool refuse_kind(struct request *r, const struct h1_head *h)
 	bool text = r->endpoint == ENDPOINT_chat || r->endpoint == ENDPOINT_completions ||
 		    r->endpoint == ENDPOINT_responses;
 
-	if (!text || h->status >= 300 || !h->has_body || is_event_stream(h) == r->facts.stream)
+	bool wrong = r->facts.stream ? is_type(h, SLICE("application/json")) : is_event_stream(h);
+
+	if (!text || h->status >= 300 || !h->has_body || !wrong)
 		return false;
 	r->upstream_error = true;
 	relay_count_error(r, ERROR_wrong_kind);

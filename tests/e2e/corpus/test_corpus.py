@@ -106,6 +106,23 @@ class Call:
             answer = b"".join(e for e in split_events(answer) if not jsontext.nothing_but_usage(e))
         return answer + (b"data: [DONE]\n\n" if self.lacks_end() else b"")
 
+    def is_wrong_kind(self):
+        """JSON to a call for a stream, or a stream to another: no answer."""
+        e = self.exchange
+        kind = (e.field("content-type") or "").lower()
+        return e.status < 300 and e.endpoint in ("chat/completions", "completions", "responses") and kind.startswith(
+            "application/json" if jsontext.asks_stream(self.sent) else "text/event-stream")
+
+    def breaks_off(self):
+        """The recording ends without a word of its end: so does what a provider breaks off."""
+        e = self.exchange
+        streams = e.status < 300 and (e.field("content-type") or "").lower().startswith("text/event-stream")
+        if not streams or e.endpoint not in ("chat/completions", "completions", "responses") or b"[DONE]" in e.answer:
+            return False
+        if e.endpoint == "responses":
+            return re.search(rb'"response\.(completed|incomplete|failed)"|event: response\.(completed|incomplete|failed)', e.answer) is None
+        return re.search(rb'"finish_reason": ?"', e.answer) is None and re.search(rb'"error": ?[^n ]', e.answer) is None
+
     def lacks_end(self):
         """It has a finish reason and no end mark, which SDKs wait for."""
         answer = self.exchange.answer
@@ -118,12 +135,13 @@ class Corpus(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.exchanges = load()
-        cls.hidden, cls.refused, cls.completed = set(), set(), set()
+        cls.hidden, cls.refused, cls.completed, cls.refused_kind, cls.broken = set(), set(), set(), set(), set()
 
     @classmethod
     def tearDownClass(cls):
         print(f"# {len(cls.exchanges)} exchanges; allowed differences:")
-        for what, ids in (("usage chunk hidden", cls.hidden), ("end mark added", cls.completed), ("401/403 became 502", cls.refused)):
+        for what, ids in (("usage chunk hidden", cls.hidden), ("end mark added", cls.completed), ("401/403 became 502", cls.refused),
+                          ("the other framing became 502", cls.refused_kind), ("said to be broken off", cls.broken)):
             print(f"# {what}: {len(ids)}")
             for i in sorted(ids):
                 print(f"#   {i}")
@@ -161,7 +179,7 @@ class Corpus(unittest.TestCase):
                 way = ("tcp", "unix")[(i + k + seed) % 2]
                 call = Call(e, prefix + e.name, asked)
                 answer = wires[way].call("/v1/" + e.endpoint, call.sent, [*call.headers(), *ways[way]])
-                if answer is None or answer.close:
+                if answer is None or answer.close or call.breaks_off():
                     wires[way] = stack.connect(way)
                 done.append((call, answer))
         log = stack.wait_sim(lambda line: line["event"] == "end" and line["seq"] == len(done))
@@ -192,7 +210,16 @@ class Corpus(unittest.TestCase):
             self.assertEqual((answer.status, answer.json()["error"]["code"]), (502, "upstream_auth_failed"))
             self.assertNotIn(e.answer, answer.body)
             return
+        if call.is_wrong_kind():
+            self.refused_kind.add(e.id)
+            self.assertEqual((answer.status, answer.json()["error"]["code"]), (502, "upstream_protocol"))
+            return
         self.assertEqual(answer.status, e.status)
+        if call.breaks_off():
+            self.broken.add(e.id)
+            self.assertTrue(answer.body.startswith(call.expected_body()))
+            self.assertEqual(answer.events()[-1]["error"]["code"], "upstream_cut")
+            return
         if call.lacks_end():
             self.completed.add(e.id)
         elif call.expected_body() != e.answer:
@@ -226,7 +253,10 @@ class Corpus(unittest.TestCase):
         self.assertEqual((record["model"], record["upstream_model"]), (call.model, e.name))
         self.assertEqual((record["status"], record["bytes_in"]), (answer.status, len(call.sent)))
         self.assertEqual(record["bytes_out"], len(answer.body))
-        broken = call.stream and e.status < 400 and b'"error":{' in split_events(answer.body)[-1]  # in the provider's words, in the midst of a stream
+        if call.is_wrong_kind():
+            self.assertEqual(record["outcome"], "failed")
+            return
+        broken = call.breaks_off() or call.stream and e.status < 400 and b'"error":{' in split_events(answer.body)[-1]  # in the provider's words, in the midst of a stream
         self.assertEqual(record["outcome"], "cut" if broken else "ok" if e.status < 400 else "failed")
         names = {"input_tokens": "input_tokens", "cached_input_tokens": "cached_input_tokens", "cache_write_tokens": "cache_write_tokens",
                  "output_tokens": "output_tokens", "reasoning_tokens": "reasoning_tokens", "audio_input_tokens": "input_audio_tokens",
