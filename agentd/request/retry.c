@@ -187,7 +187,7 @@ static bool find_again(struct request *r, enum error_class c, uint8_t *ret_at, u
 	return now + *ret_wait < r->total_at_us;
 }
 
-/* A share of the traffic: each call earns a part of a retry. */
+/* A share of the traffic: each call has earned a part of a second try at one target. */
 static bool take_credit(struct request *r)
 {
 	uint32_t *credit = &r->rules->retry_credit[r->model];
@@ -196,13 +196,6 @@ static bool take_credit(struct request *r)
 		return false;
 	*credit -= 100;
 	return true;
-}
-
-static void earn_credit(struct request *r)
-{
-	uint32_t *credit = &r->rules->retry_credit[r->model];
-
-	*credit = MIN(*credit + model_of(r)->retry.budget_pct, (uint32_t)RETRY_CREDIT_MAX);
 }
 
 static void note(struct request *r, enum attempt_failure f, unsigned status)
@@ -256,13 +249,12 @@ bool retry_follows(struct request *r, enum error_class c, enum attempt_failure f
 
 	learn(r, c, status);
 	note(r, f, status);
-	if (r->n_tries == 1)
-		earn_credit(r);
 	if (may && c != CLASS_caller_fault)
 		next = find_next(r, c, &at);
 	if (may && !next)
 		next = find_again(r, c, &at, &wait);
-	if (!next || !take_credit(r))
+	/* Going on to another target needs no credit: it is not that one's trouble. */
+	if (!next || (wait && !take_credit(r)))
 		return false;
 	say_next(r, c, f, status, wait ? "again" : "fallback", at, wait);
 	stats_add(r->env->stats, STAT_GLOBAL, 0, STAT_retries, 1);
@@ -280,6 +272,13 @@ bool retry_follows(struct request *r, enum error_class c, enum attempt_failure f
 	else
 		deferred_queue(r->env->loop, &r->soon);
 	return true;
+}
+
+void retry_earn(struct request *r)
+{
+	uint32_t *credit = &r->rules->retry_credit[r->model];
+
+	*credit = MIN(*credit + model_of(r)->retry.budget_pct, (uint32_t)RETRY_CREDIT_MAX);
 }
 
 void retry_init(struct request *r)

@@ -21,6 +21,7 @@ struct tried {
 bool retry_follows(struct request *r, enum error_class c, enum attempt_failure f, unsigned status);
 bool retry_may_follow(const struct request *r); /* nothing is sent, and tries are left */
 void retry_init(struct request *r);
+void retry_earn(struct request *r);                 /* a call begins: its part of the budget */
 void retry_stop(struct request *r);                 /* no further try; a probe is given back */
 void retry_learn_ok(struct request *r, bool whole); /* content has come; the answer is whole */
 void retry_learn_cut(struct request *r);            /* it broke off after that */

@@ -57,6 +57,7 @@ void send_step(struct request *r)
 	attempt_init(r->attempt, r->rules->pools[r->provider], &relay_events, r, timeouts);
 	r->attempt->holds_content = r->facts.stream;
 	if (!r->attempts++) {
+		retry_earn(r);
 		r->total_at_us = now + t->total_us;
 		deadline_set(r->env->loop, &r->total, t->total_us);
 	}

@@ -181,10 +181,14 @@ class Limits(unittest.TestCase):
         self.assertGreater(time.monotonic() - began, 0.2 + 0.4 - 0.05)  # at least half of each
 
     def test_budget(self):
-        self.apply(model("m", "a sim-x+fail-500", "b sim-x-b+fail-500", retry="{attempts: 2, backoff: 1ms, budget: 0%}"))
-        for _ in range(60):
-            self.stack.chat("m", way="unix")
-        self.assertLessEqual(len(self.calls("sim-x")), 60 + 2 * 10)  # ten at once of each worker, and no more
+        for budget, least, most in (("0%", 60 + 10, 60 + 2 * 10), ("50%", 60 + 30, 60 + 2 * 10 + 30), ("100%", 120, 120)):  # ten at once of each worker
+            name = f"sim-{budget[:-1]}"
+            self.apply(model("m", f"a {name}+fail-500", retry=f"{{attempts: 2, backoff: 1ms, budget: {budget}}}"))
+            for _ in range(60):
+                self.stack.chat("m", way="unix")
+            self.assertTrue(least <= len(self.calls(name + "+")) <= most, (budget, len(self.calls(name + "+"))))
+        self.apply(model("m", "a sim-a+fail-500", "b sim-b", retry="{attempts: 2, budget: 0%}", strategy="priority"))
+        self.assertEqual({self.stack.chat("m", way="unix").status for _ in range(60)}, {200})  # the next target needs no budget
 
     def test_a_credential_that_is_refused(self):
         """S20, with another provider; the refused one is left alone, and tried again when a credential is set."""

@@ -91,7 +91,7 @@ POLICY_FIELD(target,   timeouts,     "In place of its provider's, each that stan
 POLICY_LATER(target,   capabilities)
 POLICY_FIELD(retry,    attempts,     "Tries at providers in all, 1 to 10; default: one for each target, at most 3.")
 POLICY_FIELD(retry,    backoff,      "Before the second try at a target; doubles each time, half of it by chance; default 200ms.")
-POLICY_FIELD(retry,    budget,       "Second tries per hundred calls, after ten at once; 0% to 100%, default 20%.")
+POLICY_FIELD(retry,    budget,       "Second tries at the same target per hundred calls, after ten at once; the next target needs none. 0% to 100%, default 20%.")
 POLICY_LATER(retry,    on)
 POLICY_FIELD(customer, name,         "1 to 63 of A-Z a-z 0-9 . _ -")
 POLICY_FIELD(customer, projects,     "What the customer pays for.")
