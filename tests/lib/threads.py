@@ -27,8 +27,10 @@ def ptrace(request, tid):
 
 
 class Stopped:
+    """A thread by its name; None: the first one, whatever it is called by now (a program that begins changes its name)."""
+
     def __init__(self, pid, name):
-        self.tid = next(t for t, n in threads(pid).items() if n == name)
+        self.tid = pid if name is None else next(t for t, n in threads(pid).items() if n == name)
 
     def __enter__(self):
         ptrace(SEIZE, self.tid)
@@ -43,7 +45,7 @@ class Stopped:
 def may_stop(pid):
     """None, or why not."""
     try:
-        with Stopped(pid, threads(pid)[pid]):
+        with Stopped(pid, None):
             return None
     except OSError as e:
         if e.errno not in (errno.EPERM, errno.ENOSYS):

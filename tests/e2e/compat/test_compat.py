@@ -409,7 +409,8 @@ class ZzLedger(unittest.TestCase):
             self.assertEqual(r["customer"], "acme")
             self.assertEqual((r["uid"] is None, r["key_id"] != ""), (r["key_id"] != "" and r["uid"] is None, r["project"] == "search"))
             if r["outcome"] == "cut":
-                self.assertEqual((r["fail"], r["estimated"]), ("upstream_cut", True))
+                self.assertIn(r["fail"], ("upstream_cut", "upstream_error"))  # broken off, or in the provider's own words
+                self.assertTrue(r["estimated"])
             if r["priced"] and r["usage_seen"] and r["outcome"] == "ok":
                 nano = (r["input_tokens"] - r["cached_input_tokens"]) * 1000 + r["cached_input_tokens"] * 500 + r["output_tokens"] * 2000
                 self.assertEqual(r["cost"], f"{nano // 10**9}.{nano % 10**9:09d}")
