@@ -69,16 +69,10 @@ void relay_drop_prompt(struct request *r)
 	request_drop_forward(r);
 }
 
-static bool is_type(const struct h1_head *h, struct slice want)
+static bool is_type(const struct h1_field *type, struct slice want)
 {
-	const struct h1_field *f = h1_find(h, SLICE("content-type"));
-
-	return f && f->value.n >= want.n && slice_eq_nocase(slice_of(f->value.p, want.n), want);
-}
-
-static bool is_event_stream(const struct h1_head *h)
-{
-	return is_type(h, SLICE("text/event-stream"));
+	return type && type->value.n >= want.n &&
+	       slice_eq_nocase(slice_of(type->value.p, want.n), want);
 }
 
 void relay_count_error(struct request *r, enum provider_error e)
@@ -105,12 +99,13 @@ static bool refuse_redirect(struct request *r, const struct h1_head *h)
 }
 
 /* An answer that nobody asked for: JSON to a call for a stream, or a stream to one that is none. */
-static bool refuse_kind(struct request *r, const struct h1_head *h)
+static bool refuse_kind(
+	struct request *r, const struct h1_head *h, const struct h1_field *type, bool is_stream)
 {
 	bool text = r->endpoint == ENDPOINT_chat || r->endpoint == ENDPOINT_completions ||
 		    r->endpoint == ENDPOINT_responses;
-
-	bool wrong = r->facts.stream ? is_type(h, SLICE("application/json")) : is_event_stream(h);
+	bool wrong = r->facts.stream ? !is_stream && is_type(type, SLICE("application/json"))
+				     : is_stream;
 
 	if (!text || h->status >= 300 || !h->has_body || !wrong)
 		return false;
@@ -135,7 +130,7 @@ static usec hint_of(const struct request *r, const struct h1_head *h)
 	usec at;
 
 	if (f && text_parse_nano(slice_trim(f->value), false, &nano) == 0)
-		return nano / 1000000; /* thousandths of a "second" that is a millisecond */
+		return nano / 1000000; /* read as milliseconds, to nine decimals */
 	f = h1_find(h, SLICE("retry-after"));
 	if (!f)
 		return 0;
@@ -197,18 +192,20 @@ bool relay_on_head(struct attempt *a, const struct h1_head *h)
 {
 	struct request *r = a->owner;
 	const struct h1_field *coding = h1_find(h, SLICE("content-encoding"));
+	const struct h1_field *type = h1_find(h, SLICE("content-type"));
+	bool is_stream = is_type(type, SLICE("text/event-stream"));
 
 	/* No further attempt needs the body; a held stream does not hold its prompt. */
 	if (r->spent && a->state != ATTEMPT_SENDING)
 		relay_drop_prompt(r);
-	if (refuse_redirect(r, h) || refuse_kind(r, h))
+	if (refuse_redirect(r, h) || refuse_kind(r, h, type, is_stream))
 		return false;
 	r->compressed = coding && !slice_eq_nocase(coding->value, SLICE("identity"));
 	r->upstream_error = h->status >= 400;
 	if (r->upstream_error)
 		note_error(r, h);
-	r->mode = !r->compressed && h->status < 300 && is_event_stream(h) ? RELAY_SSE : RELAY_PLAIN;
-	r->eager = (r->compressed && is_event_stream(h)) || r->endpoint == ENDPOINT_speech;
+	r->mode = !r->compressed && h->status < 300 && is_stream ? RELAY_SSE : RELAY_PLAIN;
+	r->eager = (r->compressed && is_stream) || r->endpoint == ENDPOINT_speech;
 	if (r->upload && !r->upload->whole)
 		r->want_close = true; /* answered before it was all there */
 	r->no_body = !h->has_body && (h->status == 204 || h->status == 304);
@@ -243,6 +240,6 @@ void relay_forget(struct request *r)
 	r->events = r->event_bytes = r->event_min = 0;
 	r->scanned = 0;
 	r->mode = RELAY_NONE;
-	r->has_length = r->usage_seen = r->terminal_seen = r->finish_seen = r->compressed =
-		r->upstream_error = r->eager = r->no_body = false;
+	r->has_length = r->usage_seen = r->terminal_seen = r->finish_seen = r->error_seen =
+		r->compressed = r->upstream_error = r->eager = r->no_body = false;
 }

@@ -136,6 +136,10 @@ void relay_late(struct request *r)
 {
 	if (r->step != STEP_RELAY || r->mode != RELAY_SSE)
 		return;
+	if (r->paused) { /* what has come is not read yet: the client is slow, not the provider */
+		deadline_set(r->env->loop, &r->again, LATE_US);
+		return;
+	}
 	attempt_abort(r->attempt);
 	relay_stream_ended(r);
 }
@@ -221,7 +225,7 @@ static void no_content(struct request *r, bool malformed)
  * what has come is kept, or the request has moved on. */
 static bool content_begins(struct request *r, char *p, size_t n, bool last)
 {
-	size_t at = 0, scanned = 0, m;
+	size_t at = r->scanned, scanned = 0, m; /* what has been read before held none */
 	struct slice error = SLICE_EMPTY;
 	bool is_empty_end = false;
 
@@ -244,6 +248,7 @@ static bool content_begins(struct request *r, char *p, size_t n, bool last)
 	}
 	if (n > PRELUDE_BYTES)
 		return true;
+	r->scanned = at;
 	if (p != r->held.p && buf_append(&r->held, p, n))
 		request_fail(r, FAIL_gateway_overloaded, "%s", "");
 	return false;

@@ -301,16 +301,7 @@ void request_finish(struct request *r)
 	body_free(r);
 	upload_free(r);
 	request_drop_forward(r);
-	if (r->head_text_owned)
-		free(r->head_text);
-	r->head_text = NULL;
-	buf_fini(&r->held);
-	buf_fini(&r->tail);
-	if (r->tap) {
-		jscan_tap_fini(r->tap);
-		free(r->tap);
-		r->tap = NULL;
-	}
+	relay_forget(r);
 	worker_rules_unref(r->rules);
 	r->rules = NULL;
 	list_remove(&r->node);

@@ -113,33 +113,28 @@ static bool is_another_model(const struct request *r, uint8_t i)
 	return !slice_eq(m->targets[i].model, policy_of(r)->doc->targets[r->target].model);
 }
 
-/* The next of the plan that stands well. */
-static bool find_next(struct request *r, enum error_class c, uint8_t *ret_at)
+static enum target_state stand_of(const struct request *r, uint8_t at, usec now, usec *ret_recover)
 {
 	const struct policy *p = policy_of(r);
-	uint32_t first = (uint32_t)(model_of(r)->targets - p->doc->targets);
+	const struct policy_target *t = &model_of(r)->targets[r->plan.target[at]];
+
+	return health_stand(r->env->gw->health, p->provider_place[t->provider],
+		p->target_place[t - p->doc->targets], now, ret_recover);
+}
+
+/* The next of the plan that stands well, or that may be probed. */
+static bool find_next(struct request *r, enum error_class c, uint8_t *ret_at)
+{
 	usec now = loop_now(r->env->loop), recover;
 
 	for (uint8_t at = r->plan_at + 1; at < r->plan.n; at++) {
-		uint32_t t = first + r->plan.target[at];
-		uint32_t provider = p->provider_place[p->doc->targets[t].provider];
+		enum target_state s = stand_of(r, at, now, &recover);
 
 		if (c == CLASS_context_length && !is_another_model(r, r->plan.target[at]))
 			continue;
-		if (health_state(r->env->gw->health, provider, now, &recover) != TARGET_OK)
-			continue;
-		switch (health_state(r->env->gw->health, p->target_place[t], now, &recover)) {
-		case TARGET_OK: *ret_at = at; return true;
-		case TARGET_OPEN:
-			if (recover == 0) {
-				*ret_at = at;
-				return true;
-			}
-			break;
-		case TARGET_PROBING:
-		case TARGET_RATE_LIMITED:
-		case TARGET_NO_CREDENTIAL:
-		case TARGET_PROVIDER_QUOTA: break;
+		if (s == TARGET_OK || (s == TARGET_OPEN && recover == 0)) {
+			*ret_at = at;
+			return true;
 		}
 	}
 	return false;
@@ -160,22 +155,20 @@ static usec backoff(const struct request *r)
 /* All of the plan have been tried: from its beginning again, those first that are back first. */
 static bool find_again(struct request *r, enum error_class c, uint8_t *ret_at, usec *ret_wait)
 {
-	const struct policy *p = policy_of(r);
-	uint32_t first = (uint32_t)(model_of(r)->targets - p->doc->targets);
 	usec now = loop_now(r->env->loop), recover, best = INT64_MAX;
 
 	if (c != CLASS_transient && c != CLASS_rate_limited)
 		return false;
 	for (uint8_t at = 0; at < r->plan.n; at++) {
-		uint32_t t = first + r->plan.target[at];
-		enum target_state s =
-			health_state(r->env->gw->health, p->target_place[t], now, &recover);
+		enum target_state s = stand_of(r, at, now, &recover);
 
 		/* Nobody waits for a circuit: either it is open, or all are and one is tried. */
 		if (s == TARGET_OPEN && r->plan.degraded)
 			recover = 0;
 		else if (s != TARGET_OK && s != TARGET_RATE_LIMITED)
 			continue;
+		if (at == r->plan_at)
+			recover = MAX(recover, r->hint_us); /* a 503 may say when, too */
 		if (recover < best) {
 			best = recover;
 			*ret_at = at;

@@ -102,9 +102,8 @@ static struct target_now stand_of(
 		n.recover_us = TARGET_NEVER;
 		return n;
 	}
-	n.state = health_state(h, p->provider_place[provider], now, &n.recover_us);
-	if (n.state == TARGET_OK)
-		n.state = health_state(h, p->target_place[target], now, &n.recover_us);
+	n.state = health_stand(
+		h, p->provider_place[provider], p->target_place[target], now, &n.recover_us);
 	return n;
 }
 
@@ -120,8 +119,8 @@ static uint64_t seed_of(const struct request *r, const struct policy_model *m)
 		return hash_of(r->facts.user);
 	if (m->sticky != STICKY_request && r->has_key)
 		return hash_of(slice_of(r->key_id, VKEY_ID_LEN));
-	if (m->sticky != STICKY_request && r->has_uid)
-		return r->uid_stat;
+	if (m->sticky != STICKY_request && r->has_uid && r->caller)
+		return r->caller->cred.uid;
 	return r->env->op_prefix + r->env->op_count * UINT64_C(0x9e3779b97f4a7c15);
 }
 

@@ -12,6 +12,7 @@ static bool take_target(struct request *r, usec now)
 	usec recover;
 
 	for (; r->plan_at < r->plan.n; r->plan_at++) {
+		enum target_state s;
 		uint32_t place;
 
 		r->target = (uint32_t)(m->targets - p->doc->targets) + r->plan.target[r->plan_at];
@@ -21,9 +22,11 @@ static bool take_target(struct request *r, usec now)
 			r->holds_probe = true; /* whatever comes of it counts */
 			return true;
 		}
-		if (health_state(h, place, now, &recover) == TARGET_OK)
+		s = health_stand(h, p->provider_place[r->provider], place, now, &recover);
+		if (s == TARGET_OK)
 			return true;
-		if (health_take_probe(h, place, now, p->doc->targets[r->target].total_us)) {
+		if (s == TARGET_OPEN &&
+			health_take_probe(h, place, now, p->doc->targets[r->target].total_us)) {
 			r->holds_probe = true;
 			return true;
 		}

@@ -138,6 +138,14 @@ enum target_state health_state(
 	return state_of(w) == PROBING && *ret_recover_us ? TARGET_PROBING : TARGET_OPEN;
 }
 
+enum target_state health_stand(const struct health *h, uint32_t provider_place,
+	uint32_t target_place, usec now, usec *ret_recover_us)
+{
+	enum target_state s = health_state(h, provider_place, now, ret_recover_us);
+
+	return s == TARGET_OK ? health_state(h, target_place, now, ret_recover_us) : s;
+}
+
 bool health_take_probe(struct health *h, uint32_t place, usec now, usec lease_us)
 {
 	struct place *p = place_of(h, place);

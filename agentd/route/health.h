@@ -46,6 +46,10 @@ uint32_t health_place(struct health *h, struct slice provider, struct slice mode
  * the probe may call. */
 enum target_state health_state(
 	const struct health *h, uint32_t place, usec now, usec *ret_recover_us);
+/* Of a target and its provider's credential together: what holds the credential holds the target.
+ */
+enum target_state health_stand(const struct health *h, uint32_t provider_place,
+	uint32_t target_place, usec now, usec *ret_recover_us);
 /* True: this call is the probe, and reports by health_ok, health_failed or health_give_back. */
 bool health_take_probe(struct health *h, uint32_t place, usec now, usec lease_us);
 void health_give_back(struct health *h, uint32_t place, usec now);

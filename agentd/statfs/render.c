@@ -352,10 +352,8 @@ static void render_targets(const struct render *r, struct node n, struct buf *b)
 		if (!node_encode_name(p->doc->providers[t->provider].name, provider) ||
 			!node_encode_name(t->model, model))
 			continue;
-		state = health_state(
-			r->health, p->provider_place[t->provider], r->mono_us, &recover);
-		if (state == TARGET_OK)
-			state = health_state(r->health, place, r->mono_us, &recover);
+		state = health_stand(
+			r->health, p->provider_place[t->provider], place, r->mono_us, &recover);
 		(void)buf_printf(b,
 			"%s model=%s share=%" PRIu32 "%% priority=%" PRIu32 " weight=%" PRIu32
 			" state=%s recover_ms=%" PRId64 " opened=%" PRIu64 "\n",

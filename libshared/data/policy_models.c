@@ -127,6 +127,23 @@ static void policy_read_retry(
 	policy_percent(r, &at, "budget", 100, 20, &m->retry.budget_pct);
 }
 
+/* Only 0 means something where no share is drawn. */
+static void policy_check_weights(
+	struct policy_reader *r, const struct policy_at *up, const struct policy_model *m)
+{
+	const struct tree *node = tree_get(up->node, SLICE("targets"))->child;
+
+	for (uint32_t i = 0; i < m->n_targets && node; node = node->next, i++) {
+		struct policy_at at = { up, node, "targets", i };
+
+		if (m->targets[i].weight && tree_get(node, SLICE("weight")))
+			policy_error(r, &at, tree_get(node, SLICE("weight")),
+				"a weight other than 0 acts with the strategy weighted only; "
+				"remove "
+				"it, or the strategy");
+	}
+}
+
 static void policy_read_routing(
 	struct policy_reader *r, const struct policy_at *at, struct policy_model *m)
 {
@@ -145,6 +162,12 @@ static void policy_read_routing(
 	m->strategy = (enum policy_strategy)word;
 	policy_choice(r, at, "sticky", sticky, STICKY_request, &word);
 	m->sticky = (enum policy_sticky)word;
+	if (m->sticky != STICKY_request && m->strategy != STRATEGY_weighted)
+		policy_error(r, at, tree_get(at->node, SLICE("sticky")),
+			"'sticky' acts with the strategy weighted only; remove it, or the "
+			"strategy");
+	if (m->strategy != STRATEGY_weighted)
+		policy_check_weights(r, at, m);
 	/* A lone target's own answer says more than ours. */
 	policy_choice(r, at, "when_all_out", all_out, m->n_targets == 1, &word);
 	m->try_best = word == 1;

@@ -150,6 +150,20 @@ class Limits(unittest.TestCase):
         self.assertGreater(time.monotonic() - began, 0.95)
         self.assertEqual(len(self.calls("sim-x")), 2)
 
+    def test_hints_in_all_their_forms(self):
+        """Seconds, milliseconds and a date, of a 429 and of a 503: a floor."""
+        for i, (fault, least) in enumerate((("fail-503+retry-after-1", 0.95), ("fail-429+retry-after-ms-700", 0.65), ("fail-503+retry-after-ms-700", 0.65))):
+            self.apply(model("m", f"a sim-h{i}+{fault}+times-1", retry=RETRY))
+            began = time.monotonic()
+            self.assertEqual(self.stack.chat("m", way="unix").status, 200)
+            self.assertGreater(time.monotonic() - began, least, fault)
+        when = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 3))
+        self.stack.script({"sim-date": f"fail-429+times-1+header-retry-after:{when}"})
+        self.apply(model("m", "a sim-date", retry=RETRY))
+        began = time.monotonic()
+        self.assertEqual(self.stack.chat("m", way="unix").status, 200)
+        self.assertTrue(1.5 < time.monotonic() - began < 20)
+
     def test_s03_once(self):
         self.apply(model("m", "a sim-x+fail-500+times-1", retry=RETRY))
         a = self.stack.chat("m", way="unix")
@@ -494,6 +508,21 @@ class Commit(unittest.TestCase):
         self.assertEqual((a.status, a.header("x-aigw-fallback")), (200, "own:500>b"))
         sent = [l for l in self.stack.sim_log() if l["event"] == "recv"][-1]
         self.assertGreater(sent["bytes_in"] if "bytes_in" in sent else len(text) + 1, len(text))
+
+    def test_a_client_slower_than_the_end_loses_nothing(self):
+        """The finish has come and the client does not read: the usage behind it is not given up for that."""
+        finish = event({"id": "x", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+        usage = event({"id": "x", "choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 9}})
+        big = event({"id": "x", "choices": [{"index": 0, "delta": {"content": "x" * 3000000}, "finish_reason": None}]})  # more than sockets take
+        behind = threading.Event()
+        self.script = [SSE_HEAD + self.delta(content="a") + chunk(big + finish), lambda: behind.wait(1), chunk(usage) + chunk(event(b"[DONE]")) + chunk(b"")]
+        wire = self.stack.connect("unix")
+        wire.send("/v1/chat/completions", {"model": "alone", "stream": True, "messages": [{"role": "user", "content": "x"}]})
+        time.sleep(6)  # longer than an end is waited for
+        a = wire.answer()
+        self.assertEqual((a.whole, a.events()[-1]), (True, "[DONE]"))
+        record = self.stack.wait_records(1)[0]
+        self.assertEqual((record["outcome"], record["usage_seen"], record["output_tokens"]), ("ok", True, 9))
 
     def test_a_client_that_leaves_while_it_waits(self):
         self.script = [b"HTTP/1.1 503 E\r\ncontent-length: 0\r\nretry-after: 30\r\n\r\n"]

@@ -34,7 +34,7 @@ prices:
 models:
   - {name: small, aliases: [tiny, mini], targets: [{provider: sim, model: sim-small}]}
   - {name: "vendor/other", targets: [{provider: spare, model: other}]}
-  - {name: two, strategy: priority, targets: [{provider: spare, model: x}, {provider: sim, model: y, weight: 5, priority: 2}]}
+  - {name: two, strategy: priority, targets: [{provider: spare, model: x}, {provider: sim, model: y, weight: 0, priority: 2}]}
 customers:
   - name: acme
     projects: [{name: search, models: [small]}, {name: playground}]

@@ -176,6 +176,14 @@ static const struct {
 		"f.yaml:5:30: 'strategy' is 'best': write weighted, priority or cheapest\n" },
 	{ P "models: [{name: x, sticky: ip, " TARGET "}]\n",
 		"f.yaml:5:28: 'sticky' is 'ip': write request, key or user\n" },
+	{ P "models: [{name: x, strategy: priority, sticky: key, " TARGET "}]\n",
+		"f.yaml:5:48: 'sticky' acts with the strategy weighted only; remove it, or the "
+		"strategy\n" },
+	{ P "models: [{name: x, strategy: cheapest, targets: [{provider: p, model: m, weight: "
+	    "3}]}]\n",
+		"f.yaml:5:82: a weight other than 0 acts with the strategy weighted only; remove "
+		"it, or "
+		"the strategy\n" },
 	{ P "models: [{name: x, when_all_out: wait, " TARGET "}]\n",
 		"f.yaml:5:34: 'when_all_out' is 'wait': write refuse or try_best\n" },
 	{ P "models: [{name: x, on_malformed: pass, " TARGET "}]\n",
