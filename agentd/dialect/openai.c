@@ -151,18 +151,30 @@ enum fail openai_scan(
 		return FAIL_invalid_json;
 	brace = memchr(body.p, '{', body.n);
 	ret->first_member = (size_t)(brace - body.p) + 1;
+	ret->model_absent = !((ret->seen | s.twins) & SEEN_MODEL);
 	return ret->model_raw.n > 2 ? FAIL_none : FAIL_missing_model;
 }
 
 struct edit {
 	size_t at, skip;
-	struct slice text;
+	struct slice before, text, after; /* in place of what is skipped */
 };
 
 static struct edit model_edit(
 	struct slice body, const struct openai_facts *f, struct slice model_json)
 {
-	return (struct edit){ (size_t)(f->model_raw.p - body.p), f->model_raw.n, model_json };
+	size_t i = f->first_member;
+
+	if (!f->model_absent)
+		return (struct edit){ .at = (size_t)(f->model_raw.p - body.p),
+			.skip = f->model_raw.n,
+			.text = model_json };
+	while (strchr(" \t\r\n", body.p[i]))
+		i++;
+	return (struct edit){ .at = f->first_member,
+		.before = SLICE("\"model\":"),
+		.text = model_json,
+		.after = body.p[i] == '}' ? SLICE_EMPTY : SLICE(",") };
 }
 
 /* The one place where include_usage becomes true; at == SIZE_MAX: it is so already. */
@@ -173,24 +185,26 @@ static struct edit usage_edit(struct slice body, const struct openai_facts *f)
 	size_t options_at, i;
 
 	if (f->asks_usage)
-		return (struct edit){ SIZE_MAX, 0, SLICE_EMPTY };
+		return (struct edit){ .at = SIZE_MAX };
 	if (f->include_usage.n)
-		return (struct edit){ (size_t)(f->include_usage.p - body.p), f->include_usage.n,
-			SLICE("true") };
+		return (struct edit){ .at = (size_t)(f->include_usage.p - body.p),
+			.skip = f->include_usage.n,
+			.text = SLICE("true") };
 	if (!f->stream_options.n) {
 		if (f->seen & SEEN_OPTIONS)
-			return (struct edit){ SIZE_MAX, 0, SLICE_EMPTY };
-		return (struct edit){ f->first_member, 0,
-			SLICE("\"stream_options\":{\"include_usage\":true},") };
+			return (struct edit){ .at = SIZE_MAX };
+		return (struct edit){ .at = f->first_member,
+			.text = SLICE("\"stream_options\":{\"include_usage\":true},") };
 	}
 	options_at = (size_t)(f->stream_options.p - body.p);
 	if (f->stream_options_null)
-		return (struct edit){ options_at, f->stream_options.n,
-			SLICE("{\"include_usage\":true}") };
+		return (struct edit){ .at = options_at,
+			.skip = f->stream_options.n,
+			.text = SLICE("{\"include_usage\":true}") };
 	for (i = 1; i < f->stream_options.n && strchr(" \t\r\n", f->stream_options.p[i]); i++)
 		;
-	return (struct edit){ options_at + 1, 0,
-		f->stream_options.p[i] == '}' ? member : member_and };
+	return (struct edit){ .at = options_at + 1,
+		.text = f->stream_options.p[i] == '}' ? member : member_and };
 }
 
 unsigned openai_edit(struct slice body, const struct openai_facts *f, struct slice model_json,
@@ -215,7 +229,11 @@ unsigned openai_edit(struct slice body, const struct openai_facts *f, struct sli
 	for (unsigned i = 0; i < n; i++) {
 		if (e[i].at > at)
 			out[parts++] = slice_of(body.p + at, e[i].at - at);
+		if (e[i].before.n)
+			out[parts++] = e[i].before;
 		out[parts++] = e[i].text;
+		if (e[i].after.n)
+			out[parts++] = e[i].after;
 		at = e[i].at + e[i].skip;
 	}
 	if (at < body.n)

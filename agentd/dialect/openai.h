@@ -13,6 +13,7 @@
 struct openai_facts {
 	struct slice model_raw; /* with quotes, in place; empty: missing */
 	bool model_escaped;
+	bool model_absent; /* no member of that name, in whatever letters: one may be put there */
 	bool stream;
 	bool asks_usage;             /* stream_options.include_usage is true */
 	struct slice stream_options; /* value in place; empty: missing */
@@ -31,9 +32,10 @@ enum fail openai_scan(
 	struct slice body, struct openai_facts *ret, size_t *ret_offset, const char **ret_name);
 
 /* The body as it goes upstream: at most OPENAI_MAX_PARTS pieces, slices of the body and of texts
- * given. model_json: the target's model as a JSON string with quotes, empty: leave it. want_usage:
- * see to it that stream_options.include_usage is true. Returns the number of pieces. */
-#define OPENAI_MAX_PARTS 5
+ * given. model_json: the target's model as a JSON string with quotes, empty: leave it; it
+ * goes first where the body has none. want_usage: see to it that stream_options.include_usage is
+ * true. Returns the number of pieces. */
+#define OPENAI_MAX_PARTS 7
 unsigned openai_edit(struct slice body, const struct openai_facts *f, struct slice model_json,
 	bool want_usage, struct slice out[OPENAI_MAX_PARTS]);
 

@@ -42,6 +42,19 @@ static void take_upload(struct request *r)
 	r->facts.n = 1;
 }
 
+/* Only requests for the API come here, and those have rules. */
+static const struct policy *policy_of(const struct request *r)
+{
+	ASSERT(r->rules);
+	return r->rules->rules->policy;
+}
+
+/* It names no model, and the policy has one for such. */
+static bool has_default(const struct request *r)
+{
+	return r->facts.model_absent && policy_of(r)->doc->default_model >= 0;
+}
+
 static bool scan_body(struct request *r)
 {
 	struct slice body = slice_of(r->body.bytes ? r->body.bytes : "", r->body.n);
@@ -55,16 +68,9 @@ static bool scan_body(struct request *r)
 	else if (f == FAIL_duplicate_member)
 		request_fail(
 			r, f, "The member \"%s\" stands twice in the body. Send it once.", name);
-	else if (f != FAIL_none)
+	else if (f != FAIL_none && !has_default(r))
 		request_fail(r, f, "%s", "");
-	return f == FAIL_none;
-}
-
-/* Only requests for the API come here, and those have rules. */
-static const struct policy *policy_of(const struct request *r)
-{
-	ASSERT(r->rules);
-	return r->rules->rules->policy;
+	return !r->outcome;
 }
 
 /* Flat index of one of the model's targets. */
@@ -208,8 +214,13 @@ void route_step(struct request *r)
 		take_upload(r);
 	else if (!scan_body(r))
 		return;
-	asked = asked_model(r);
-	model = asked.n ? policy_model(p, asked) : -1;
+	if (has_default(r)) {
+		model = p->doc->default_model;
+		asked = p->doc->models[model].name;
+	} else {
+		asked = asked_model(r);
+		model = asked.n ? policy_model(p, asked) : -1;
+	}
 	if (model < 0) {
 		route_not_found(r, asked);
 		return;

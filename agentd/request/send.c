@@ -142,15 +142,21 @@ static unsigned write_framing(
 	return n + 1;
 }
 
+static bool has_its_name(const struct request *r, const struct policy_target *t)
+{
+	struct slice raw = r->facts.model_raw;
+
+	return raw.n > 2 && slice_eq(slice_of(raw.p + 1, raw.n - 2), t->model);
+}
+
 unsigned send_bytes_of(struct attempt *a, struct slice *out)
 {
 	struct request *r = a->owner;
 	const struct policy_target *t = &r->rules->rules->policy->doc->targets[r->target];
 	const struct pool *pool = r->rules->pools[r->provider];
-	struct slice asked = slice_of(r->facts.model_raw.p + 1, r->facts.model_raw.n - 2);
 	struct slice body = slice_of(r->body.bytes, r->body.n);
 	struct slice model_json =
-		slice_eq(asked, t->model) ? SLICE_EMPTY : r->rules->rules->model_json[r->target];
+		has_its_name(r, t) ? SLICE_EMPTY : r->rules->rules->model_json[r->target];
 	struct buf b = buf_over(r->env->loop->scratch_out, LOOP_SCRATCH_BYTES);
 	size_t body_n = 0;
 	unsigned n;

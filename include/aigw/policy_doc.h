@@ -96,6 +96,7 @@ struct policy_identity {
 struct policy_doc {
 	struct arena arena;
 	struct slice currency; /* "USD" */
+	int default_model;     /* index of the model for a request that names none; -1: none */
 	uint32_t n_providers, n_prices, n_models, n_targets, n_customers, n_projects, n_identities,
 		n_features;
 	struct policy_provider *providers;

@@ -11,7 +11,7 @@
 #define POLICY_DAY_US      (86400 * USEC_PER_S)
 
 const char *const policy_features[] = { "ca_file/1", "core/1", "per_minute/1", "routing/1",
-	"stream_usage/1", NULL };
+	"routing/2", "stream_usage/1", NULL };
 
 void policy_doc_free(struct policy_doc *d)
 {
@@ -47,6 +47,8 @@ static void policy_list_features(struct policy_reader *r)
 		d->features[d->n_features++] = SLICE("per_minute/1");
 	if (r->uses_routing)
 		d->features[d->n_features++] = SLICE("routing/1");
+	if (r->uses_routing_2)
+		d->features[d->n_features++] = SLICE("routing/2");
 	if (r->uses_stream_usage)
 		d->features[d->n_features++] = SLICE("stream_usage/1");
 }
@@ -106,6 +108,7 @@ static void policy_read_all(struct policy_reader *r, const struct tree *const *r
 	policy_read_providers(r);
 	policy_read_prices(r);
 	policy_read_models(r);
+	policy_read_default_model(r);
 	policy_read_customers(r);
 	policy_read_identities(r);
 	policy_list_features(r);

@@ -234,3 +234,19 @@ void policy_read_models(struct policy_reader *r)
 		r->doc->n_models++;
 	}
 }
+
+void policy_read_default_model(struct policy_reader *r)
+{
+	struct policy_at at = { .node = tree_get(r->root, SLICE("settings")) };
+	const struct tree *node;
+	struct slice name;
+	uint32_t index;
+
+	r->doc->default_model = -1;
+	if (!at.node || at.node->kind != TREE_MAP || !tree_get(at.node, SLICE("default_model")))
+		return;
+	r->uses_routing_2 = true;
+	node = policy_model_name(r, &at, "default_model", &name);
+	if (node && policy_names_refer(r, &r->model_names, "model", &at, node, name, &index))
+		r->doc->default_model = (int)index;
+}

@@ -65,7 +65,7 @@ struct policy_reader {
 	unsigned findings, errors;
 	bool no_memory;
 	const struct tree *misspelt; /* the last map in which an unknown key stood */
-	bool uses_ca_file, uses_per_minute, uses_routing, uses_stream_usage;
+	bool uses_ca_file, uses_per_minute, uses_routing, uses_routing_2, uses_stream_usage;
 	const struct tree *root; /* the merged document */
 	struct policy_section providers, prices, models, customers, identities;
 	struct policy_names provider_names, model_names, customer_names, project_names;
@@ -142,6 +142,7 @@ void policy_read_settings(struct policy_reader *r);
 void policy_read_providers(struct policy_reader *r);
 void policy_read_prices(struct policy_reader *r);
 void policy_read_models(struct policy_reader *r);
+void policy_read_default_model(struct policy_reader *r);
 /* Timeouts under `up`, each preset to what stands in the four already. */
 void policy_read_timeouts(struct policy_reader *r, const struct policy_at *up, usec *connect_us,
 	usec *first_byte_us, usec *idle_us, usec *total_us);

@@ -150,6 +150,10 @@ static const struct {
 	    "  - {provider: p, model: m, from: 2026-01-01, input: 2}\n",
 		"f.yaml:7:5: a second price of the same provider, model and day; the first is "
 		"f.yaml:6:5\n" },
+	{ P "models: [{name: x, " TARGET "}]\nsettings: {default_model: y}\n",
+		"f.yaml:6:27: there is no model 'y'; add it or correct the name\n" },
+	{ P "models: [{name: x, " TARGET "}]\nsettings: {default_model: 'a b'}\n",
+		"f.yaml:6:27: 'a b' can't be a model's name" },
 	/* Models */
 	{ P "models: [{" TARGET "}]\n", "f.yaml:5:10: 'name' is missing here" },
 	{ P "models: [{name: 'a b', " TARGET "}]\n",

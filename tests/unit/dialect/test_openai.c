@@ -237,6 +237,11 @@ static const struct edit_case edits[] = {
 		"\"t\"", true, "{" ASKS ",\"x\":18446744073709551616,\"model\":\"t\"}" },
 	{ "{\"stream_options\":null,\"model\":\"m\"}", "\"t\"", true,
 		"{" ASKS ",\"model\":\"t\"}" },
+	/* None there: it goes first. */
+	{ "{\"x\":1}", "\"t\"", false, "{\"model\":\"t\",\"x\":1}" },
+	{ " { }", "\"t\"", false, " {\"model\":\"t\" }" },
+	{ "{\n\"stream\":true}", "\"t\"", true, "{\"model\":\"t\"," ASKS ",\n\"stream\":true}" },
+	{ "{\"stream_options\":null}", "\"t\"", true, "{\"model\":\"t\"," ASKS "}" },
 	{ "{\"x\":1,\"x\":2,\"model\":\"m\",\"x\":3}", "\"t\"", true,
 		"{" ASKS ",\"x\":1,\"x\":2,\"model\":\"t\",\"x\":3}" },
 };
@@ -254,7 +259,8 @@ static void test_edit(void **state)
 		unsigned n;
 
 		print_message("%s\n", c->body);
-		assert_int_equal(openai_scan(body, &f, &at, &name), FAIL_none);
+		assert_int_equal(openai_scan(body, &f, &at, &name),
+			strstr(c->body, "\"mod") ? FAIL_none : FAIL_missing_model);
 		n = openai_edit(body, &f, slice_str(c->model), c->want_usage, out);
 		assert_true(n >= 1 && n <= OPENAI_MAX_PARTS);
 		buf_init(&b, 4096);
