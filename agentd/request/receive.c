@@ -180,10 +180,15 @@ static enum fail check_type(struct request *r, struct slice type, struct errbuf 
 	return FAIL_unsupported_media_type;
 }
 
+static bool is_require_tags(const struct h1_field *f)
+{
+	return f->name.n == 19 && slice_eq_nocase(f->name, SLICE("x-aigw-require-tags"));
+}
+
 static enum fail check_field(const struct h1_field *f, struct errbuf *why)
 {
 	if (f->name.n > 7 && (f->name.p[0] | 0x20) == 'x' &&
-		slice_eq_nocase(slice_of(f->name.p, 7), SLICE("x-aigw-"))) {
+		slice_eq_nocase(slice_of(f->name.p, 7), SLICE("x-aigw-")) && !is_require_tags(f)) {
 		(void)err_set(why, 0,
 			"The header " SLICE_FMT " is not supported by this version. Remove it.",
 			(int)MIN(f->name.n, (size_t)64), f->name.p);
@@ -218,6 +223,8 @@ static enum fail read_fields(struct request *r, const struct h1_head *h, struct 
 			return bad;
 		if (is_sdk_retry(f))
 			r->sdk_retries = true;
+		if (is_require_tags(f))
+			r->asks_tags = true;
 		if (!r->is_api || !is_forwarded(f->name))
 			continue;
 		if (f->name.n == 12 && (f->name.p[0] | 0x20) == 'c') {
@@ -244,6 +251,42 @@ static enum fail read_fields(struct request *r, const struct h1_head *h, struct 
 		r->forward_n = (uint16_t)out->n;
 	}
 	return FAIL_none;
+}
+
+/* Names between commas, as bits. The header can only narrow: what it names is required beside what
+ * the policy requires, and a tag that the policy doesn't know is one that no target carries. */
+static void require_tags(struct request *r, const struct policy_doc *d, struct slice list)
+{
+	for (size_t at = 0, end; at <= list.n; at = end + 1) {
+		struct slice word;
+		uint64_t bit = POLICY_TAG_UNKNOWN;
+
+		for (end = at; end < list.n && list.p[end] != ','; end++)
+			;
+		word = slice_trim(slice_of(list.p + at, end - at));
+		for (uint32_t i = 0; i < d->n_tags; i++)
+			if (slice_eq(d->tags[i], word))
+				bit = UINT64_C(1) << i;
+		r->require_tags |= word.n ? bit : 0;
+	}
+}
+
+/* What routing goes by and is not known before the policy is. */
+static void read_wishes(struct request *r, const struct h1_head *h)
+{
+	const struct policy_doc *d = r->rules->rules->policy->doc;
+
+	if (!r->asks_tags && !d->n_sticky_headers)
+		return;
+	for (unsigned i = 0; i < h->n_fields; i++) {
+		const struct h1_field *f = &h->fields[i];
+
+		if (r->asks_tags && is_require_tags(f))
+			require_tags(r, d, f->value);
+		for (uint32_t k = 0; k < d->n_sticky_headers; k++)
+			if (f->value.n && slice_eq_nocase(f->name, d->sticky_headers[k]))
+				r->sticky_hash[k] = plan_seed(f->value);
+	}
 }
 
 /* --- body
@@ -294,6 +337,7 @@ enum fail receive_head(struct request *r, const struct h1_head *h, struct errbuf
 	if (f == FAIL_none) {
 		r->rules = worker_rules_ref(r->env->rules);
 		f = identify_caller(r, h, why);
+		read_wishes(r, h);
 	}
 	if (f == FAIL_none && atomic_load_explicit(&r->env->gw->draining, memory_order_relaxed) &&
 		r->is_api)

@@ -144,6 +144,8 @@ struct request {
 	struct deadline total, again; /* again: until the next try */
 	struct deferred soon;         /* the next try, outside the last one's callback */
 	struct plan plan;
+	uint64_t require_tags; /* asked for by a header: a target has to carry them, too */
+	uint64_t sticky_hash[POLICY_STICKY_HEADERS_MAX]; /* of the headers' values; 0: not there */
 	struct tried tries[TRIES_MAX];
 	usec total_at_us; /* when `total` ends */
 	usec hint_us;     /* what the provider's answer says to wait; 0: nothing */
@@ -175,7 +177,7 @@ struct request {
 		no_body : 1, eager : 1, is_probe : 1, asks_ready : 1, asks_metrics : 1,
 		committed : 1 /* content has been seen: no other try */,
 		holds_probe : 1 /* of its target's circuit */, judged : 1, sdk_retries : 1,
-		spent : 1 /* no try is left */,
+		asks_tags : 1, spent : 1 /* no try is left */,
 		finish_seen : 1 /* the answer says that it is through */,
 		error_seen : 1 /* and that it is not */;
 };

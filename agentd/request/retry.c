@@ -106,11 +106,15 @@ bool retry_may_follow(const struct request *r)
 	       r->attempts < most && !r->upload;
 }
 
-static bool is_another_model(const struct request *r, uint8_t i)
+/* After a prompt that was too long here. */
+static bool is_larger(const struct request *r, uint8_t i)
 {
-	const struct policy_model *m = model_of(r);
+	const struct policy_target *next = &model_of(r)->targets[i];
+	const struct policy_target *here = &policy_of(r)->doc->targets[r->target];
 
-	return !slice_eq(m->targets[i].model, policy_of(r)->doc->targets[r->target].model);
+	if (next->context_window && here->context_window)
+		return next->context_window > here->context_window;
+	return !slice_eq(next->model, here->model);
 }
 
 static enum target_state stand_of(const struct request *r, uint8_t at, usec now, usec *ret_recover)
@@ -130,7 +134,7 @@ static bool find_next(struct request *r, enum error_class c, uint8_t *ret_at)
 	for (uint8_t at = r->plan_at + 1; at < r->plan.n; at++) {
 		enum target_state s = stand_of(r, at, now, &recover);
 
-		if (c == CLASS_context_length && !is_another_model(r, r->plan.target[at]))
+		if (c == CLASS_context_length && !is_larger(r, r->plan.target[at]))
 			continue;
 		if (s == TARGET_OK || (s == TARGET_OPEN && recover == 0)) {
 			*ret_at = at;

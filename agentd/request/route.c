@@ -1,9 +1,9 @@
 /* What is asked, and which targets are to be tried: how they stand is read once, the rest is
  * plan_make()'s. */
+#include "dialect/openai_needs.h"
 #include "request/request.h"
 #include "request/upload.h"
 
-#include <aigw/crc.h>
 #include <aigw/json_scan.h>
 
 void route_not_found(struct request *r, struct slice asked)
@@ -113,21 +113,98 @@ static struct target_now stand_of(
 	return n;
 }
 
-static uint64_t hash_of(struct slice s)
+/* Who should get the same target again. */
+static uint64_t seed_of_caller(const struct request *r)
 {
-	return (uint64_t)crc32c(0, s.p, s.n) << 32 | crc32c(1, s.p, s.n);
+	if (r->has_key)
+		return plan_seed(slice_of(r->key_id, VKEY_ID_LEN));
+	return r->has_uid && r->caller ? r->caller->cred.uid : 0;
 }
 
-/* Chance, or who asks. */
-static uint64_t seed_of(const struct request *r, const struct policy_model *m)
+/* Chance, or what this call has in common with others. */
+static uint64_t seed_of(
+	const struct request *r, const struct policy_model *m, struct slice cache_key)
 {
-	if (m->sticky == STICKY_user && r->facts.user.n > 2)
-		return hash_of(r->facts.user);
-	if (m->sticky != STICKY_request && r->has_key)
-		return hash_of(slice_of(r->key_id, VKEY_ID_LEN));
-	if (m->sticky != STICKY_request && r->has_uid && r->caller)
-		return r->caller->cred.uid;
-	return r->env->op_prefix + r->env->op_count * UINT64_C(0x9e3779b97f4a7c15);
+	uint64_t seed = 0;
+
+	if (m->sticky == STICKY_header)
+		seed = r->sticky_hash[m->sticky_header];
+	else if (m->sticky == STICKY_cache_key && cache_key.n)
+		seed = plan_seed(cache_key);
+	else if (m->sticky != STICKY_key && m->sticky != STICKY_request && r->facts.user.n > 2)
+		seed = plan_seed(r->facts.user);
+	else if (m->sticky != STICKY_request)
+		seed = seed_of_caller(r);
+	return seed ? seed : r->env->op_prefix + r->env->op_count * UINT64_C(0x9e3779b97f4a7c15);
+}
+
+static uint32_t endpoint_need(uint8_t endpoint)
+{
+	switch (endpoint) {
+	case ENDPOINT_chat: return CAPABILITY_BIT(chat);
+	case ENDPOINT_completions: return CAPABILITY_BIT(completions);
+	case ENDPOINT_responses: return CAPABILITY_BIT(responses);
+	case ENDPOINT_embeddings: return CAPABILITY_BIT(embeddings);
+	case ENDPOINT_transcriptions:
+	case ENDPOINT_translations: return CAPABILITY_BIT(transcription);
+	case ENDPOINT_speech: return CAPABILITY_BIT(speech);
+	case ENDPOINT_images:
+	case ENDPOINT_image_edits:
+	case ENDPOINT_image_variations: return CAPABILITY_BIT(images);
+	default: return CAPABILITY_BIT(moderations);
+	}
+}
+
+static struct plan_ask ask_of(struct request *r, const struct policy_model *m)
+{
+	const struct policy_project *project = &policy_of(r)->doc->projects[r->project];
+	struct plan_ask ask = { .tags = m->require_tags | project->require_tags | r->require_tags,
+		.output_tokens = r->facts.max_output_tokens };
+	struct openai_needs needs = { 0 };
+	bool looks = m->lists_capabilities || m->has_windows || m->sticky == STICKY_cache_key;
+
+	if (looks && !r->upload)
+		openai_needs(slice_of(r->body.bytes, r->body.n), &needs);
+	if (m->lists_capabilities)
+		ask.needs = endpoint_need(r->endpoint) | needs.features;
+	/* Four bytes a token; pictures and sound count by rules of their own. */
+	if (m->has_windows && !r->upload &&
+		!(needs.features & (CAPABILITY_BIT(vision) | CAPABILITY_BIT(audio))))
+		ask.input_tokens = (int64_t)(r->body.n + 3) / 4;
+	ask.seed = seed_of(r, m, needs.cache_key);
+	return ask;
+}
+
+/* None may ever serve it: what each lacks. */
+static void refuse_ineligible(
+	struct request *r, const struct policy_model *m, const struct plan_ask *ask)
+{
+	const struct policy_doc *d = policy_of(r)->doc;
+	struct buf b;
+
+	buf_init(&b, 4096);
+	for (uint32_t i = 0; i < m->n_targets; i++) {
+		const struct policy_target *t = &m->targets[i];
+		uint64_t lacks = r->plan.why[i] == PLAN_TAGS    ? ask->tags & ~t->tags
+				 : r->plan.why[i] == PLAN_LACKS ? ask->needs & ~t->capabilities
+								: 0;
+		unsigned bit = (unsigned)__builtin_ctzll(lacks | POLICY_TAG_UNKNOWN);
+		struct slice what;
+
+		if (!lacks)
+			continue;
+		if (r->plan.why[i] == PLAN_LACKS)
+			what = slice_str(capability_name((enum capability)bit));
+		else
+			what = bit < d->n_tags ? d->tags[bit] : SLICE("asked for by the header");
+		(void)buf_printf(&b, "%s" SLICE_FMT " lacks the %s '" SLICE_FMT "'",
+			b.n ? ", " : "", SLICE_ARG(d->providers[t->provider].name),
+			r->plan.why[i] == PLAN_LACKS ? "capability" : "tag", SLICE_ARG(what));
+	}
+	request_fail(r, FAIL_no_eligible_target,
+		"No target of the model '" SLICE_FMT "' may serve this request: %s.",
+		SLICE_ARG(m->name), buf_cstr(&b));
+	buf_fini(&b);
 }
 
 static void refuse_plan(
@@ -167,22 +244,36 @@ static void refuse_plan(
 	buf_fini(&b);
 }
 
+/* Some could serve it, but not now. */
+static bool is_out(const struct request *r, const struct policy_model *m)
+{
+	bool out = false;
+
+	for (uint32_t i = 0; i < m->n_targets; i++)
+		out |= r->plan.why[i] == PLAN_OUT;
+	return out;
+}
+
 bool route_plan(struct request *r)
 {
 	const struct policy_model *m = &policy_of(r)->doc->models[r->model];
 	struct target_now now[POLICY_TARGETS_MAX];
+	struct plan_ask ask = ask_of(r, m);
 	usec at = loop_now(r->env->loop);
 
 	for (uint8_t i = 0; i < m->n_targets; i++)
 		now[i] = stand_of(r, m, target_of(r, i), at);
-	plan_make(m, now, seed_of(r, m), &r->plan);
+	plan_make(m, now, &ask, &r->plan);
 	r->plan_at = 0;
 	if (r->plan.n) {
 		r->target = target_of(r, r->plan.target[0]);
 		r->provider = policy_of(r)->doc->targets[r->target].provider;
 		return true;
 	}
-	refuse_plan(r, m, now);
+	if (is_out(r, m))
+		refuse_plan(r, m, now);
+	else
+		refuse_ineligible(r, m, &ask);
 	return false;
 }
 

@@ -1,5 +1,7 @@
 #include "route/plan.h"
 
+#include <aigw/crc.h>
+
 const char *plan_why_name(enum plan_why w)
 {
 	static const char *const names[] = {
@@ -10,10 +12,20 @@ const char *plan_why_name(enum plan_why w)
 		[PLAN_CHEAPEST] = "cheapest",
 		[PLAN_BEST] = "back_soonest",
 		[PLAN_WEIGHT_0] = "weight_0",
+		[PLAN_TAGS] = "tags",
+		[PLAN_LACKS] = "lacks",
+		[PLAN_TOO_SMALL] = "too_small",
 		[PLAN_OUT] = "out",
 	};
 
 	return names[w];
+}
+
+uint64_t plan_seed(struct slice s)
+{
+	uint64_t seed = (uint64_t)crc32c(0, s.p, s.n) << 32 | crc32c(1, s.p, s.n);
+
+	return seed ? seed : 1;
 }
 
 /* splitmix64 (Steele, Lea, Flood 2014): each bit of the seed reaches each of the result. */
@@ -98,30 +110,64 @@ static void none_is_well(const struct policy_model *m, const struct target_now *
 	p->target[p->n++] = (uint8_t)best;
 }
 
-void plan_make(
-	const struct policy_model *m, const struct target_now *now, uint64_t seed, struct plan *ret)
+/* May it serve such a request at all? */
+static bool is_eligible(
+	const struct policy_target *t, const struct plan_ask *ask, bool any_size, uint8_t *ret_why)
+{
+	bool small =
+		(t->context_window && ask->input_tokens + ask->output_tokens > t->context_window) ||
+		(t->max_output && ask->output_tokens > t->max_output);
+
+	if (!t->weight)
+		*ret_why = PLAN_WEIGHT_0;
+	else if (ask->tags & ~t->tags)
+		*ret_why = PLAN_TAGS;
+	else if (ask->needs & ~t->capabilities)
+		*ret_why = PLAN_LACKS;
+	else if (small && !any_size)
+		*ret_why = PLAN_TOO_SMALL;
+	else
+		return true;
+	return false;
+}
+
+/* True: some were left out for their size alone, and none is left but for that. */
+static bool order(const struct policy_model *m, const struct target_now *now,
+	const struct plan_ask *ask, bool any_size, struct plan *ret)
 {
 	uint64_t score[POLICY_TARGETS_MAX];
+	bool small = false, eligible = false;
 
 	ret->n = 0;
-	ret->degraded = false;
-	ret->recover_us = 0;
 	for (uint32_t i = 0; i < m->n_targets; i++) {
 		bool well = now[i].state == TARGET_OK ||
 			    (now[i].state == TARGET_OPEN && now[i].recover_us == 0);
 		uint8_t at = ret->n;
 
-		ret->why[i] = !m->targets[i].weight ? PLAN_WEIGHT_0
-			      : well                ? (uint8_t)reason_of(m)
-						    : PLAN_OUT;
-		if (ret->why[i] >= PLAN_WEIGHT_0)
+		if (!is_eligible(&m->targets[i], ask, any_size, &ret->why[i])) {
+			small |= ret->why[i] == PLAN_TOO_SMALL;
 			continue;
-		score[i] = m->n_targets > 1 ? score_of(m, now, i, seed) : 0;
+		}
+		eligible = true;
+		ret->why[i] = well ? (uint8_t)reason_of(m) : PLAN_OUT;
+		if (!well)
+			continue;
+		score[i] = m->n_targets > 1 ? score_of(m, now, i, ask->seed) : 0;
 		for (; at > 0 && is_before(m, score, (uint8_t)i, ret->target[at - 1]); at--)
 			ret->target[at] = ret->target[at - 1];
 		ret->target[at] = (uint8_t)i;
 		ret->n++;
 	}
+	return small && !eligible;
+}
+
+void plan_make(const struct policy_model *m, const struct target_now *now,
+	const struct plan_ask *ask, struct plan *ret)
+{
+	ret->degraded = false;
+	ret->recover_us = 0;
+	if (order(m, now, ask, false, ret))
+		(void)order(m, now, ask, true, ret);
 	if (!ret->n)
 		none_is_well(m, now, ret);
 }

@@ -18,7 +18,10 @@ enum plan_why {
 	PLAN_BEST,     /* all are out: back soonest */
 	/* no place */
 	PLAN_WEIGHT_0,
-	PLAN_OUT /* see its state */
+	PLAN_TAGS,      /* it lacks a tag that is required */
+	PLAN_LACKS,     /* it can't do what the request needs */
+	PLAN_TOO_SMALL, /* for the prompt, or for the output asked for */
+	PLAN_OUT        /* see its state */
 };
 const char *plan_why_name(enum plan_why w);
 
@@ -31,6 +34,14 @@ struct target_now {
 	uint64_t hash; /* of its names */
 };
 
+/* What the request needs. */
+struct plan_ask {
+	uint64_t seed;  /* chance, or who it is that should get the same again */
+	uint64_t tags;  /* a target has to carry all of these */
+	uint32_t needs; /* bits of enum capability: a target has to have all of them */
+	int64_t input_tokens, output_tokens; /* estimated; asked for. 0: don't mind */
+};
+
 struct plan {
 	uint8_t n;                          /* places */
 	uint8_t target[POLICY_TARGETS_MAX]; /* of the model's targets, best first */
@@ -39,8 +50,12 @@ struct plan {
 	usec recover_us;                    /* no place: until the soonest is back */
 };
 
-/* `now`: of each target. `seed`: chance, or who it is that should get the same again. */
-void plan_make(const struct policy_model *m, const struct target_now *now, uint64_t seed,
-	struct plan *ret);
+/* A seed of a text: the same on every host. Never 0. */
+uint64_t plan_seed(struct slice s);
+
+/* `now`: of each target. Where every target that may serve is too small by our estimate, the
+ * provider has the last word: none is left out for it. */
+void plan_make(const struct policy_model *m, const struct target_now *now,
+	const struct plan_ask *ask, struct plan *ret);
 
 #endif

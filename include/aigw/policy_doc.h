@@ -4,6 +4,7 @@
 #ifndef AIGW_POLICY_DOC_H
 #define AIGW_POLICY_DOC_H
 
+#include <aigw/capability.h>
 #include <aigw/price.h>
 #include <aigw/tree.h>
 #include <aigw/url.h>
@@ -39,7 +40,10 @@ struct policy_price {
 	struct price price;
 };
 
-#define POLICY_TARGETS_MAX 16 /* of one model */
+#define POLICY_TARGETS_MAX        16                  /* of one model */
+#define POLICY_TAGS_MAX           63                  /* of one policy */
+#define POLICY_TAG_UNKNOWN        (UINT64_C(1) << 63) /* that no target carries */
+#define POLICY_STICKY_HEADERS_MAX 4                   /* of one policy */
 
 struct policy_target {
 	uint32_t provider;  /* index into providers */
@@ -47,10 +51,13 @@ struct policy_target {
 	uint32_t priority;  /* 1 before 2 */
 	uint32_t weight;    /* share within its priority; 0: gets no call */
 	usec connect_us, first_byte_us, idle_us, total_us; /* its own, else the provider's */
+	uint32_t capabilities;                             /* bits of enum capability */
+	uint64_t tags;                                     /* bits, by place in doc->tags */
+	int64_t context_window, max_output;                /* tokens; 0: not known */
 };
 
 enum policy_strategy { STRATEGY_weighted, STRATEGY_priority, STRATEGY_cheapest };
-enum policy_sticky { STICKY_request, STICKY_key, STICKY_user };
+enum policy_sticky { STICKY_request, STICKY_key, STICKY_user, STICKY_header, STICKY_cache_key };
 
 struct policy_retry {
 	uint32_t attempts;   /* at providers, per call */
@@ -66,6 +73,11 @@ struct policy_model {
 	struct policy_target *targets; /* of doc->targets, in file order; at least one */
 	enum policy_strategy strategy; /* among targets of one priority */
 	enum policy_sticky sticky;
+	uint32_t sticky_header;               /* STICKY_header: place in doc->sticky_headers */
+	uint64_t require_tags;                /* as a target's tags */
+	uint32_t capabilities;                /* of targets that list none */
+	int64_t max_output;                   /* likewise */
+	bool lists_capabilities, has_windows; /* some target of it */
 	bool try_best; /* with every target out, the one that is back soonest is tried all the same
 			*/
 	bool skip_malformed; /* events that are no JSON are left out, and counted */
@@ -77,11 +89,13 @@ struct policy_project {
 	uint32_t customer;
 	bool all_models; /* list omitted or "*" */
 	uint32_t n_models;
-	uint32_t *models; /* indexes; [] means none */
+	uint32_t *models;      /* indexes; [] means none */
+	uint64_t require_tags; /* its customer's too */
 };
 
 struct policy_customer {
 	struct slice name;
+	uint64_t require_tags;
 };
 
 enum policy_identity_kind { IDENTITY_uid, IDENTITY_user, IDENTITY_group, IDENTITY_unit };
@@ -98,7 +112,7 @@ struct policy_doc {
 	struct slice currency; /* "USD" */
 	int default_model;     /* index of the model for a request that names none; -1: none */
 	uint32_t n_providers, n_prices, n_models, n_targets, n_customers, n_projects, n_identities,
-		n_features;
+		n_features, n_tags, n_sticky_headers;
 	struct policy_provider *providers;
 	struct policy_price *prices;
 	struct policy_model *models;
@@ -106,6 +120,8 @@ struct policy_doc {
 	struct policy_customer *customers;
 	struct policy_project *projects;
 	struct policy_identity *identities; /* in file order: the first match counts */
+	struct slice tags[POLICY_TAGS_MAX];
+	struct slice sticky_headers[POLICY_STICKY_HEADERS_MAX];
 	struct slice *features; /* sorted names of abilities that an agent must have to run this:
 				   "core/1", … */
 	uint8_t digest[32];     /* SHA-256 of the canonical packed tree */

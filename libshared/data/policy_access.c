@@ -48,6 +48,8 @@ static void policy_read_project(
 		policy_names_add(r, &r->project_names, at, node, name, r->doc->n_projects);
 	}
 	policy_read_allowed(r, at, p);
+	policy_tags(r, at, "require_tags", &p->require_tags);
+	p->require_tags |= r->doc->customers[customer].require_tags;
 	r->doc->n_projects++;
 }
 
@@ -100,6 +102,7 @@ void policy_read_customers(struct policy_reader *r)
 			all[i].name = policy_copy(r, name);
 			policy_names_add(r, &r->customer_names, &at, node, name, i);
 		}
+		policy_tags(r, &at, "require_tags", &all[i].require_tags);
 		r->doc->n_customers++;
 		policy_read_projects(r, &at, i);
 	}

@@ -27,6 +27,37 @@ static void policy_warn_price(struct policy_reader *r, uint32_t i)
 			PLACE_ARG(t->model));
 }
 
+/* Some target carries all of them. */
+static bool policy_has_tags(const struct policy_model *m, uint64_t tags)
+{
+	for (uint32_t i = 0; i < m->n_targets; i++)
+		if (!(tags & ~m->targets[i].tags))
+			return true;
+	return false;
+}
+
+static void policy_warn_routing(struct policy_reader *r, uint32_t i)
+{
+	static const char *const between[] = { "strategy", "sticky" };
+	const struct policy_model *m = &r->doc->models[i];
+	struct policy_at at = { NULL, r->models.items[i], "models", i };
+
+	for (size_t k = 0; k < ARRAY_LEN(between) && m->n_targets == 1; k++) {
+		const struct tree *node = tree_get(at.node, slice_str(between[k]));
+
+		if (node)
+			policy_warn(r, &at, node,
+				"'%s' acts between targets, and model '" PLACE_FMT
+				"' has one; remove it, or add a target",
+				between[k], PLACE_ARG(m->name));
+	}
+	if (!policy_has_tags(m, m->require_tags))
+		policy_warn(r, &at, tree_get(at.node, SLICE("require_tags")),
+			"no target of model '" PLACE_FMT
+			"' carries every tag of its 'require_tags', so each call of it is refused",
+			PLACE_ARG(m->name));
+}
+
 static void policy_warn_models(struct policy_reader *r)
 {
 	const struct policy_doc *d = r->doc;
@@ -36,6 +67,8 @@ static void policy_warn_models(struct policy_reader *r)
 			"the policy has no models, so no call can be served; add models");
 	for (uint32_t i = 0; i < d->n_targets && r->findings < POLICY_MAX_FINDINGS; i++)
 		policy_warn_price(r, i);
+	for (uint32_t i = 0; i < d->n_models && r->findings < POLICY_MAX_FINDINGS; i++)
+		policy_warn_routing(r, i);
 }
 
 static void policy_warn_providers(struct policy_reader *r)
@@ -58,6 +91,36 @@ static void policy_warn_providers(struct policy_reader *r)
 	}
 }
 
+/* Tags that no target carries of a model that it names, or of any, if it may use all. */
+static void policy_warn_tags(
+	struct policy_reader *r, const struct policy_at *at, const struct policy_project *p)
+{
+	const struct policy_doc *d = r->doc;
+	bool any = false;
+
+	if (!p->require_tags)
+		return;
+	for (uint32_t i = 0; i < (p->all_models ? d->n_models : p->n_models); i++) {
+		const struct policy_model *m = &d->models[p->all_models ? i : p->models[i]];
+		bool has = policy_has_tags(m, p->require_tags | m->require_tags);
+
+		any |= has;
+		if (!has && !p->all_models)
+			policy_warn(r, at, NULL,
+				"project '" PLACE_FMT "' may use the model '" PLACE_FMT
+				"', but no target of it carries every tag that is required, so "
+				"each "
+				"call is refused",
+				PLACE_ARG(p->name), PLACE_ARG(m->name));
+	}
+	if (!any && p->all_models && d->n_models)
+		policy_warn(r, at, NULL,
+			"project '" PLACE_FMT "' requires tags that no target of any model carries "
+					      "together, so each call "
+			"is refused",
+			PLACE_ARG(p->name));
+}
+
 /* Projects lie one behind the other in the order of the customers. */
 static void policy_warn_projects(struct policy_reader *r)
 {
@@ -77,6 +140,7 @@ static void policy_warn_projects(struct policy_reader *r)
 					"project '" PLACE_FMT "' may use no model; list some, or "
 					"remove 'models' to allow all",
 					PLACE_ARG(d->projects[n].name));
+			policy_warn_tags(r, &at, &d->projects[n]);
 		}
 	}
 }

@@ -3,6 +3,9 @@
 
 #include "policy_read.h"
 
+#define POLICY_TOKENS_MAX 1000000000u
+#define POLICY_HEADER_MAX 64
+
 static void policy_read_aliases(
 	struct policy_reader *r, const struct policy_at *up, struct policy_model *m, uint32_t index)
 {
@@ -31,8 +34,33 @@ static bool policy_has(const struct policy_at *at, const char *key)
 	return tree_get(at->node, slice_str(key)) != NULL;
 }
 
-static void policy_read_target(
-	struct policy_reader *r, const struct policy_at *at, struct policy_target *t)
+static void policy_read_size(
+	struct policy_reader *r, const struct policy_at *at, const char *key, int64_t *tokens)
+{
+	uint32_t n;
+
+	if (!policy_has(at, key))
+		return;
+	r->uses_routing_2 = true;
+	policy_count(r, at, key, 1, POLICY_TOKENS_MAX, POLICY_TOKENS_MAX, &n);
+	*tokens = n;
+}
+
+/* Which requests it may serve; what its model says is the preset. */
+static void policy_read_limits(struct policy_reader *r, const struct policy_at *at,
+	struct policy_model *m, struct policy_target *t)
+{
+	policy_capabilities(r, at, m->capabilities, &t->capabilities);
+	policy_tags(r, at, "tags", &t->tags);
+	t->max_output = m->max_output;
+	policy_read_size(r, at, "max_output_tokens", &t->max_output);
+	policy_read_size(r, at, "context_window", &t->context_window);
+	m->lists_capabilities |= t->capabilities != CAPABILITIES_ALL;
+	m->has_windows |= t->context_window > 0;
+}
+
+static void policy_read_target(struct policy_reader *r, const struct policy_at *at,
+	struct policy_model *m, struct policy_target *t)
 {
 	const struct policy_provider *p;
 	const struct tree *provider, *model;
@@ -51,6 +79,7 @@ static void policy_read_target(
 	policy_count(r, at, "weight", 0, 1000, 100, &t->weight);
 	r->uses_routing |= policy_has(at, "priority") || policy_has(at, "weight") ||
 			   policy_has(at, "timeouts");
+	policy_read_limits(r, at, m, t);
 	if (t->provider >= r->doc->n_providers)
 		return;
 	p = &r->doc->providers[t->provider];
@@ -106,7 +135,7 @@ static void policy_read_targets(
 	for (; node; node = node->next) {
 		struct policy_at at = { up, node, "targets", m->n_targets };
 
-		policy_read_target(r, &at, &m->targets[m->n_targets++]);
+		policy_read_target(r, &at, m, &m->targets[m->n_targets++]);
 	}
 	r->doc->n_targets += m->n_targets;
 	policy_check_targets(r, up, given, m);
@@ -144,6 +173,62 @@ static void policy_check_weights(
 	}
 }
 
+static bool policy_is_header(struct slice s)
+{
+	for (size_t i = 0; i < s.n; i++)
+		if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_",
+			    s.p[i]))
+			return false;
+	return s.n > 0 && s.n <= POLICY_HEADER_MAX;
+}
+
+/* The header's place among those that some model is sticky by. */
+static void policy_sticky_header(struct policy_reader *r, const struct policy_at *at,
+	const struct tree *node, struct slice name, uint32_t *ret)
+{
+	struct policy_doc *d = r->doc;
+
+	if (!policy_is_header(name)) {
+		policy_error(r, at, node,
+			"'sticky' is 'header:" PLACE_FMT
+			"': write the name of a header behind it, 1 to %d letters, digits, - and _",
+			PLACE_ARG(name), POLICY_HEADER_MAX);
+		return;
+	}
+	for (*ret = 0; *ret < d->n_sticky_headers; (*ret)++)
+		if (slice_eq_nocase(d->sticky_headers[*ret], name))
+			return;
+	if (d->n_sticky_headers == POLICY_STICKY_HEADERS_MAX)
+		policy_error(r, at, node, "a policy may be sticky by %d different headers",
+			POLICY_STICKY_HEADERS_MAX);
+	else
+		d->sticky_headers[d->n_sticky_headers++] = policy_copy(r, name);
+}
+
+static void policy_read_sticky(
+	struct policy_reader *r, const struct policy_at *at, struct policy_model *m)
+{
+	static const char *const words[] = { [STICKY_request] = "request",
+		[STICKY_key] = "key",
+		[STICKY_user] = "user",
+		[STICKY_header] = "header:NAME",
+		[STICKY_cache_key] = "cache_key",
+		NULL };
+	const struct tree *node = tree_get(at->node, SLICE("sticky"));
+	const struct slice header = SLICE("header:");
+	unsigned word;
+
+	if (node && node->kind == TREE_SCALAR && slice_starts(node->text, header)) {
+		m->sticky = STICKY_header;
+		policy_sticky_header(
+			r, at, node, slice_skip(node->text, header.n), &m->sticky_header);
+	} else {
+		policy_choice(r, at, "sticky", words, STICKY_request, &word);
+		m->sticky = (enum policy_sticky)word;
+	}
+	r->uses_routing_2 |= m->sticky == STICKY_header || m->sticky == STICKY_cache_key;
+}
+
 static void policy_read_routing(
 	struct policy_reader *r, const struct policy_at *at, struct policy_model *m)
 {
@@ -151,17 +236,13 @@ static void policy_read_routing(
 		[STRATEGY_priority] = "priority",
 		[STRATEGY_cheapest] = "cheapest",
 		NULL };
-	static const char *const sticky[] = {
-		[STICKY_request] = "request", [STICKY_key] = "key", [STICKY_user] = "user", NULL
-	};
 	static const char *const all_out[] = { "refuse", "try_best", NULL };
 	static const char *const malformed[] = { "error", "skip", NULL };
 	unsigned word;
 
 	policy_choice(r, at, "strategy", strategies, STRATEGY_weighted, &word);
 	m->strategy = (enum policy_strategy)word;
-	policy_choice(r, at, "sticky", sticky, STICKY_request, &word);
-	m->sticky = (enum policy_sticky)word;
+	policy_read_sticky(r, at, m);
 	if (m->sticky != STICKY_request && m->strategy != STRATEGY_weighted)
 		policy_error(r, at, tree_get(at->node, SLICE("sticky")),
 			"'sticky' acts with the strategy weighted only; remove it, or the "
@@ -229,6 +310,9 @@ void policy_read_models(struct policy_reader *r)
 			policy_names_add(r, &r->model_names, &at, node, name, i);
 		}
 		policy_read_aliases(r, &at, &all[i], i);
+		policy_capabilities(r, &at, CAPABILITIES_ALL, &all[i].capabilities);
+		policy_read_size(r, &at, "max_output_tokens", &all[i].max_output);
+		policy_tags(r, &at, "require_tags", &all[i].require_tags);
 		policy_read_targets(r, &at, &all[i]);
 		policy_read_routing(r, &at, &all[i]);
 		r->doc->n_models++;

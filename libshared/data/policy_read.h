@@ -120,6 +120,11 @@ bool policy_amount(
 /* A list's first item, or NULL; *ret_n its length. Not a list or too long is reported. */
 const struct tree *policy_list(
 	struct policy_reader *r, const struct policy_at *at, const char *key, uint32_t *ret_n);
+/* policy_eligible.c: lists of capabilities and tags, as bits. */
+void policy_capabilities(
+	struct policy_reader *r, const struct policy_at *up, uint32_t preset, uint32_t *ret);
+void policy_tags(
+	struct policy_reader *r, const struct policy_at *up, const char *key, uint64_t *ret);
 struct slice policy_copy(struct policy_reader *r, struct slice s); /* into the document */
 void *policy_alloc(
 	struct policy_reader *r, size_t n, size_t size); /* of the document; NULL also if n is 0 */

@@ -5,6 +5,7 @@
 #include <aigw/json_scan.h>
 
 #include "dialect/openai_answer.h"
+#include "dialect/openai_needs.h"
 
 static int see_options(void *arg, const struct jscan_member *m)
 {
@@ -87,7 +88,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	const char *name = NULL;
 	size_t offset = 0;
 
-	if (openai_scan(body, &f, &offset, &name) == FAIL_none) {
+	enum fail fail = openai_scan(body, &f, &offset, &name);
+
+	if (fail == FAIL_none || (fail == FAIL_missing_model && f.model_absent)) {
+		struct openai_needs needs;
+
+		openai_needs(body, &needs);
+		ASSERT(lies_in(needs.cache_key, body));
 		ASSERT(lies_in(f.model_raw, body) && lies_in(f.stream_options, body) &&
 			lies_in(f.user, body));
 		check_edit(body, &f, false);

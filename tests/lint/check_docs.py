@@ -122,6 +122,12 @@ def error_classes(tree):
     yield from sentences(row.args[-1])
 
 
+def capabilities(tree):
+  for row in rows(tree, "capabilities"):
+    yield f".It Ic {row.args[0]}"
+    yield from sentences(row.args[-1])
+
+
 def metrics(tree):
   where = {"OPEN": "", "SUMS": "Over TCP and agent.sock without the label project, summed over projects.", "CLOSED": "Not over TCP and agent.sock."}
   for row in rows(tree, "metrics"):
@@ -200,7 +206,7 @@ PAGES = {
   "agentd/aigw-agentd.8": {"fail": fails},
   "agentd/aigw-agentd.yaml.5": {"agent_config": lambda t: settings(t, "agent_config")},
   "agentd/aigw-metrics.7": {"metrics": metrics, "ctld_metrics": ctld_metrics},
-  "agentd/aigw-policy.5": {"policy_fields": policy, "policy_later": policy_later, "error_classes": error_classes},
+  "agentd/aigw-policy.5": {"policy_fields": policy, "policy_later": policy_later, "error_classes": error_classes, "capabilities": capabilities},
   "agentd/aigw-stats.5": {"stat_nodes": nodes, "counters": counters, "provider_errors": provider_errors},
   "ctl/aigw-api.7": {"routes": routes, "objects": objects, "admin_errors": admin_errors},
   "ctl/aigw-ctld.yaml.5": {"ctld_config": lambda t: settings(t, "ctld_config")},

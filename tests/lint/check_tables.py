@@ -28,6 +28,7 @@ SHAPES = {
   "LOG_EVENT": ((0,), 2, None),
   "PROVIDER_ERROR": ((0,), -1, None),
   "ERROR_CLASS": ((0,), -1, None),
+  "CAPABILITY": ((0,), -1, 0),
   "PROVIDER_CODE": ((0,), None, None),
   "METRIC": ((0,), -1, 1),
   "CTLD_METRIC": ((0,), -1, 1),

@@ -5,6 +5,6 @@ ERROR_CLASS(transient,     "Another try may go well: 408, 409, 5xx, no connectio
 ERROR_CLASS(rate_limited,  "429, 529: the target is left alone as long as the provider says; the next one is tried.")
 ERROR_CLASS(provider_auth, "401, 403: the gateway's credential is refused. Its targets are left alone for half a minute; the next one is tried.")
 ERROR_CLASS(provider_quota, "The gateway's account at the provider is empty. Its targets are left alone for half an hour; the next one is tried.")
-ERROR_CLASS(context_length, "The prompt is too long for this model: a target of another model is tried.")
+ERROR_CLASS(context_length, "The prompt is too long for this model: a target with a larger window, or of another model, is tried.")
 ERROR_CLASS(unsupported,   "The provider has no such endpoint or model: 404, 405. The next target is tried.")
 ERROR_CLASS(caller_fault,  "What any target would refuse: other 4xx, a content filter. Returned at once.")

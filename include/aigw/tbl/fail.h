@@ -16,6 +16,7 @@ FAIL(ambiguous_credential, 400, "invalid_request_error", NO,  "Two different cre
 FAIL(invalid_api_key,      401, "authentication_error",  NO,  "The key is unknown, revoked or expired. Ask your administrator for a valid aigw key.")
 FAIL(no_identity,          401, "authentication_error",  NO,  "No key was sent and no identity of the policy matches this caller. Send a key or ask your administrator.")
 FAIL(model_not_allowed,    403, "permission_error",      NO,  "This project may not use the model.")
+FAIL(no_eligible_target,   403, "permission_error",      NO,  "No target of this model may serve the request.")
 FAIL(model_not_found,      404, "invalid_request_error", NO,  "The model does not exist here.")
 FAIL(unknown_url,          404, "invalid_request_error", NO,  "Unknown request URL.")
 FAIL(method_not_allowed,   405, "invalid_request_error", NO,  "This URL does not accept the method.")

@@ -465,6 +465,31 @@ static void warnings(void **state)
 			"'models' to allow all\n"
 			"a.yaml:6:59: warning: this caller stands above already, and the first "
 			"match counts; remove one\n" },
+		/* Rules that act on nothing. */
+		{ V "providers: [{name: p, type: openai}]\n"
+		    "prices: [{provider: p, model: '*', from: 2026-01-01, input: 1}]\n"
+		    "models:\n"
+		    "- {name: a, strategy: priority, targets: [{provider: p, model: m}]}\n"
+		    "- {name: b, sticky: key, targets: [{provider: p, model: m, tags: [us]}]}\n"
+		    "- {name: c, require_tags: [eu], targets: [{provider: p, model: m}]}\n",
+			"a.yaml:5:23: warning: 'strategy' acts between targets, and model 'a' has "
+			"one; remove it, or add a target\n"
+			"a.yaml:6:21: warning: 'sticky' acts between targets, and model 'b' has "
+			"one; remove it, or add a target\n"
+			"a.yaml:7:27: warning: no target of model 'c' carries every tag of its "
+			"'require_tags', so each call of it is refused\n" },
+		{ V "providers: [{name: p, type: openai}]\n"
+		    "prices: [{provider: p, model: '*', from: 2026-01-01, input: 1}]\n"
+		    "models: [{name: a, targets: [{provider: p, model: m, tags: [us, eu]}]}]\n"
+		    "customers:\n"
+		    "- {name: b, require_tags: [us], projects: [{name: s, require_tags: [eu]},\n"
+		    "   {name: t, require_tags: [baa]}, {name: u, models: [a], require_tags: "
+		    "[baa]}]}\n",
+			"a.yaml:7:4: warning: project 't' requires tags that no target of any "
+			"model "
+			"carries together, so each call is refused\n"
+			"a.yaml:7:36: warning: project 'u' may use the model 'a', but no target of "
+			"it carries every tag that is required, so each call is refused\n" },
 	};
 
 	(void)state;

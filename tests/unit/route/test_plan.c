@@ -13,12 +13,22 @@ static struct target_now now[POLICY_TARGETS_MAX];
 static struct policy_model model;
 static struct plan plan;
 
+/* As a request that needs nothing. */
+static void make(uint64_t seed)
+{
+	const struct plan_ask ask = { .seed = seed };
+
+	plan_make(&model, now, &ask, &plan);
+}
+
 static int begin(void **state)
 {
 	(void)state;
 	model = (struct policy_model){ .targets = targets, .n_targets = 3 };
 	for (uint32_t i = 0; i < POLICY_TARGETS_MAX; i++) {
-		targets[i] = (struct policy_target){ .priority = 1, .weight = 100 };
+		targets[i] = (struct policy_target){
+			.priority = 1, .weight = 100, .capabilities = CAPABILITIES_ALL
+		};
 		now[i] = (struct target_now){ .hash = (i + 1) * UINT64_C(0x123456789abcdef1) };
 	}
 	return 0;
@@ -28,7 +38,7 @@ static void check(const char *order)
 {
 	char got[POLICY_TARGETS_MAX + 1] = "";
 
-	plan_make(&model, now, 7, &plan);
+	make(7);
 	for (unsigned i = 0; i < plan.n; i++)
 		got[i] = (char)('a' + plan.target[i]);
 	assert_string_equal(got, order);
@@ -93,7 +103,7 @@ static void shares_are_the_weights(void **state)
 	targets[0].weight = 700;
 	targets[1].weight = 200;
 	for (uint64_t seed = 1; seed <= 100000; seed++) {
-		plan_make(&model, now, seed * UINT64_C(0x9e3779b97f4a7c15), &plan);
+		make(seed * UINT64_C(0x9e3779b97f4a7c15));
 		assert_int_equal(plan.n, 3);
 		first[plan.target[0]]++;
 	}
@@ -114,12 +124,12 @@ static void stickiness_survives_a_loss(void **state)
 		uint8_t before;
 
 		now[2].state = TARGET_OK;
-		plan_make(&model, now, seed, &plan);
+		make(seed);
 		assert_int_equal(plan.why[0], PLAN_STICKY);
 		before = plan.target[0];
 		now[2].state = TARGET_OPEN;
 		now[2].recover_us = 1;
-		plan_make(&model, now, seed, &plan);
+		make(seed);
 		if (before != 2)
 			assert_int_equal(plan.target[0], before);
 		else
@@ -137,32 +147,62 @@ static uint32_t chance(uint32_t n)
 	return (uint32_t)(random_state >> 33) % n;
 }
 
-static bool may_be_called(uint32_t i)
+static bool is_eligible(uint32_t i, const struct plan_ask *ask)
 {
-	return targets[i].weight > 0 &&
-	       (now[i].state == TARGET_OK || (now[i].state == TARGET_OPEN && !now[i].recover_us));
+	return targets[i].weight > 0 && !(ask->tags & ~targets[i].tags) &&
+	       !(ask->needs & ~targets[i].capabilities);
+}
+
+static bool fits(uint32_t i, const struct plan_ask *ask)
+{
+	int64_t window = targets[i].context_window, most = targets[i].max_output;
+
+	return (!window || ask->input_tokens + ask->output_tokens <= window) &&
+	       (!most || ask->output_tokens <= most);
+}
+
+static bool is_well(uint32_t i)
+{
+	return (now[i].state == TARGET_OK || (now[i].state == TARGET_OPEN && !now[i].recover_us));
+}
+
+static void random_targets(void)
+{
+	for (uint32_t i = 0; i < model.n_targets; i++) {
+		targets[i].priority = 1 + chance(3);
+		targets[i].weight = chance(3) ? chance(1000) : 0;
+		targets[i].tags = chance(8);
+		targets[i].capabilities = chance(2) ? CAPABILITIES_ALL : chance(8);
+		targets[i].context_window = chance(3);
+		targets[i].max_output = chance(3);
+		now[i].state = chance(2) ? TARGET_OK : (enum target_state)chance(6);
+		now[i].recover_us = now[i].state == TARGET_OK ? 0 : (usec)chance(3);
+		now[i].price = chance(5);
+	}
 }
 
 static void random_models(void **state)
 {
 	(void)state;
 	for (int round = 0; round < 100000; round++) {
-		unsigned able = 0, seen = 0;
+		unsigned able = 0, seen = 0, fitting = 0;
+		struct plan_ask ask = { .seed = (uint64_t)round * UINT64_C(0x9e3779b97f4a7c15),
+			.tags = chance(2) ? chance(8) : 0,
+			.needs = chance(2) ? chance(8) : 0,
+			.input_tokens = chance(3),
+			.output_tokens = chance(3) };
 
 		model = (struct policy_model){ .targets = targets,
 			.n_targets = 1 + chance(POLICY_TARGETS_MAX),
 			.strategy = (enum policy_strategy)chance(3),
-			.sticky = (enum policy_sticky)chance(3),
+			.sticky = (enum policy_sticky)chance(5),
 			.try_best = chance(2) };
-		for (uint32_t i = 0; i < model.n_targets; i++) {
-			targets[i].priority = 1 + chance(3);
-			targets[i].weight = chance(3) ? chance(1000) : 0;
-			now[i].state = chance(2) ? TARGET_OK : (enum target_state)chance(6);
-			now[i].recover_us = now[i].state == TARGET_OK ? 0 : (usec)chance(3);
-			now[i].price = chance(5);
-			able += may_be_called(i);
-		}
-		plan_make(&model, now, random_state, &plan);
+		random_targets();
+		for (uint32_t i = 0; i < model.n_targets; i++)
+			fitting += is_eligible(i, &ask) && fits(i, &ask);
+		for (uint32_t i = 0; i < model.n_targets; i++)
+			able += is_eligible(i, &ask) && (!fitting || fits(i, &ask)) && is_well(i);
+		plan_make(&model, now, &ask, &plan);
 		assert_true(plan.n == able ||
 			    (plan.n == 1 && !able && plan.degraded && model.try_best));
 		for (unsigned i = 0; i < plan.n; i++) {
@@ -170,8 +210,9 @@ static void random_models(void **state)
 
 			assert_false(seen & 1u << t);
 			seen |= 1u << t;
-			assert_true(targets[t].weight > 0);
-			assert_true(plan.degraded || may_be_called(t));
+			assert_true(is_eligible(t, &ask));
+			assert_true(plan.degraded || is_well(t));
+			assert_true(!fitting || fits(t, &ask));
 			assert_true(plan.why[t] < PLAN_WEIGHT_0);
 			if (i > 0)
 				assert_true(targets[plan.target[i - 1]].priority <=
@@ -181,6 +222,43 @@ static void random_models(void **state)
 			if (!(seen & 1u << i))
 				assert_true(plan.why[i] >= PLAN_WEIGHT_0);
 	}
+}
+
+/* Why each is left out, the first reason that holds. */
+static void what_a_request_needs(void **state)
+{
+	struct plan_ask ask = { .tags = 2,
+		.needs = CAPABILITY_BIT(vision),
+		.input_tokens = 900,
+		.output_tokens = 101 };
+
+	(void)state;
+	model.n_targets = 5;
+	for (uint32_t i = 0; i < 5; i++)
+		targets[i].tags = i == 0 ? 1 : 3;
+	targets[1].capabilities = ~CAPABILITY_BIT(vision);
+	targets[2].context_window = 1000;
+	targets[3].max_output = 100;
+	plan_make(&model, now, &ask, &plan);
+	assert_int_equal(plan.n, 1);
+	assert_int_equal(plan.target[0], 4);
+	assert_int_equal(plan.why[0], PLAN_TAGS);
+	assert_int_equal(plan.why[1], PLAN_LACKS);
+	assert_int_equal(plan.why[2], PLAN_TOO_SMALL);
+	assert_int_equal(plan.why[3], PLAN_TOO_SMALL);
+	/* One that would fit is out: no reason to send it where it can't fit. */
+	now[4] = (struct target_now){ .state = TARGET_OPEN, .recover_us = 7 };
+	plan_make(&model, now, &ask, &plan);
+	assert_int_equal(plan.n, 0);
+	assert_int_equal(plan.recover_us, 7);
+	/* None would: the provider may say so. */
+	targets[4].weight = 0;
+	plan_make(&model, now, &ask, &plan);
+	assert_int_equal(plan.n, 2);
+	ask.tags = POLICY_TAG_UNKNOWN;
+	plan_make(&model, now, &ask, &plan);
+	assert_int_equal(plan.n, 0);
+	assert_int_equal(plan.why[3], PLAN_TAGS);
 }
 
 static void reasons_have_names(void **state)
@@ -198,6 +276,7 @@ int main(void)
 		cmocka_unit_test_setup(skips, begin),
 		cmocka_unit_test_setup(shares_are_the_weights, begin),
 		cmocka_unit_test_setup(stickiness_survives_a_loss, begin),
+		cmocka_unit_test_setup(what_a_request_needs, begin),
 		cmocka_unit_test_setup(random_models, begin),
 		cmocka_unit_test(reasons_have_names),
 	};

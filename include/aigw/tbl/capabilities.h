@@ -1,0 +1,17 @@
+/* What a target may be able to do, and a request may need. No include guard: define CAPABILITY before including.
+ * CAPABILITY(name, kind, doc): order of enum capability; kind ENDPOINT: which URL is called; FEATURE: what stands in the body. At most 32. */
+CAPABILITY(chat,           ENDPOINT, "/v1/chat/completions.")
+CAPABILITY(completions,    ENDPOINT, "/v1/completions.")
+CAPABILITY(responses,      ENDPOINT, "/v1/responses.")
+CAPABILITY(embeddings,     ENDPOINT, "/v1/embeddings.")
+CAPABILITY(moderations,    ENDPOINT, "/v1/moderations.")
+CAPABILITY(transcription,  ENDPOINT, "/v1/audio/transcriptions and translations.")
+CAPABILITY(speech,         ENDPOINT, "/v1/audio/speech.")
+CAPABILITY(images,         ENDPOINT, "/v1/images: generations, edits, variations.")
+CAPABILITY(tools,          FEATURE,  "The request offers tools or functions.")
+CAPABILITY(parallel_tools, FEATURE,  "It asks for several tool calls at once: parallel_tool_calls: true.")
+CAPABILITY(json_schema,    FEATURE,  "The answer has to follow a JSON schema.")
+CAPABILITY(vision,         FEATURE,  "There is a picture in it.")
+CAPABILITY(audio,          FEATURE,  "There is sound in it, or sound is asked for.")
+CAPABILITY(reasoning,      FEATURE,  "It sets how much to reason: reasoning_effort other than none, or reasoning.")
+CAPABILITY(prefill,        FEATURE,  "Its last message is the assistant's, to be gone on with.")
