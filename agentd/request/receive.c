@@ -200,11 +200,13 @@ static enum fail check_field(const struct h1_field *f, struct errbuf *why)
 	return FAIL_none;
 }
 
-/* The official SDKs count their own tries. */
-static bool is_sdk_retry(const struct h1_field *f)
+/* For later: the official SDKs count their own tries; tags are looked up in the policy. */
+static void note_field(struct request *r, const struct h1_field *f)
 {
-	return f->name.n == 23 && slice_eq_nocase(f->name, SLICE("x-stainless-retry-count")) &&
-	       f->value.n && !slice_eq(f->value, SLICE("0"));
+	if (f->name.n == 23 && slice_eq_nocase(f->name, SLICE("x-stainless-retry-count")))
+		r->sdk_retries |= f->value.n && !slice_eq(f->value, SLICE("0"));
+	else if (is_require_tags(f))
+		r->asks_tags = true;
 }
 
 /* One pass: what is refused, what goes upstream (re-written, never copied as a block). */
@@ -221,10 +223,7 @@ static enum fail read_fields(struct request *r, const struct h1_head *h, struct 
 
 		if (bad != FAIL_none)
 			return bad;
-		if (is_sdk_retry(f))
-			r->sdk_retries = true;
-		if (is_require_tags(f))
-			r->asks_tags = true;
+		note_field(r, f);
 		if (!r->is_api || !is_forwarded(f->name))
 			continue;
 		if (f->name.n == 12 && (f->name.p[0] | 0x20) == 'c') {
