@@ -355,10 +355,25 @@ static bool has_member(const char *p, size_t n, const char *word, size_t word_n)
 	return false;
 }
 
+#define GOES_ON_WORD "\"finish_reason\":null}"
+
+/* The usual event, told from its end: its last choice goes on, and no error stands behind that. */
+static bool goes_on(const char *p, size_t n)
+{
+	const size_t word_n = sizeof(GOES_ON_WORD) - 1;
+	const char *close = memrchr(p, ']', n);
+	size_t at = close ? (size_t)(close - p) : 0;
+
+	return at >= word_n && memcmp(p + at - word_n, GOES_ON_WORD, word_n) == 0 &&
+	       !has_member(p + at, n - at, ERROR_WORD, sizeof(ERROR_WORD) - 1);
+}
+
 enum openai_end openai_end_of(const char *p, size_t n)
 {
 	size_t from = n > FINISH_BYTES ? n - FINISH_BYTES : 0;
 
+	if (goes_on(p + from, n - from))
+		return OPENAI_END_NONE;
 	if (has_member(p + from, n - from, FINISH_WORD, sizeof(FINISH_WORD) - 1))
 		return OPENAI_END_FINISH;
 	if (has_member(p + from, n - from, ERROR_WORD, sizeof(ERROR_WORD) - 1))

@@ -207,6 +207,23 @@ static void ends_of_answers(void **state)
 		{ "data: {\"error\":null}\n\n", OPENAI_END_NONE },
 		{ "", OPENAI_END_NONE },
 		{ "data: {\"finish_reason\"", OPENAI_END_NONE },
+		/* The latest event counts. */
+		{ "data: {\"choices\":[{\"finish_reason\":\"stop\"}]}\n\n"
+		  "data: {\"choices\":[],\"usage\":{}}\n\n",
+			OPENAI_END_FINISH },
+		{ "data: {\"choices\":[{\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n",
+			OPENAI_END_FINISH },
+		{ "data: {\"choices\":[{\"finish_reason\":null}],\"usage\":null,\"obfuscation\":"
+		  "\"x\"}\n\n",
+			OPENAI_END_NONE },
+		{ "data: {\"choices\":[{\"finish_reason\":null}],\"error\":{\"code\":1}}\n\n",
+			OPENAI_END_ERROR },
+		{ "data: {\"choices\":[{\"finish_reason\":null}]}\n\n"
+		  "data: {\"error\":{\"code\":1}}\n\n",
+			OPENAI_END_ERROR },
+		{ CHOICE("\"delta\":{\"content\":\"\\\"finish_reason\\\":null}]\"},"
+			 "\"finish_reason\":\"stop\""),
+			OPENAI_END_FINISH },
 	};
 
 	(void)state;
