@@ -216,7 +216,8 @@ static int judge(struct slice bytes, const struct vkey *key, struct key_verdict 
 
 	if (!bytes.p)
 		return 0;
-	if (key_record_unpack(bytes, &k) < 0 || k.project.n >= sizeof(v->project))
+	if (key_record_unpack(bytes, &k) < 0 || k.project.n >= sizeof(v->project) ||
+		k.require_tags.n >= sizeof(v->require_tags))
 		return -EBADMSG;
 	if (!secret_eq(slice_of((const char *)k.verifier, sizeof(k.verifier)),
 		    slice_of((const char *)key->verifier, sizeof(key->verifier))))
@@ -225,6 +226,8 @@ static int judge(struct slice bytes, const struct vkey *key, struct key_verdict 
 	v->expires_us = k.expires_us;
 	if (k.project.n)
 		memcpy(v->project, k.project.p, k.project.n);
+	if (k.require_tags.n)
+		memcpy(v->require_tags, k.require_tags.p, k.require_tags.n);
 	return 0;
 }
 

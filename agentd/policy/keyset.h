@@ -32,11 +32,12 @@ int keyset_reader_new(struct keyset *k, struct keyset_reader **ret, struct errbu
 void keyset_reader_free(struct keyset_reader *r);
 
 struct key_verdict {
-	uint64_t generation;  /* at which it was made: remembered per connection, valid while
-				 keyset_generation() says the same */
-	enum key_state state; /* 0: unknown id or wrong secret */
-	char project[64];     /* NUL-terminated */
-	usec expires_us;      /* wall; 0: never */
+	uint64_t generation;    /* at which it was made: remembered per connection, valid while
+				   keyset_generation() says the same */
+	enum key_state state;   /* 0: unknown id or wrong secret */
+	char project[64];       /* NUL-terminated */
+	usec expires_us;        /* wall; 0: never */
+	char require_tags[128]; /* names between commas; NUL-terminated */
 };
 /* The key's verifier is compared in constant time. 0 or negative (store trouble). */
 int keyset_look_up(struct keyset_reader *r, const struct vkey *key, struct key_verdict *ret);

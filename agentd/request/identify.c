@@ -65,6 +65,7 @@ static void take_verdict(struct request *r)
 {
 	r->project = r->caller->project;
 	r->key_stat = r->caller->key_stat;
+	r->require_tags = r->caller->require_tags;
 	memcpy(r->key_id, r->caller->key_id, VKEY_ID_LEN);
 	r->has_key = true;
 }
@@ -94,6 +95,8 @@ static enum fail look_up(struct request *r, struct slice text, struct errbuf *wh
 	c->rules_serial = r->rules->serial;
 	c->expires_us = verdict.expires_us;
 	c->project = (uint32_t)project;
+	c->require_tags =
+		receive_tags(r->rules->rules->policy->doc, slice_str(verdict.require_tags));
 	c->key_stat = stats_key_slot(r->env->gw->stats, vkey_id_number(key.id));
 	memcpy(c->key_id, key.id, VKEY_ID_LEN);
 	memcpy(c->credential, text.p, VKEY_TEXT_LEN);

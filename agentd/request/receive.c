@@ -252,10 +252,10 @@ static enum fail read_fields(struct request *r, const struct h1_head *h, struct 
 	return FAIL_none;
 }
 
-/* Names between commas, as bits. The header can only narrow: what it names is required beside what
- * the policy requires, and a tag that the policy doesn't know is one that no target carries. */
-static void require_tags(struct request *r, const struct policy_doc *d, struct slice list)
+uint64_t receive_tags(const struct policy_doc *d, struct slice list)
 {
+	uint64_t bits = 0;
+
 	for (size_t at = 0, end; at <= list.n; at = end + 1) {
 		struct slice word;
 		uint64_t bit = POLICY_TAG_UNKNOWN;
@@ -266,8 +266,9 @@ static void require_tags(struct request *r, const struct policy_doc *d, struct s
 		for (uint32_t i = 0; i < d->n_tags; i++)
 			if (slice_eq(d->tags[i], word))
 				bit = UINT64_C(1) << i;
-		r->require_tags |= word.n ? bit : 0;
+		bits |= word.n ? bit : 0;
 	}
+	return bits;
 }
 
 /* What routing goes by and is not known before the policy is. */
@@ -281,7 +282,7 @@ static void read_wishes(struct request *r, const struct h1_head *h)
 		const struct h1_field *f = &h->fields[i];
 
 		if (r->asks_tags && is_require_tags(f))
-			require_tags(r, d, f->value);
+			r->require_tags |= receive_tags(d, f->value); /* it can only narrow */
 		for (uint32_t k = 0; k < d->n_sticky_headers; k++)
 			if (f->value.n && slice_eq_nocase(f->name, d->sticky_headers[k]))
 				r->sticky_hash[k] = plan_seed(f->value);

@@ -96,6 +96,7 @@ struct caller {
 	uint64_t rules_serial;
 	usec expires_us;
 	uint32_t project, key_stat;
+	uint64_t require_tags; /* the key's */
 	char key_id[VKEY_ID_LEN];
 	uint32_t *groups; /* heap, if asked for */
 	char *unit;       /* heap, if asked for */
@@ -144,7 +145,7 @@ struct request {
 	struct deadline total, again; /* again: until the next try */
 	struct deferred soon;         /* the next try, outside the last one's callback */
 	struct plan plan;
-	uint64_t require_tags; /* asked for by a header: a target has to carry them, too */
+	uint64_t require_tags;                           /* the key's, and what a header asks for */
 	uint64_t sticky_hash[POLICY_STICKY_HEADERS_MAX]; /* of the headers' values; 0: not there */
 	struct tried tries[TRIES_MAX];
 	usec total_at_us; /* when `total` ends */
@@ -221,6 +222,9 @@ void request_drop_forward(struct request *r);
 void request_finish(struct request *r); /* the answer's last byte is written, or can't be */
 enum fail identify_caller(
 	struct request *r, const struct h1_head *h, struct errbuf *why); /* identify.c */
+/* Names between commas, as bits. A tag that the policy doesn't know is one that no target carries.
+ */
+uint64_t receive_tags(const struct policy_doc *d, struct slice list);
 enum fail receive_head(
 	struct request *r, const struct h1_head *h, struct errbuf *why); /* receive.c */
 void route_not_found(struct request *r, struct slice asked);             /* 404 with near names */

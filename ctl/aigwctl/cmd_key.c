@@ -42,6 +42,7 @@ static const struct column key_columns[] = {
 	{ .title = "CUSTOMER", .member = "customer", .wide = true },
 	{ .title = "CREATED", .member = "created", .wide = true, .cell = cell_created },
 	{ .title = "REVOKED", .member = "revoked", .wide = true, .cell = cell_revoked },
+	{ .title = "REQUIRES", .member = "require_tags", .wide = true },
 };
 
 int cmd_key_list(struct cli *c)
@@ -134,8 +135,9 @@ int cmd_key_create(struct cli *c)
 	if (expires && (text_parse_duration(slice_str(expires), &span) < 0 || span < USEC_PER_S))
 		return cli_fail(c, EXIT_USAGE,
 			"--expires %s: must be a time with its unit, like 12h or 90d", expires);
-	body = json_pack("{s:s, s:s, s:s*, s:b, s:I}", "name", c->inv.args[0], "project", project,
-		"expires", expires, "wait", 1, "timeout_ms", (json_int_t)client_timeout_ms(c));
+	body = json_pack("{s:s, s:s, s:s*, s:s*, s:b, s:I}", "name", c->inv.args[0], "project",
+		project, "expires", expires, "require_tags", cli_flag(c, FLAG_require_tags), "wait",
+		1, "timeout_ms", (json_int_t)client_timeout_ms(c));
 	code = client_send(c, "POST", "/api/v1/keys", body, true, &answer);
 	return code ? code : say_created(c, answer);
 }

@@ -47,6 +47,7 @@ enum flag_id {
 	FLAG_no_wait,
 	FLAG_project,
 	FLAG_expires,
+	FLAG_require_tags,
 	FLAG_by,
 	FLAG_period,
 	FLAG_since,

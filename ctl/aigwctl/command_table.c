@@ -31,6 +31,8 @@ const struct flag command_flags[FLAG_COUNT] = {
 		"wait until every connected agent has answered (the default)" },
 	[FLAG_no_wait] = { "no-wait", 0, NULL, NULL, "return when the controller has stored it" },
 	[FLAG_project] = { "project", 0, "P", NULL, "the project that pays" },
+	[FLAG_require_tags] = { "require-tags", 0, "A,B", NULL,
+		"its calls go only to targets that carry all of these tags" },
 	[FLAG_expires] = { "expires", 0, "DUR", NULL, "ends by itself after this time: 12h, 90d" },
 	[FLAG_by] = { "by", 0, "A,B", NULL,
 		"group by any of customer project key model provider agent uid outcome endpoint "
@@ -129,9 +131,9 @@ const struct command command_table[] = {
 		"out "
 		"of the history.\n"
 		"Keys are no part of a policy: none that was revoked comes back." },
-	{ { "key", "create" }, "NAME --project P [--expires DUR]", 1, false,
-		NET | FLAG_BIT(project) | FLAG_BIT(expires), cmd_key_create,
-		"make a virtual key; it is shown once",
+	{ { "key", "create" }, "NAME --project P [--expires DUR] [--require-tags A,B]", 1, false,
+		NET | FLAG_BIT(project) | FLAG_BIT(expires) | FLAG_BIT(require_tags),
+		cmd_key_create, "make a virtual key; it is shown once",
 		{ "aigwctl key create ci --project search --expires 90d",
 			"OPENAI_API_KEY=$(aigwctl key create notebook --project search)" },
 		"Standard output holds the key and nothing else." },

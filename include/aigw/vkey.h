@@ -33,6 +33,7 @@ struct key_record {
 	enum key_state state;
 	struct slice project;
 	struct slice name;
+	struct slice require_tags; /* names between commas; empty: none. Bounded like the others */
 	usec created_us, expires_us; /* wall; expires 0: never */
 	usec revoked_us;
 };

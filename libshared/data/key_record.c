@@ -1,11 +1,13 @@
-/* A key's record at rest and on the wire: version byte 1, msgpack map {tag: value}. Unknown tags
- * are skipped. */
+/* A key's record at rest and on the wire: version byte, msgpack map {tag: value}. Unknown tags
+ * are skipped, so a record with a member that restricts the key has a higher version: who does not
+ * know the member must refuse the record, or the key would do more there than it may. */
 #include <aigw/text.h>
 #include <aigw/vkey.h>
 
 #include "mp.h"
 
 #define KEY_RECORD_VERSION   1
+#define KEY_RECORD_TAGS      2 /* the version of one that requires tags */
 #define KEY_RECORD_MAX_BYTES 2048
 #define KEY_TEXT_MAX         127
 #define KEY_MAX_DEPTH        4
@@ -20,6 +22,7 @@ enum key_tag {
 	KEY_TAG_CREATED,
 	KEY_TAG_EXPIRES,
 	KEY_TAG_REVOKED,
+	KEY_TAG_REQUIRE_TAGS,
 	KEY_TAG_END
 };
 
@@ -28,11 +31,12 @@ int key_record_pack(const struct key_record *k, struct buf *b)
 	size_t start = b->n;
 	msgpack_packer pk;
 
-	if (k->project.n > KEY_TEXT_MAX || k->name.n > KEY_TEXT_MAX)
+	if (k->project.n > KEY_TEXT_MAX || k->name.n > KEY_TEXT_MAX ||
+		k->require_tags.n > KEY_TEXT_MAX)
 		return -EINVAL;
-	(void)buf_char(b, KEY_RECORD_VERSION);
+	(void)buf_char(b, k->require_tags.n ? KEY_RECORD_TAGS : KEY_RECORD_VERSION);
 	mp_writer(&pk, b);
-	(void)msgpack_pack_map(&pk, KEY_TAG_END - KEY_TAG_ID);
+	(void)msgpack_pack_map(&pk, KEY_TAG_REQUIRE_TAGS - KEY_TAG_ID + (k->require_tags.n > 0));
 	(void)msgpack_pack_int(&pk, KEY_TAG_ID);
 	mp_put_str(&pk, slice_of(k->id, VKEY_ID_LEN));
 	(void)msgpack_pack_int(&pk, KEY_TAG_VERIFIER);
@@ -49,6 +53,10 @@ int key_record_pack(const struct key_record *k, struct buf *b)
 	(void)msgpack_pack_int64(&pk, k->expires_us);
 	(void)msgpack_pack_int(&pk, KEY_TAG_REVOKED);
 	(void)msgpack_pack_int64(&pk, k->revoked_us);
+	if (k->require_tags.n) {
+		(void)msgpack_pack_int(&pk, KEY_TAG_REQUIRE_TAGS);
+		mp_put_str(&pk, k->require_tags);
+	}
 	if (b->err)
 		b->n = start;
 	return b->err;
@@ -102,6 +110,7 @@ static bool key_field(uint64_t tag, const msgpack_object *o, struct key_record *
 	case KEY_TAG_CREATED: return mp_is_i64(o, &k->created_us);
 	case KEY_TAG_EXPIRES: return mp_is_i64(o, &k->expires_us);
 	case KEY_TAG_REVOKED: return mp_is_i64(o, &k->revoked_us);
+	case KEY_TAG_REQUIRE_TAGS: return key_text(o, &k->require_tags);
 	default: return true;
 	}
 }
@@ -138,7 +147,8 @@ int key_record_unpack(struct slice bytes, struct key_record *ret)
 	msgpack_unpacked u;
 	int r;
 
-	if (bytes.n < 2 || bytes.n > KEY_RECORD_MAX_BYTES || bytes.p[0] != KEY_RECORD_VERSION)
+	if (bytes.n < 2 || bytes.n > KEY_RECORD_MAX_BYTES || bytes.p[0] < KEY_RECORD_VERSION ||
+		bytes.p[0] > KEY_RECORD_TAGS)
 		return -EBADMSG;
 	r = mp_read(slice_skip(bytes, 1), KEY_MAX_DEPTH, KEY_MAX_ITEMS, &u, NULL);
 	if (r < 0)

@@ -193,6 +193,21 @@ class Tags(Case):
         a = self.stack.chat("m", headers=[("x-aigw-require-tags", "eu"), ("x-aigw-require-tags", "us")])  # all of them count
         self.assertEqual(a.status, 403)
 
+    def test_a_keys_tags(self):
+        self.apply(self.row())
+        free, bound = self.stack.make_key("search", name="free"), self.stack.make_key("search", name="bound", require_tags="eu,baa")
+        self.assertEqual([self.stack.chat("m", key=k).header("x-aigw-provider") for k in (free, bound)], ["a", "b"])
+        self.assertEqual(self.stack.chat("m", key=bound, headers=[("x-aigw-require-tags", "us")]).status, 403)
+        self.assertEqual({k["name"]: k["require_tags"] for k in self.stack.api("GET", "/api/v1/keys")["keys"]}, {"free": "", "bound": "eu,baa"})
+        with self.stack.connect() as wire:  # the verdict that a connection remembers is the key's own
+            seen = [wire.call(CHAT, {"model": "m", "messages": []}, [("Authorization", f"Bearer {k}")]).header("x-aigw-provider") for k in (bound, bound, free, bound)]
+        self.assertEqual(seen, ["b", "b", "a", "b"])
+        for wrong in ("moon", "eu, baa", "eu,,baa", ",", "x" * 200):
+            status, answer = self.stack.ask("POST", "/api/v1/keys", {"name": "x", "project": "search", "require_tags": wrong})
+            self.assertEqual((status, answer["error"]["code"]), (400, "usage"), wrong)
+        self.apply(model("m", target("a", "sim-a"), target("b", "sim-b")))  # its tags are gone: it is refused, not freed
+        self.assertEqual(self.stack.chat("m", key=bound).json()["error"]["code"], "no_eligible_target")
+
     def test_the_header_can_only_narrow(self):
         self.apply(self.row(), project=", require_tags: [eu]")
         a = self.stack.chat("m", headers=[("x-aigw-require-tags", "us")])

@@ -8,6 +8,8 @@
 #include <aigw/text.h>
 #include <aigw/vkey.h>
 
+#define KEY_TAGS_MAX 127
+
 static const char *keys_state(const struct agent *a, const struct api_wait *w)
 {
 	return feed_keys_state(a, w->number);
@@ -73,11 +75,12 @@ static json_t *key_json(const struct ctld *c, const struct key_record *k)
 {
 	struct slice customer = customer_of(c, k->project);
 
-	return json_pack("{s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o}", "id",
+	return json_pack("{s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o}", "id",
 		json_slice(slice_of(k->id, VKEY_ID_LEN)), "name", json_slice(k->name), "project",
 		json_slice(k->project), "customer", customer.n ? json_slice(customer) : json_null(),
 		"state", state_name(k), "created", api_time(k->created_us), "expires",
-		api_time(k->expires_us), "revoked", api_time(k->revoked_us));
+		api_time(k->expires_us), "revoked", api_time(k->revoked_us), "require_tags",
+		json_slice(k->require_tags));
 }
 
 /* --- reading ------------------------------------------------------------------------------------
@@ -214,6 +217,36 @@ static bool name_is_valid(struct slice s)
 	return true;
 }
 
+/* Each is carried by some target of the running policy; else the key could do nothing. */
+static bool tags_are_known(struct api_request *q, struct slice list)
+{
+	const struct policy_doc *doc = q->ctld->feed.policy ? q->ctld->feed.policy->doc : NULL;
+
+	if (list.n > KEY_TAGS_MAX) {
+		api_error(
+			q->x, ADMIN_ERROR_usage, "require_tags has at most %d bytes", KEY_TAGS_MAX);
+		return false;
+	}
+	for (size_t at = 0, end; list.n && at <= list.n; at = end + 1) {
+		struct slice word;
+		bool known = false;
+
+		for (end = at; end < list.n && list.p[end] != ','; end++)
+			;
+		word = slice_of(list.p + at, end - at);
+		for (uint32_t i = 0; doc && i < doc->n_tags; i++)
+			known |= slice_eq(doc->tags[i], word);
+		if (!known) {
+			api_error(q->x, ADMIN_ERROR_usage,
+				"no target of the running policy carries the tag '" SLICE_FMT
+				"'; write tags with nothing but commas between them",
+				SLICE_ARG(word));
+			return false;
+		}
+	}
+	return true;
+}
+
 /* Fills the record from the body, or answers. */
 static bool create_take(struct api_request *q, struct key_record *k)
 {
@@ -225,6 +258,7 @@ static bool create_take(struct api_request *q, struct key_record *k)
 	*k = (struct key_record){ .state = KEY_ACTIVE,
 		.name = slice_str(name),
 		.project = slice_str(project),
+		.require_tags = slice_str(json_get_str(q->body, "require_tags", "")),
 		.created_us = clock_wall_us() };
 	if (!name_is_valid(k->name)) {
 		api_error(q->x, ADMIN_ERROR_usage,
@@ -235,6 +269,8 @@ static bool create_take(struct api_request *q, struct key_record *k)
 		no_project(q, k->project);
 		return false;
 	}
+	if (!tags_are_known(q, k->require_tags))
+		return false;
 	if (!expires)
 		return true;
 	if (text_parse_duration(slice_str(expires), &span) < 0 || span <= 0 ||

@@ -104,7 +104,8 @@ static struct key_record sample(void)
 		.name = SLICE("ci \xc3\xa4"),
 		.created_us = 1700000000000000,
 		.expires_us = 1800000000000000,
-		.revoked_us = 1750000000000000 };
+		.revoked_us = 1750000000000000,
+		.require_tags = SLICE("eu,baa") };
 
 	memcpy(k.id, "key_0123456789AB", VKEY_ID_LEN);
 	memset(k.verifier, 0xa5, sizeof(k.verifier));
@@ -125,6 +126,8 @@ static void record_round_trip(void **state)
 	assert_int_equal(again.state, k.state);
 	assert_true(slice_eq(again.project, k.project));
 	assert_true(slice_eq(again.name, k.name));
+	assert_true(slice_eq(again.require_tags, k.require_tags));
+	assert_int_equal(b.p[0], 2); /* who knows only version 1 refuses it */
 	assert_int_equal(again.created_us, k.created_us);
 	assert_int_equal(again.expires_us, k.expires_us);
 	assert_int_equal(again.revoked_us, k.revoked_us);
@@ -160,7 +163,12 @@ static void records_by_hand(void **state)
 		{ BYTES(HEAD "\x84" ID VERIFIER STATE PROJECT), 0 },
 		/* A tag of a newer writer, with a nested value, is skipped. */
 		{ BYTES(HEAD "\x85" ID VERIFIER STATE PROJECT "\x63\x92\x01\x02"), 0 },
-		{ BYTES("\x02\x84" ID VERIFIER STATE PROJECT), -EBADMSG },        /* version */
+		/* The version that may restrict, and the next, which may do so in ways not known.
+		 */
+		{ BYTES("\x02\x85" ID VERIFIER STATE PROJECT "\x09\xa2"
+			"eu"),
+			0 },
+		{ BYTES("\x03\x84" ID VERIFIER STATE PROJECT), -EBADMSG },
 		{ BYTES(HEAD "\x83" ID VERIFIER STATE), -EBADMSG },               /* no project */
 		{ BYTES(HEAD "\x85" ID VERIFIER STATE PROJECT STATE), -EBADMSG }, /* twice */
 		{ BYTES(HEAD "\x84" ID VERIFIER "\x03\x04" PROJECT), -EBADMSG },  /* state */
