@@ -17,6 +17,11 @@ size_t sse_event_end(const char *p, size_t n, size_t *scanned, bool final)
 			at = n;
 			break;
 		}
+		/* The usual end of an event. */
+		if (eol + 1 < n && p[eol] == '\n' && p[eol + 1] == '\n') {
+			*scanned = empty ? eol + 1 : eol + 2;
+			return *scanned;
+		}
 		if (p[eol] == '\r' && eol + 1 == n && !final) {
 			at = eol;
 			break;
