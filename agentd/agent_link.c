@@ -39,12 +39,10 @@ static void status_of_secrets(struct agent *a, struct wire_agent_status *s)
 	uint64_t version;
 
 	s->secrets = (struct wire_bins){ status_secrets, 0 };
-	for (uint32_t i = 0; d && i < d->n_providers && s->secrets.n < STATUS_SECRETS; i++) {
-		struct slice name = d->providers[i].credential;
+	for (uint32_t i = 0; d && i < d->n_credentials && s->secrets.n < STATUS_SECRETS; i++) {
+		struct slice name = d->credentials[i];
 		char *text = status_texts[s->secrets.n];
 
-		if (!name.n)
-			continue;
 		version = 0;
 		source = agent_secret_source(a, name, &version);
 		(void)snprintf(text, sizeof(status_texts[0]), SLICE_FMT " %s %" PRIu64,

@@ -48,22 +48,46 @@ static void fill_slots(struct stats *s, struct policy *p)
 		p->project_stat[i] = stats_slot(s, STAT_PROJECT, p->doc->projects[i].name);
 }
 
+/* Behind a line feed, which no name of a model holds, stands the credential. */
+static uint32_t credential_place(
+	struct health *h, struct slice provider, struct slice model, struct slice credential)
+{
+	char text[POLICY_MODEL_NAME_MAX + 128];
+	struct buf b = buf_over(text, sizeof(text));
+
+	(void)buf_slice(&b, model);
+	(void)buf_char(&b, '\n');
+	(void)buf_slice(&b, credential);
+	return health_place(h, provider, buf_view(&b));
+}
+
 static void fill_places(struct health *h, struct policy *p)
 {
 	const struct policy_doc *d = p->doc;
 
-	for (uint32_t i = 0; i < d->n_targets; i++)
-		p->target_place[i] = health_place(
-			h, d->providers[d->targets[i].provider].name, d->targets[i].model);
+	for (uint32_t i = 0; i < d->n_targets; i++) {
+		const struct policy_provider *provider = &d->providers[d->targets[i].provider];
+
+		p->target_place[i] = health_place(h, provider->name, d->targets[i].model);
+		for (uint32_t k = 0; k < provider->n_credentials && p->pair_at[i] != UINT32_MAX;
+			k++)
+			p->pair_place[p->pair_at[i] + k] = credential_place(
+				h, provider->name, d->targets[i].model, provider->credentials[k]);
+	}
 	for (uint32_t i = 0; i < d->n_providers; i++)
-		p->provider_place[i] = health_place(h, d->providers[i].name, SLICE_EMPTY);
+		for (uint32_t k = 0; k < d->providers[i].n_credentials; k++)
+			p->credential_place[d->providers[i].credentials - d->credentials + k] =
+				credential_place(h, d->providers[i].name, SLICE_EMPTY,
+					d->providers[i].credentials[k]);
 }
 
 /* A credential that is there anew deserves a try. */
 static void release_credentials(struct health *h, const struct policy *p)
 {
-	for (uint32_t i = 0; p && i < p->doc->n_providers; i++)
-		health_release(h, p->provider_place[i]);
+	for (uint32_t i = 0; p && i < p->doc->n_credentials; i++)
+		health_release(h, p->credential_place[i]);
+	for (uint32_t i = 0; p && i < p->n_pairs; i++)
+		health_release(h, p->pair_place[i]);
 }
 
 static void warn_unknown(const struct policy *p)

@@ -3,17 +3,6 @@
 #include <aigw/find.h>
 #include <aigw/json_scan.h>
 
-const char *error_class_name(enum error_class c)
-{
-	static const char *const names[] = {
-#define ERROR_CLASS(name, doc) #name,
-#include <aigw/tbl/error_classes.h>
-#undef ERROR_CLASS
-	};
-
-	return names[c];
-}
-
 static const struct {
 	struct slice text;
 	enum error_class c;
@@ -88,6 +77,15 @@ static void read_error(struct slice body, struct error_scan *ret)
 	if (jscan_find(body, SLICE("error"), &m) == 0 && m.kind == JSCAN_OBJECT)
 		object = m.value;
 	(void)jscan_object(object, on_error_member, ret, NULL);
+}
+
+void openai_error_words(struct slice body, struct slice ret[2])
+{
+	struct error_scan s;
+
+	read_error(body, &s);
+	ret[0] = s.code;
+	ret[1] = s.type;
 }
 
 enum error_class openai_class_of(unsigned status, struct slice body)

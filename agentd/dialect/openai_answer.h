@@ -6,14 +6,11 @@
 
 #include "dialect/openai.h"
 
-enum error_class {
-#define ERROR_CLASS(name, doc) CLASS_##name,
-#include <aigw/tbl/error_classes.h>
-#undef ERROR_CLASS
-	CLASS_COUNT
-};
-const char *error_class_name(enum error_class c);
+#include <aigw/error_class.h>
 
+/* The error's own words: code, then type, without quotes; empty where there is none. `body` is an
+ * answer with a member `error`, or that member's value. */
+void openai_error_words(struct slice body, struct slice ret[2]);
 /* Of an answer with an error's status: its code or type first, then the status. `body` may be
  * empty, or no JSON. */
 enum error_class openai_class_of(unsigned status, struct slice body);

@@ -17,9 +17,11 @@ struct policy {
 	/* Slots in the stats tables by index of doc->models, providers, projects. policy_build
 	 * leaves them 0 (the overflow slot); who publishes the policy fills them before. */
 	uint32_t *model_stat, *provider_stat, *project_stat;
-	/* Places in the table of how targets stand, by index of doc->targets and providers (there:
-	 * of the credential); filled likewise. */
-	uint32_t *target_place, *provider_place;
+	/* Places in the table of how targets stand, by index of doc->targets and credentials;
+	 * filled likewise. A target whose provider has several credentials has one with each, from
+	 * pair_at on; else that is UINT32_MAX. */
+	uint32_t *target_place, *credential_place, *pair_place, *pair_at;
+	uint32_t n_pairs;
 	uint64_t *target_hash; /* of its names: the same on every host, whatever else changes */
 	struct policy_names *names;
 };
@@ -30,6 +32,15 @@ int policy_build(struct policy_doc *doc, uint64_t revision, usec applied_us, str
 	struct errbuf *e);
 struct policy *policy_ref(struct policy *p);
 void policy_unref(struct policy *p); /* any thread; frees at 0 */
+
+/* Places of one target. */
+struct policy_places {
+	uint32_t target;
+	const uint32_t *credentials; /* n */
+	const uint32_t *pairs;       /* n; NULL: the target's own */
+	uint32_t n;
+};
+struct policy_places policy_places_of(const struct policy *p, uint32_t target);
 
 /* All: index or -1. */
 int policy_model(const struct policy *p, struct slice name); /* name or alias */

@@ -27,7 +27,9 @@ void policy_destroy(struct policy *p)
 	free(p->provider_stat);
 	free(p->project_stat);
 	free(p->target_place);
-	free(p->provider_place);
+	free(p->credential_place);
+	free(p->pair_place);
+	free(p->pair_at);
 	free(p->target_hash);
 	policy_doc_free(p->doc);
 	free(p);
@@ -237,6 +239,28 @@ static void hash_targets(struct policy *p)
 	}
 }
 
+static void count_pairs(struct policy *p)
+{
+	for (uint32_t i = 0; i < p->doc->n_targets; i++) {
+		uint32_t n = p->doc->providers[p->doc->targets[i].provider].n_credentials;
+
+		p->pair_at[i] = n > 1 ? p->n_pairs : UINT32_MAX;
+		p->n_pairs += n > 1 ? n : 0;
+	}
+}
+
+struct policy_places policy_places_of(const struct policy *p, uint32_t target)
+{
+	const struct policy_provider *provider =
+		&p->doc->providers[p->doc->targets[target].provider];
+	uint32_t pair_at = p->pair_at[target];
+
+	return (struct policy_places){ .target = p->target_place[target],
+		.credentials = p->credential_place + (provider->credentials - p->doc->credentials),
+		.pairs = pair_at == UINT32_MAX ? NULL : p->pair_place + pair_at,
+		.n = provider->n_credentials };
+}
+
 int policy_build(struct policy_doc *doc, uint64_t revision, usec applied_us, struct policy **ret,
 	struct errbuf *e)
 {
@@ -256,12 +280,17 @@ int policy_build(struct policy_doc *doc, uint64_t revision, usec applied_us, str
 	p->provider_stat = table_alloc(doc->n_providers, sizeof(uint32_t));
 	p->project_stat = table_alloc(doc->n_projects, sizeof(uint32_t));
 	p->target_place = table_alloc(doc->n_targets, sizeof(uint32_t));
-	p->provider_place = table_alloc(doc->n_providers, sizeof(uint32_t));
+	p->credential_place = table_alloc(doc->n_credentials, sizeof(uint32_t));
+	p->pair_at = table_alloc(doc->n_targets, sizeof(uint32_t));
+	if (p->pair_at)
+		count_pairs(p);
+	p->pair_place = table_alloc(p->n_pairs, sizeof(uint32_t));
 	p->target_hash = table_alloc(doc->n_targets, sizeof(uint64_t));
 	if (p->target_hash)
 		hash_targets(p);
 	if (!p->names || !p->model_stat || !p->provider_stat || !p->project_stat ||
-		!p->target_place || !p->provider_place || !p->target_hash)
+		!p->target_place || !p->credential_place || !p->pair_place || !p->pair_at ||
+		!p->target_hash)
 		r = err_set(e, -ENOMEM, "no memory for the policy");
 	else
 		r = build_names(p, e);

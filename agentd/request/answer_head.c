@@ -146,13 +146,51 @@ static usec hint_of(const struct request *r, const struct h1_head *h)
 	return MAX(at, (usec)0);
 }
 
+/* What the provider's `errors` say of it: by its words, then by its status. */
+static enum error_class class_by_policy(
+	const struct request *r, unsigned status, struct slice error)
+{
+	const struct policy_provider *p = &r->rules->rules->policy->doc->providers[r->provider];
+	struct slice words[3];
+	char digits[12];
+
+	if (!p->n_errors)
+		return CLASS_none;
+	openai_error_words(error, words);
+	(void)snprintf(digits, sizeof(digits), "%u", status);
+	words[2] = slice_str(digits);
+	for (size_t w = 0; w < ARRAY_LEN(words); w++)
+		for (uint32_t i = 0; words[w].n && i < p->n_errors; i++)
+			if (slice_eq_nocase(p->errors[i].code, words[w]))
+				return p->errors[i].class;
+	return CLASS_none;
+}
+
+enum error_class relay_class_of(const struct request *r, unsigned status, struct slice body)
+{
+	enum error_class c = class_by_policy(r, status, body);
+
+	return c == CLASS_none ? openai_class_of(status, body) : c;
+}
+
+enum error_class relay_class_in_band(const struct request *r, struct slice error)
+{
+	enum error_class c = class_by_policy(r, 200, error);
+
+	return c == CLASS_none ? openai_class_in_band(error) : c;
+}
+
 /* A refusal of the gateway's own credential is nobody else's business: its text stays here. */
 bool relay_refuse_shown(struct request *r, enum error_class c)
 {
 	if (c == CLASS_provider_auth) {
+		const struct policy_provider *p =
+			&r->rules->rules->policy->doc->providers[r->provider];
+
 		log_event(LOG_WARNING, "upstream", "provider.auth_failed",
-			"provider=" SLICE_FMT " status=%u",
-			SLICE_ARG(r->rules->rules->policy->doc->providers[r->provider].name),
+			"provider=" SLICE_FMT " credential=" SLICE_FMT " status=%u",
+			SLICE_ARG(p->name),
+			SLICE_ARG(p->n_credentials ? p->credentials[r->credential] : SLICE("-")),
 			r->status);
 		request_fail(r, FAIL_upstream_auth_failed, "%s", "");
 		return true;
@@ -172,7 +210,7 @@ bool relay_judge(struct request *r, struct slice body)
 	if (r->judged || !r->upstream_error)
 		return false;
 	r->judged = true;
-	c = openai_class_of(r->status, r->compressed ? SLICE_EMPTY : body);
+	c = relay_class_of(r, r->status, r->compressed ? SLICE_EMPTY : body);
 	return retry_follows(r, c, ATTEMPT_OK, r->status) || relay_refuse_shown(r, c);
 }
 

@@ -193,7 +193,7 @@ static void relay_events_of(struct request *r, char *p, size_t n, bool joined, b
 /* An error in place of the first content: as if it had come with its status. */
 static void error_first(struct request *r, struct slice error)
 {
-	enum error_class c = openai_class_in_band(error);
+	enum error_class c = relay_class_in_band(r, error);
 	unsigned status = error_class_status(c);
 
 	r->upstream_error = true;

@@ -164,6 +164,7 @@ struct request {
 	uint16_t forward_n, head_text_n;
 	uint16_t status; /* to the client */
 	uint8_t step, mode, endpoint, http_minor;
+	uint8_t credential;                 /* of the provider's */
 	uint8_t plan_at, n_tries, attempts; /* attempts: begun; tries: of these, come to nothing */
 	uint8_t fail, outcome;              /* enum fail, enum usage_outcome (0: not ended) */
 	uint8_t op_id[16];

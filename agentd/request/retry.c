@@ -23,6 +23,14 @@ static const struct policy_provider *provider_of(const struct request *r)
 	return &policy_of(r)->doc->providers[r->provider];
 }
 
+/* Its name; empty: none is sent. */
+static struct slice credential_of(const struct request *r)
+{
+	const struct policy_provider *p = provider_of(r);
+
+	return r->credential < p->n_credentials ? p->credentials[r->credential] : SLICE_EMPTY;
+}
+
 static uint32_t place_of(const struct request *r)
 {
 	return policy_of(r)->target_place[r->target];
@@ -55,33 +63,35 @@ void retry_learn_cut(struct request *r)
 	r->holds_probe = false;
 }
 
-static bool hold_provider(struct request *r, enum target_state why, usec us)
+/* Whose fault it is: the credential's, or, for what may be about this model only, the two's
+ * together. The target's, where there is but one way to call it. */
+static bool hold_way(struct request *r, bool this_model, enum target_state why, usec us)
 {
-	return health_hold(r->env->gw->health, policy_of(r)->provider_place[r->provider], why,
-		loop_now(r->env->loop), us);
+	struct health_ways w = rules_ways(r->rules->rules, r->target);
+	uint32_t place = w.target;
+
+	if (this_model && w.pairs)
+		place = w.pairs[r->credential];
+	else if (!this_model && w.n)
+		place = w.credentials[r->credential];
+	return health_hold(r->env->gw->health, place, why, loop_now(r->env->loop), us);
 }
 
 static void learn(struct request *r, enum error_class c, unsigned status)
 {
-	struct health *h = r->env->gw->health;
-	usec now = loop_now(r->env->loop);
-
 	switch (c) {
 	case CLASS_transient: retry_learn_cut(r); return;
 	case CLASS_rate_limited:
-		(void)health_hold(h, place_of(r), TARGET_RATE_LIMITED, now,
-			r->hint_us ? r->hint_us : LIMITED_US);
+		(void)hold_way(r, true, TARGET_RATE_LIMITED, r->hint_us ? r->hint_us : LIMITED_US);
 		break;
 	case CLASS_provider_auth:
-		/* 403 may be about this model only. */
-		if (status == 403)
-			(void)health_hold(h, place_of(r), TARGET_NO_CREDENTIAL, now, AUTH_US);
-		else
-			(void)hold_provider(r, TARGET_NO_CREDENTIAL, AUTH_US);
+		(void)hold_way(r, status == 403, TARGET_NO_CREDENTIAL, AUTH_US);
 		break;
 	case CLASS_provider_quota:
-		if (hold_provider(r, TARGET_PROVIDER_QUOTA, QUOTA_US))
-			log_event(LOG_ERROR, "route", "provider.quota", TARGET_FMT, TARGET_ARGS(r));
+		if (hold_way(r, false, TARGET_PROVIDER_QUOTA, QUOTA_US))
+			log_event(LOG_ERROR, "route", "provider.quota",
+				TARGET_FMT " credential=" SLICE_FMT, TARGET_ARGS(r),
+				SLICE_ARG(credential_of(r)));
 		break;
 	case CLASS_none:
 	case CLASS_context_length:
@@ -119,11 +129,19 @@ static bool is_larger(const struct request *r, uint8_t i)
 
 static enum target_state stand_of(const struct request *r, uint8_t at, usec now, usec *ret_recover)
 {
-	const struct policy *p = policy_of(r);
 	const struct policy_target *t = &model_of(r)->targets[r->plan.target[at]];
+	struct health_ways w =
+		rules_ways(r->rules->rules, (uint32_t)(t - policy_of(r)->doc->targets));
+	uint32_t way;
 
-	return health_stand(r->env->gw->health, p->provider_place[t->provider],
-		p->target_place[t - p->doc->targets], now, ret_recover);
+	return health_stand(r->env->gw->health, &w, 0, now, ret_recover, &way);
+}
+
+/* Another credential may do better at the same target, if one stands well. */
+static bool has_another_way(const struct request *r, enum error_class c)
+{
+	return provider_of(r)->n_credentials > 1 &&
+	       (c == CLASS_rate_limited || c == CLASS_provider_auth || c == CLASS_provider_quota);
 }
 
 /* The next of the plan that stands well, or that may be probed. */
@@ -131,7 +149,9 @@ static bool find_next(struct request *r, enum error_class c, uint8_t *ret_at)
 {
 	usec now = loop_now(r->env->loop), recover;
 
-	for (uint8_t at = r->plan_at + 1; at < r->plan.n; at++) {
+	uint8_t from = r->plan_at + !has_another_way(r, c);
+
+	for (uint8_t at = from; at < r->plan.n; at++) {
 		enum target_state s = stand_of(r, at, now, &recover);
 
 		if (c == CLASS_context_length && !is_larger(r, r->plan.target[at]))
@@ -238,9 +258,41 @@ static void on_soon(struct deferred *d)
 	go_on(container_of(d, struct request, soon));
 }
 
+static uint8_t word_of(enum attempt_failure f)
+{
+	switch (f) {
+	case ATTEMPT_NO_ADDRESS:
+	case ATTEMPT_NO_CONNECTION:
+	case ATTEMPT_TLS:
+	case ATTEMPT_PROXY: return POLICY_ON_connect;
+	case ATTEMPT_TIMEOUT_CONNECT:
+	case ATTEMPT_TIMEOUT_FIRST_BYTE:
+	case ATTEMPT_TIMEOUT_IDLE: return POLICY_ON_timeout;
+	case ATTEMPT_CLOSED_EARLY:
+	case ATTEMPT_CUT: return POLICY_ON_reset;
+	case ATTEMPT_OK:
+	case ATTEMPT_MALFORMED:
+	case ATTEMPT_MEMORY: break;
+	}
+	return POLICY_ON_malformed;
+}
+
+/* Does the policy's `on` have it? A refused credential, an empty account, a prompt that is too long
+ * are no matter of trying anew: they always go on to where it is otherwise. */
+static bool is_picked(
+	const struct policy_retry *p, enum error_class c, enum attempt_failure f, unsigned status)
+{
+	if (!p->picks || (c != CLASS_transient && c != CLASS_rate_limited))
+		return true;
+	if (status < 400 || status > 599)
+		return p->on & word_of(f);
+	return p->statuses[(status - 400) / 64] >> (status - 400) % 64 & 1;
+}
+
 bool retry_follows(struct request *r, enum error_class c, enum attempt_failure f, unsigned status)
 {
-	bool may = retry_may_follow(r), next = false;
+	bool may = retry_may_follow(r) && is_picked(&model_of(r)->retry, c, f, status);
+	bool next = false;
 	uint8_t at = 0;
 	usec wait = 0;
 

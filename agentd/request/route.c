@@ -95,21 +95,13 @@ static int64_t price_of(struct request *r, uint32_t target)
 static struct target_now stand_of(
 	struct request *r, const struct policy_model *m, uint32_t target, usec now)
 {
-	const struct policy *p = policy_of(r);
-	const struct health *h = r->env->gw->health;
-	uint32_t provider = p->doc->targets[target].provider;
-	struct target_now n = { .hash = p->target_hash[target] };
+	struct health_ways ways = rules_ways(r->rules->rules, target);
+	struct target_now n = { .hash = policy_of(r)->target_hash[target] };
+	uint32_t way;
 
 	if (m->strategy == STRATEGY_cheapest)
 		n.price = price_of(r, target);
-	if (p->doc->providers[provider].credential.n &&
-		!rules_has_credential(r->rules->rules, provider)) {
-		n.state = TARGET_NO_CREDENTIAL;
-		n.recover_us = TARGET_NEVER;
-		return n;
-	}
-	n.state = health_stand(
-		h, p->provider_place[provider], p->target_place[target], now, &n.recover_us);
+	n.state = health_stand(r->env->gw->health, &ways, 0, now, &n.recover_us, &way);
 	return n;
 }
 
@@ -207,6 +199,19 @@ static void refuse_ineligible(
 	buf_fini(&b);
 }
 
+static void refuse_without_credential(struct request *r)
+{
+	const struct policy_provider *p = &policy_of(r)->doc->providers[r->provider];
+
+	request_fail(r, FAIL_upstream_no_credential,
+		"The gateway has no credential named '" SLICE_FMT
+		"'%s. The administrator sets it: aigwctl provider secret set " SLICE_FMT
+		" --secret-file -",
+		SLICE_ARG(p->credentials[0]),
+		p->n_credentials > 1 ? ", nor another one for this provider" : "",
+		SLICE_ARG(p->credentials[0]));
+}
+
 static void refuse_plan(
 	struct request *r, const struct policy_model *m, const struct target_now *now)
 {
@@ -228,12 +233,7 @@ static void refuse_plan(
 	r->retry_after_ms = (uint32_t)MIN(
 		(r->plan.recover_us + USEC_PER_MS - 1) / USEC_PER_MS, (usec)UINT32_MAX);
 	if (missing == out)
-		request_fail(r, FAIL_upstream_no_credential,
-			"The gateway has no credential named '" SLICE_FMT
-			"'. The administrator sets it: aigwctl provider secret set " SLICE_FMT
-			" --secret-file -",
-			SLICE_ARG(d->providers[r->provider].credential),
-			SLICE_ARG(d->providers[r->provider].credential));
+		refuse_without_credential(r);
 	else
 		request_fail(r,
 			limited + missing == out ? FAIL_upstream_rate_limited

@@ -40,12 +40,17 @@ static int build_tunnel(struct rules *r, uint32_t i)
 static int build_provider(
 	struct rules *r, uint32_t i, struct tls_trust **trust_cache, struct errbuf *e)
 {
-	const struct policy_provider *p = &r->policy->doc->providers[i];
+	const struct policy_doc *d = r->policy->doc;
+	const struct policy_provider *p = &d->providers[i];
 	char path[4096];
 	int err;
 
-	if (p->credential.n)
-		r->credential[i] = secret_set_get(r->secrets, p->credential, NULL, NULL);
+	for (uint32_t k = 0; k < p->n_credentials; k++) {
+		struct slice *secret = &r->credential[p->credentials - d->credentials + k];
+
+		*secret = secret_set_get(r->secrets, p->credentials[k], NULL, NULL);
+		r->usable[i] |= (uint32_t)(secret->n > 0) << k;
+	}
 	if (!p->url.tls)
 		return 0;
 	if (proxy_takes(r->proxy, &p->url) && build_tunnel(r, i))
@@ -81,11 +86,14 @@ int rules_build(struct policy *policy, struct secret_set *secrets, const struct 
 	r->secrets = secret_set_ref(secrets);
 	buf_init(&r->text, SIZE_MAX / 2);
 	r->model_json = calloc(MAX(d->n_targets, 1u), sizeof(*r->model_json));
-	r->credential = calloc(MAX(d->n_providers, 1u), sizeof(*r->credential));
+	r->credential = calloc(MAX(d->n_credentials, 1u), sizeof(*r->credential));
+	r->usable = calloc(MAX(d->n_providers, 1u), sizeof(*r->usable));
 	r->trust = calloc(MAX(d->n_providers, 1u), sizeof(*r->trust));
 	r->tunnel = calloc(MAX(d->n_providers, 1u), sizeof(*r->tunnel));
 	r->proxy = proxy;
-	err = r->model_json && r->credential && r->trust && r->tunnel ? build_targets(r) : -ENOMEM;
+	err = r->model_json && r->credential && r->usable && r->trust && r->tunnel
+		      ? build_targets(r)
+		      : -ENOMEM;
 	if (err)
 		err = err_set(e, err, "out of memory");
 	for (uint32_t i = 0; !err && i < d->n_providers; i++)
@@ -98,9 +106,15 @@ int rules_build(struct policy *policy, struct secret_set *secrets, const struct 
 	return 0;
 }
 
-bool rules_has_credential(const struct rules *r, uint32_t provider)
+struct health_ways rules_ways(const struct rules *r, uint32_t target)
 {
-	return r->credential[provider].n > 0;
+	struct policy_places p = policy_places_of(r->policy, target);
+
+	return (struct health_ways){ .target = p.target,
+		.credentials = p.credentials,
+		.pairs = p.pairs,
+		.n = p.n,
+		.usable = r->usable[r->policy->doc->targets[target].provider] };
 }
 
 struct rules *rules_ref(struct rules *r)
@@ -119,6 +133,7 @@ void rules_unref(struct rules *r)
 		secret_fini(&r->tunnel[i]);
 	free(r->tunnel);
 	free(r->trust);
+	free(r->usable);
 	free(r->credential);
 	free(r->model_json);
 	buf_fini(&r->text);
@@ -163,7 +178,8 @@ int worker_rules_new(struct rules *r, const struct worker_rules *old, struct loo
 	w->pools = calloc(MAX(d->n_providers, 1u), sizeof(*w->pools));
 	w->prices = calloc(MAX(d->n_targets, 1u), sizeof(*w->prices));
 	w->retry_credit = calloc(MAX(d->n_models, 1u), sizeof(*w->retry_credit));
-	if (!w->pools || !w->prices || !w->retry_credit)
+	w->turn = calloc(MAX(d->n_providers, 1u), sizeof(*w->turn));
+	if (!w->pools || !w->prices || !w->retry_credit || !w->turn)
 		err = -ENOMEM;
 	for (uint32_t i = 0; !err && i < d->n_targets; i++)
 		w->prices[i].day = -1;
@@ -210,6 +226,7 @@ void worker_rules_unref(struct worker_rules *w)
 	free(w->pools);
 	free(w->prices);
 	free(w->retry_credit);
+	free(w->turn);
 	rules_unref(w->rules);
 	free(w);
 }

@@ -8,6 +8,7 @@
 
 #include "policy/policy.h"
 #include "policy/secrets.h"
+#include "route/health.h"
 #include "upstream/pool.h"
 #include "upstream/proxy.h"
 
@@ -16,18 +17,21 @@ struct rules {
 	struct policy *policy;      /* owned reference */
 	struct secret_set *secrets; /* owned reference */
 	struct slice *model_json;   /* by target: its model's name as a JSON string with quotes */
-	struct slice *credential;   /* by provider: borrowed from secrets; empty: none found */
-	struct tls_trust **trust;   /* by provider; NULL: plain */
-	const struct proxy *proxy;  /* borrowed for the life of the agent; NULL: none */
-	struct secret *tunnel;      /* by provider: what the proxy is asked; empty: straight */
-	struct buf text;            /* memory of model_json */
+	struct slice
+		*credential; /* by doc->credentials: borrowed from secrets; empty: none found */
+	uint32_t *usable;    /* by provider: bits of its credentials that were found */
+	struct tls_trust **trust;  /* by provider; NULL: plain */
+	const struct proxy *proxy; /* borrowed for the life of the agent; NULL: none */
+	struct secret *tunnel;     /* by provider: what the proxy is asked; empty: straight */
+	struct buf text;           /* memory of model_json */
 };
 
 /* policy and secrets: references are taken. `trust_cache`: the system's trust store, made when the
  * first TLS provider without a ca_file appears and kept by the caller. `proxy` may be NULL. */
 int rules_build(struct policy *policy, struct secret_set *secrets, const struct proxy *proxy,
 	struct tls_trust **trust_cache, struct rules **ret, struct errbuf *e);
-bool rules_has_credential(const struct rules *r, uint32_t provider);
+/* What a call to the target (of the policy's) hangs on. */
+struct health_ways rules_ways(const struct rules *r, uint32_t target);
 struct rules *rules_ref(struct rules *r);
 void rules_unref(struct rules *r); /* any thread */
 
@@ -45,6 +49,7 @@ struct worker_rules {
 	struct rules *rules;
 	struct pool **pools;       /* by provider */
 	struct price_memo *prices; /* by target */
+	uint32_t *turn;            /* by provider: its credential for the next call */
 	uint32_t *retry_credit;    /* by model, in hundredths of a retry: its budget */
 };
 

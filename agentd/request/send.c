@@ -13,20 +13,24 @@ static bool take_target(struct request *r, usec now)
 
 	for (; r->plan_at < r->plan.n; r->plan_at++) {
 		enum target_state s;
-		uint32_t place;
+		struct health_ways ways;
+		uint32_t *turn, way;
 
 		r->target = (uint32_t)(m->targets - p->doc->targets) + r->plan.target[r->plan_at];
 		r->provider = p->doc->targets[r->target].provider;
-		place = p->target_place[r->target];
+		ways = rules_ways(r->rules->rules, r->target);
+		turn = &r->rules->turn[r->provider];
+		s = health_stand(h, &ways, *turn, now, &recover, &way);
+		*turn = way + 1;
+		r->credential = (uint8_t)way;
 		if (r->plan.degraded) {
 			r->holds_probe = true; /* whatever comes of it counts */
 			return true;
 		}
-		s = health_stand(h, p->provider_place[r->provider], place, now, &recover);
 		if (s == TARGET_OK)
 			return true;
-		if (s == TARGET_OPEN &&
-			health_take_probe(h, place, now, p->doc->targets[r->target].total_us)) {
+		if (s == TARGET_OPEN && health_take_probe(h, ways.target, now,
+						p->doc->targets[r->target].total_us)) {
 			r->holds_probe = true;
 			return true;
 		}
@@ -75,8 +79,13 @@ void send_step(struct request *r)
 /* Choke point: the only function that hands a provider's credential to the wire. */
 static void write_credential(struct request *r, struct buf *b)
 {
-	struct slice secret = r->rules->rules->credential[r->provider];
+	const struct policy_doc *d = r->rules->rules->policy->doc;
+	const struct policy_provider *p = &d->providers[r->provider];
+	struct slice secret;
 
+	if (!p->n_credentials)
+		return;
+	secret = r->rules->rules->credential[p->credentials - d->credentials + r->credential];
 	if (!secret.n)
 		return;
 	(void)buf_str(b, "authorization: Bearer ");

@@ -138,12 +138,35 @@ enum target_state health_state(
 	return state_of(w) == PROBING && *ret_recover_us ? TARGET_PROBING : TARGET_OPEN;
 }
 
-enum target_state health_stand(const struct health *h, uint32_t provider_place,
-	uint32_t target_place, usec now, usec *ret_recover_us)
+enum target_state health_stand(const struct health *h, const struct health_ways *w, uint32_t first,
+	usec now, usec *ret_recover_us, uint32_t *ret_way)
 {
-	enum target_state s = health_state(h, provider_place, now, ret_recover_us);
+	enum target_state best = TARGET_NO_CREDENTIAL, s;
+	usec soonest = TARGET_NEVER, recover;
 
-	return s == TARGET_OK ? health_state(h, target_place, now, ret_recover_us) : s;
+	*ret_way = 0;
+	for (uint32_t k = 0; k < w->n; k++) {
+		uint32_t i = (first + k) % w->n;
+
+		if (!(w->usable >> i & 1))
+			continue;
+		s = health_state(h, w->credentials[i], now, &recover);
+		if (s == TARGET_OK && w->pairs)
+			s = health_state(h, w->pairs[i], now, &recover);
+		if (s == TARGET_OK) {
+			*ret_way = i;
+			return health_state(h, w->target, now, ret_recover_us);
+		}
+		if (recover < soonest) {
+			soonest = recover;
+			best = s;
+			*ret_way = i;
+		}
+	}
+	if (!w->n)
+		return health_state(h, w->target, now, ret_recover_us);
+	*ret_recover_us = soonest;
+	return best;
 }
 
 bool health_take_probe(struct health *h, uint32_t place, usec now, usec lease_us)

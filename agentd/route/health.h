@@ -1,6 +1,7 @@
 /* How targets stand: what every worker learns from its calls, and what routing asks before each. A
  * target (a provider and its name of a model) has a place for the life of the process, so that a
- * new policy forgets nothing; the same place, with an empty model, is the provider's credential.
+ * new policy forgets nothing; credentials have places, too, and so has a target with each of
+ * several credentials, since limits are theirs.
  *
  * A place is two words that any thread changes by compare-and-swap: no lock, no owner, no timer.
  *
@@ -46,10 +47,21 @@ uint32_t health_place(struct health *h, struct slice provider, struct slice mode
  * the probe may call. */
 enum target_state health_state(
 	const struct health *h, uint32_t place, usec now, usec *ret_recover_us);
-/* Of a target and its provider's credential together: what holds the credential holds the target.
- */
-enum target_state health_stand(const struct health *h, uint32_t provider_place,
-	uint32_t target_place, usec now, usec *ret_recover_us);
+#define TARGET_NEVER INT64_MAX /* recover_us: not by waiting */
+
+/* What a call to a target hangs on: the target, and one of its provider's credentials. */
+struct health_ways {
+	uint32_t target;             /* places */
+	const uint32_t *credentials; /* n; 0: none is sent */
+	const uint32_t *pairs; /* of the target with each credential: limits are theirs. NULL: with
+				  one credential they are the target's */
+	uint32_t n;
+	uint32_t usable; /* bits: the secret is there */
+};
+/* *ret_way: the credential to be used, the first from `first` on that stands well. Where none does,
+ * the one that is back soonest, and what holds it holds the target. */
+enum target_state health_stand(const struct health *h, const struct health_ways *w, uint32_t first,
+	usec now, usec *ret_recover_us, uint32_t *ret_way);
 /* True: this call is the probe, and reports by health_ok, health_failed or health_give_back. */
 bool health_take_probe(struct health *h, uint32_t place, usec now, usec lease_us);
 void health_give_back(struct health *h, uint32_t place, usec now);

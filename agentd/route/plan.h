@@ -25,8 +25,6 @@ enum plan_why {
 };
 const char *plan_why_name(enum plan_why w);
 
-#define TARGET_NEVER INT64_MAX /* recover_us: not by waiting */
-
 struct target_now {
 	enum target_state state;
 	usec recover_us;

@@ -345,21 +345,23 @@ static void render_targets(const struct render *r, struct node n, struct buf *b)
 	m = &p->doc->models[i];
 	for (uint32_t k = 0; k < m->n_targets; k++) {
 		const struct policy_target *t = &m->targets[k];
-		uint32_t place = p->target_place[t - p->doc->targets];
+		struct policy_places places = policy_places_of(p, (uint32_t)(t - p->doc->targets));
+		struct health_ways ways = { places.target, places.credentials, places.pairs,
+			places.n, UINT32_MAX };
 		enum target_state state;
+		uint32_t way;
 		usec recover;
 
 		if (!node_encode_name(p->doc->providers[t->provider].name, provider) ||
 			!node_encode_name(t->model, model))
 			continue;
-		state = health_stand(
-			r->health, p->provider_place[t->provider], place, r->mono_us, &recover);
+		state = health_stand(r->health, &ways, 0, r->mono_us, &recover, &way);
 		(void)buf_printf(b,
 			"%s model=%s share=%" PRIu32 "%% priority=%" PRIu32 " weight=%" PRIu32
 			" state=%s recover_ms=%" PRId64 " opened=%" PRIu64 "\n",
 			provider, model, share_of(m, t), t->priority, t->weight,
 			target_state_name(state), recover / USEC_PER_MS,
-			health_trips(r->health, place));
+			health_trips(r->health, places.target));
 	}
 }
 

@@ -54,19 +54,24 @@ static int cell_models(struct buf *b, const json_t *row, const struct listing *l
 	return json_is_null(models) ? buf_char(b, '*') : print_value(b, models);
 }
 
-static int cell_secret(struct buf *b, const json_t *row, const struct listing *l)
+/* "openai: stored, web-01: cache"; of several one behind the other. */
+static int cell_credentials(struct buf *b, const json_t *row, const struct listing *l)
 {
-	const json_t *secret = json_object_get(row, "secret");
+	const json_t *c, *all = json_object_get(row, "credentials");
 	const char *agent;
 	json_t *source;
+	size_t i;
 
 	(void)l;
-	if (json_is_null(json_object_get(row, "credential")))
-		return buf_str(b, "none needed");
-	(void)buf_str(b, json_get_bool(secret, "stored", false) ? "stored" : "not stored");
-	json_object_foreach(json_object_get(secret, "sources"), agent, source)(void) buf_printf(
-		b, ", %s: %s", agent, json_string_value(source) ? json_string_value(source) : "?");
-	return b->err;
+	json_array_foreach(all, i, c)
+	{
+		(void)buf_printf(b, "%s%s: %s", i ? "; " : "", json_get_str(c, "name", "?"),
+			json_get_bool(c, "stored", false) ? "stored" : "not stored");
+		json_object_foreach(json_object_get(c, "sources"), agent, source)(void)
+			buf_printf(b, ", %s: %s", agent,
+				json_string_value(source) ? json_string_value(source) : "?");
+	}
+	return json_array_size(all) ? b->err : buf_str(b, "none needed");
 }
 
 /* --- lists ----------------------------------------------------------------------------- */
@@ -75,8 +80,7 @@ static const struct column provider_columns[] = {
 	{ .title = "PROVIDER", .member = "name" },
 	{ .title = "TYPE", .member = "type" },
 	{ .title = "BASE URL", .member = "base_url" },
-	{ .title = "CREDENTIAL", .member = "credential" },
-	{ .title = "SECRET", .member = "secret", .cell = cell_secret },
+	{ .title = "CREDENTIALS", .member = "credentials", .cell = cell_credentials },
 };
 
 static int cell_of_targets(struct buf *b, const json_t *row, const char *member)

@@ -86,32 +86,40 @@ static void put_agents(struct screen *s)
 	put_line(s);
 }
 
+static void put_credential(struct screen *s, const json_t *secret)
+{
+	const char *agent;
+	json_t *source;
+
+	(void)buf_printf(&s->b, "  credential %s: ", json_get_str(secret, "name", "?"));
+	if (json_get_bool(secret, "stored", false))
+		(void)buf_printf(&s->b, "stored v%" PRId64, json_get_int(secret, "version", 0));
+	else
+		(void)buf_str(&s->b, "not stored here");
+	json_object_foreach(json_object_get(secret, "sources"), agent, source)(void)
+		buf_printf(&s->b, ", %s: %s", agent,
+			json_string_value(source) ? json_string_value(source) : "none");
+}
+
 /* "openai  credential openai: stored v3, in force at web-01: secrets_dir" */
 static void put_providers(struct screen *s)
 {
-	size_t i;
+	const json_t *secret;
+	size_t i, k;
 	json_t *p;
 
 	json_array_foreach(json_object_get(s->status, "providers"), i, p)
 	{
-		const char *credential = json_get_str(p, "credential", "");
-		const json_t *secret = json_object_get(p, "secret");
-		const char *agent;
-		json_t *source;
+		const json_t *credentials = json_object_get(p, "credentials");
 
 		(void)buf_printf(&s->b, "%-12s%s  %s", i ? "" : "PROVIDERS",
 			json_get_str(p, "name", "?"), json_get_str(p, "base_url", ""));
-		if (!*credential) {
+		if (!json_array_size(credentials))
 			(void)buf_str(&s->b, "  no credential");
-		} else if (json_get_bool(secret, "stored", false)) {
-			(void)buf_printf(&s->b, "  credential %s: stored v%" PRId64, credential,
-				json_get_int(secret, "version", 0));
-		} else {
-			(void)buf_printf(&s->b, "  credential %s: not stored here", credential);
+		json_array_foreach(credentials, k, secret)
+		{
+			put_credential(s, secret);
 		}
-		json_object_foreach(json_object_get(secret, "sources"), agent, source)(void)
-			buf_printf(&s->b, ", %s: %s", agent,
-				json_string_value(source) ? json_string_value(source) : "none");
 		put_line(s);
 	}
 }

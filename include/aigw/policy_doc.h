@@ -5,6 +5,7 @@
 #define AIGW_POLICY_DOC_H
 
 #include <aigw/capability.h>
+#include <aigw/error_class.h>
 #include <aigw/price.h>
 #include <aigw/tree.h>
 #include <aigw/url.h>
@@ -20,14 +21,25 @@ struct policy_health {
 	usec half_open_us;   /* until one call may try it again */
 };
 
+/* A provider's own code, type or status, over the built-in tables. */
+struct policy_error {
+	struct slice code;
+	enum error_class class;
+};
+#define POLICY_ERRORS_MAX      64 /* of one provider */
+#define POLICY_CREDENTIALS_MAX 16 /* of one provider */
+
 struct policy_provider {
 	struct slice name;
 	enum policy_provider_type type;
 	struct slice base_url;
-	struct url url;          /* of base_url */
-	struct slice credential; /* name of a secret; empty: none is sent */
+	struct url url;            /* of base_url */
+	uint32_t n_credentials;    /* 0: none is sent */
+	struct slice *credentials; /* names of secrets, used in turn; of doc->credentials */
 	usec connect_us, first_byte_us, idle_us, total_us;
 	struct policy_health health;
+	uint32_t n_errors;
+	struct policy_error *errors;
 	bool stream_usage;    /* may be asked for usage in streams */
 	struct slice ca_file; /* absolute path on the agent's host; empty: system's bundle */
 };
@@ -59,10 +71,20 @@ struct policy_target {
 enum policy_strategy { STRATEGY_weighted, STRATEGY_priority, STRATEGY_cheapest };
 enum policy_sticky { STICKY_request, STICKY_key, STICKY_user, STICKY_header, STICKY_cache_key };
 
+enum {
+	POLICY_ON_timeout = 1,
+	POLICY_ON_connect = 2,  /* no connection: look-up, TLS, the proxy too */
+	POLICY_ON_reset = 4,    /* it broke off */
+	POLICY_ON_malformed = 8 /* an answer that is none */
+};
+
 struct policy_retry {
-	uint32_t attempts;   /* at providers, per call */
-	usec backoff_us;     /* before the second try at one target; doubles, with jitter */
-	uint32_t budget_pct; /* retries per hundred calls */
+	uint32_t attempts;    /* at providers, per call */
+	usec backoff_us;      /* before the second try at one target; doubles, with jitter */
+	uint32_t budget_pct;  /* retries per hundred calls */
+	bool picks;           /* which transient failures and rate limits: */
+	uint8_t on;           /* POLICY_ON_ bits */
+	uint64_t statuses[4]; /* a bit for each from 400 on */
 };
 
 struct policy_model {
@@ -112,8 +134,9 @@ struct policy_doc {
 	struct slice currency; /* "USD" */
 	int default_model;     /* index of the model for a request that names none; -1: none */
 	uint32_t n_providers, n_prices, n_models, n_targets, n_customers, n_projects, n_identities,
-		n_features, n_tags, n_sticky_headers;
+		n_credentials, n_features, n_tags, n_sticky_headers;
 	struct policy_provider *providers;
+	struct slice *credentials; /* of all providers, one behind the other */
 	struct policy_price *prices;
 	struct policy_model *models;
 	struct policy_target *targets; /* of all models, one behind the other */

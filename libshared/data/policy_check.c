@@ -116,7 +116,7 @@ static void policy_warn_tags(
 	if (!any && p->all_models && d->n_models)
 		policy_warn(r, at, NULL,
 			"project '" PLACE_FMT "' requires tags that no target of any model carries "
-					      "together, so each call "
+			"together, so each call "
 			"is refused",
 			PLACE_ARG(p->name));
 }

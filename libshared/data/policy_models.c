@@ -141,6 +141,18 @@ static void policy_read_targets(
 	policy_check_targets(r, up, given, m);
 }
 
+/* Targets, each as often as its provider has credentials. */
+static uint32_t policy_ways(const struct policy_doc *d, const struct policy_model *m)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < m->n_targets; i++)
+		n += m->targets[i].provider < d->n_providers
+			     ? MAX(d->providers[m->targets[i].provider].n_credentials, 1u)
+			     : 1;
+	return n;
+}
+
 static void policy_read_retry(
 	struct policy_reader *r, const struct policy_at *up, struct policy_model *m)
 {
@@ -150,10 +162,12 @@ static void policy_read_retry(
 	r->uses_routing |= at.node != NULL;
 	if (!at.node || !policy_check_map(r, &at, POLICY_retry))
 		at.node = &none;
-	/* Who names one target and says nothing wants what stood here before: one call, one try. */
-	policy_count(r, &at, "attempts", 1, 10, MIN(m->n_targets, 3u), &m->retry.attempts);
+	/* Who names one target with one credential and says nothing wants one call, one try. */
+	policy_count(
+		r, &at, "attempts", 1, 10, MIN(policy_ways(r->doc, m), 3u), &m->retry.attempts);
 	policy_duration(r, &at, "backoff", 200 * 1000, &m->retry.backoff_us);
 	policy_percent(r, &at, "budget", 100, 20, &m->retry.budget_pct);
+	policy_read_retry_on(r, &at, &m->retry);
 }
 
 /* Only 0 means something where no share is drawn. */

@@ -84,21 +84,77 @@ static void policy_read_url(
 		policy_error(r, at, node, "'base_url': %s", e.text);
 }
 
-static void policy_read_credential(
-	struct policy_reader *r, const struct policy_at *at, struct policy_provider *p)
+/* The name goes behind those of the providers before. */
+static void policy_add_credential(struct policy_reader *r, const struct policy_at *at,
+	const struct tree *node, struct policy_provider *p)
 {
-	struct slice s;
-	const struct tree *node = policy_text(r, at, "credential", POLICY_OPTIONAL, &s);
-
-	if (!node)
-		return;
-	if (!policy_is_name(s, POLICY_CREDENTIAL_MAX) || slice_starts(s, SLICE("sk-")))
+	if (!policy_is_name(node->text, POLICY_CREDENTIAL_MAX) ||
+		slice_starts(node->text, SLICE("sk-"))) {
 		policy_error(r, at, node,
-			"'credential' must be the name of a secret (1 to %d of A-Z a-z 0-9 . _ -), "
+			"a credential must be the name of a secret (1 to %d of A-Z a-z 0-9 . _ -), "
 			"never the secret itself; store it with aigwctl provider secret set",
 			POLICY_CREDENTIAL_MAX);
-	else
-		p->credential = policy_copy(r, s);
+		return;
+	}
+	for (uint32_t i = 0; i < p->n_credentials; i++)
+		if (slice_eq(p->credentials[i], node->text)) {
+			policy_error(r, at, node,
+				"the credential '" PLACE_FMT "' stands twice here",
+				PLACE_ARG(node->text));
+			return;
+		}
+	p->credentials[p->n_credentials++] = policy_copy(r, node->text);
+	r->doc->n_credentials++;
+}
+
+static void policy_read_credentials(
+	struct policy_reader *r, const struct policy_at *up, struct policy_provider *p)
+{
+	const struct tree *given = tree_get(up->node, SLICE("credentials")), *node;
+	struct slice s;
+	uint32_t n;
+
+	p->credentials = r->doc->credentials + r->doc->n_credentials;
+	node = policy_text(r, up, "credential", POLICY_OPTIONAL, &s);
+	if (node)
+		policy_add_credential(r, up, node, p);
+	if (!given)
+		return;
+	r->uses_routing_2 = true;
+	if (tree_get(up->node, SLICE("credential"))) {
+		policy_error(r, up, given,
+			"'credential' and 'credentials' both stand here; put all into one list");
+		return;
+	}
+	node = policy_list(r, up, "credentials", &n);
+	if (n > POLICY_CREDENTIALS_MAX) {
+		policy_error(r, up, given, "'credentials' has more than %d items",
+			POLICY_CREDENTIALS_MAX);
+		return;
+	}
+	if (given->kind == TREE_LIST && n == 0)
+		policy_error(r, up, given,
+			"'credentials' is empty; name some, or remove the key (none is sent)");
+	for (uint32_t i = 0; node; node = node->next, i++) {
+		struct policy_at at = { up, node, "credentials", i };
+
+		if (node->kind == TREE_SCALAR && node->text.n)
+			policy_add_credential(r, &at, node, p);
+		else
+			policy_error(r, &at, node, "write the name of a secret here");
+	}
+}
+
+static uint32_t policy_count_credentials(const struct policy_section *providers)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < providers->n; i++) {
+		const struct tree *list = tree_get(providers->items[i], SLICE("credentials"));
+
+		n += 1 + (list ? MIN(list->n, (uint32_t)POLICY_CREDENTIALS_MAX) : 0);
+	}
+	return n;
 }
 
 void policy_read_timeouts(struct policy_reader *r, const struct policy_at *up, usec *connect_us,
@@ -157,7 +213,9 @@ void policy_read_providers(struct policy_reader *r)
 
 	policy_names_init(r, &r->provider_names, r->providers.n);
 	r->doc->providers = all;
-	for (uint32_t i = 0; all && i < r->providers.n; i++) {
+	r->doc->credentials = policy_alloc(
+		r, policy_count_credentials(&r->providers), sizeof(*r->doc->credentials));
+	for (uint32_t i = 0; all && r->doc->credentials && i < r->providers.n; i++) {
 		struct policy_at at = { NULL, r->providers.items[i], "providers", i };
 		struct policy_provider *p = &all[i];
 		const struct tree *node;
@@ -172,13 +230,14 @@ void policy_read_providers(struct policy_reader *r)
 		}
 		policy_read_type(r, &at, p);
 		policy_read_url(r, &at, p);
-		policy_read_credential(r, &at, p);
+		policy_read_credentials(r, &at, p);
 		p->connect_us = 2 * USEC_PER_S;
 		p->first_byte_us = p->idle_us = 60 * USEC_PER_S;
 		p->total_us = 600 * USEC_PER_S;
 		policy_read_timeouts(
 			r, &at, &p->connect_us, &p->first_byte_us, &p->idle_us, &p->total_us);
 		policy_read_health(r, &at, &p->health);
+		policy_read_errors(r, &at, p);
 		policy_read_options(r, &at, p);
 		r->doc->n_providers++;
 	}

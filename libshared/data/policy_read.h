@@ -151,6 +151,10 @@ void policy_read_default_model(struct policy_reader *r);
 /* Timeouts under `up`, each preset to what stands in the four already. */
 void policy_read_timeouts(struct policy_reader *r, const struct policy_at *up, usec *connect_us,
 	usec *first_byte_us, usec *idle_us, usec *total_us);
+void policy_read_errors(
+	struct policy_reader *r, const struct policy_at *up, struct policy_provider *p);
+void policy_read_retry_on(
+	struct policy_reader *r, const struct policy_at *up, struct policy_retry *retry);
 void policy_read_customers(struct policy_reader *r);
 void policy_read_identities(struct policy_reader *r);
 void policy_warnings(struct policy_reader *r);

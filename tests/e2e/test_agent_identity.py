@@ -254,7 +254,7 @@ class Credentials(Case):
             return [s["source"] for s in agent["secrets"] if s["name"] == "sim"] == [source]
         wait_for(met, lambda: f"source {source}: {self.stack.api('GET', '/api/v1/agents')['agents'][0]['secrets']}")
         provider = next(p for p in self.stack.api("GET", "/api/v1/status")["providers"] if p["name"] == "sim")
-        self.assertEqual(provider["secret"]["sources"], {"a1": source})
+        self.assertEqual(provider["credentials"][0]["sources"], {"a1": source})
 
     def aigwctl(self, *args, data=None):
         return subprocess.run([AIGWCTL, "--ctl", "unix:" + self.stack.admin, *args], input=data, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -345,7 +345,7 @@ class Credentials(Case):
         expect(self, a, "upstream_auth_failed")
         records = stack.wait_records(2)
         self.assertEqual({(r["outcome"], r["fail"], r["status"], r["cost"]) for r in records}, {("failed", "upstream_auth_failed", 502, None)})
-        self.assertIn("event=provider.auth_failed provider=sim status=401", log_of(stack))
+        self.assertIn("event=provider.auth_failed provider=sim credential=sim status=401", log_of(stack))
         stack.api("PUT", "/api/v1/secrets/sim", {"value": "sk-the-right-one"})
         self.assertEqual(stack.chat("small").status, 200)
 

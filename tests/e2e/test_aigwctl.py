@@ -39,8 +39,7 @@ DOWN = dict(AGENT, name="gpu-03", state="quarantined", reason="fork", revision=4
 STATUS = {"version": "0.1.0", "started": "2026-01-01T00:00:00Z", "revision": 42, "applied_at": "2026-01-01T00:00:00Z",
           "applied_by": "anna", "message": "add embed", "currency": "USD", "agents": [AGENT, DOWN],
           "providers": [{"name": "openai", "type": "openai", "base_url": "https://api.openai.com/v1",
-                         "credential": "openai",
-                         "secret": {"stored": True, "version": 3, "sources": {"web-01": "secrets_dir"}}}],
+                         "credentials": [{"name": "openai", "stored": True, "version": 3, "sources": {"web-01": "secrets_dir"}}]}],
           "models": ["gpt-4o-mini", "embed"], "keys": {"active": 3, "revoked": 1},
           "usage_today": {"requests": 12345, "cost": "118.420001000", "unpriced": 2},
           "store": {"bytes": 1572864, "map_bytes": 67108864}, "warnings": ["clock of gpu-03 differs"]}

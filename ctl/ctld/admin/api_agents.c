@@ -162,8 +162,9 @@ static json_t *provider_secret(struct status_run *run, struct slice name)
 			(void)json_array_append_new(run->warnings,
 				json_sprintf("agent %s has no credential %s", a->name, text));
 	}
-	return json_pack("{s:b, s:o, s:o}", "stored", version != NULL, "version",
-		version ? json_incref(version) : json_null(), "sources", sources);
+	return json_pack("{s:o, s:b, s:o, s:o}", "name", json_slice(name), "stored",
+		version != NULL, "version", version ? json_incref(version) : json_null(), "sources",
+		sources);
 }
 
 static json_t *status_providers(struct status_run *run)
@@ -173,13 +174,15 @@ static json_t *status_providers(struct status_run *run)
 
 	for (uint32_t i = 0; doc && i < doc->n_providers; i++) {
 		const struct policy_provider *p = &doc->providers[i];
+		json_t *credentials = json_array();
 
+		for (uint32_t k = 0; k < p->n_credentials; k++)
+			(void)json_array_append_new(
+				credentials, provider_secret(run, p->credentials[k]));
 		(void)json_array_append_new(list,
-			json_pack("{s:o, s:s, s:o, s:o, s:o}", "name", json_slice(p->name), "type",
+			json_pack("{s:o, s:s, s:o, s:o}", "name", json_slice(p->name), "type",
 				p->type == PROVIDER_openai ? "openai" : "openai-compatible",
-				"base_url", json_slice(p->base_url), "credential",
-				p->credential.n ? json_slice(p->credential) : json_null(), "secret",
-				provider_secret(run, p->credential)));
+				"base_url", json_slice(p->base_url), "credentials", credentials));
 	}
 	return list;
 }

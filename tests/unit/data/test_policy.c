@@ -94,7 +94,8 @@ static void check_full(const struct policy_doc *d)
 	check_text(p[0].base_url, "https://api.openai.com/v1");
 	check_text(p[0].url.host, "api.openai.com");
 	assert_true(p[0].url.tls);
-	check_text(p[0].credential, "main.key");
+	assert_int_equal(p[0].n_credentials, 1);
+	check_text(p[0].credentials[0], "main.key");
 	assert_int_equal(p[0].connect_us, 2 * USEC_PER_S);
 	assert_int_equal(p[0].first_byte_us, 60 * USEC_PER_S);
 	assert_int_equal(p[0].idle_us, 60 * USEC_PER_S);
@@ -104,7 +105,7 @@ static void check_full(const struct policy_doc *d)
 	assert_int_equal(p[1].type, PROVIDER_openai_compatible);
 	assert_int_equal(p[1].url.port, 8443);
 	check_text(p[1].url.path, "/v1");
-	assert_int_equal(p[1].credential.n, 0);
+	assert_int_equal(p[1].n_credentials, 0);
 	assert_int_equal(p[1].connect_us, USEC_PER_MS);
 	assert_int_equal(p[1].total_us, 24 * 3600 * USEC_PER_S);
 	assert_false(p[1].stream_usage);

@@ -101,7 +101,10 @@ static void test_computed_once(void **state)
 	assert_non_null(r);
 	assert_true(slice_eq(r->model_json[0], SLICE("\"up/m\"")));
 	assert_true(slice_eq(r->credential[0], SLICE("sk-a-secret")));
-	assert_int_equal(r->credential[1].n + r->credential[2].n, 0);
+	assert_int_equal(r->credential[1].n, 0);
+	assert_int_equal(r->usable[0], 1);
+	assert_int_equal(r->usable[1] + r->usable[2], 0);
+	assert_int_equal(rules_ways(r, 0).n, 1);
 	assert_null(r->trust[0]);
 	assert_null(world.trust); /* nobody needs the system's certificates */
 	rules_unref(rules_ref(r));

@@ -1,0 +1,196 @@
+"""What a provider's failure means: the policy's own words for it, what is tried anew, several credentials.
+
+Usage: test_failures.py [BUILD_ROOT] [unittest arguments]
+"""
+import collections
+import os
+import sys
+import time
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "../lib"))
+from harness import Stack, build_root, wait_for  # noqa: E402
+from provider import ANSWER, Provider  # noqa: E402
+
+BUILD = build_root()
+GOOD, OTHER = "sk-provider-0123456789", "sk-other-0123456789"
+
+HEAD = """\
+apiVersion: aigw/v1
+providers:
+  - {name: a, type: openai-compatible, base_url: $SIM, $A, timeouts: {connect: 1s, first_byte: 500ms, idle: 500ms}, health: {open_after: 1000}}
+  - {name: b, type: openai-compatible, base_url: $SIM, credential: sim}
+  - {name: nobody, type: openai-compatible, base_url: "http://127.0.0.1:9/v1"}
+customers:
+  - name: acme
+    projects: [{name: search}]
+identities:
+  - {uid: $UID, project: search}
+models:
+"""
+
+
+def model(name, *targets, retry="{attempts: 3, backoff: 1ms, budget: 100%}", **more):
+    rows = ", ".join(f'{{provider: {t.split()[0]}, model: "{t.split()[1]}", priority: {i + 1}}}' for i, t in enumerate(targets))
+    return f'  - {{name: "{name}", targets: [{rows}], retry: {retry}' + "".join(f", {k}: {v}" for k, v in more.items()) + "}\n"
+
+
+class Case(unittest.TestCase):
+    maxDiff = None
+    SIM = ()
+
+    def setUp(self):
+        self.stack = self.enterContext(Stack(BUILD, None, sim=list(self.SIM), expected=["event=provider.quota"],
+                                             secrets={"sim": GOOD, "one": GOOD, "two": GOOD, "wrong": "sk-wrong-0123456789", "other": OTHER}))
+
+    def apply(self, *models, provider="credential: sim"):
+        self.stack.apply(HEAD.replace("$A", provider) + "".join(models))
+        self.stack.wait_ready()
+
+    def ask(self, name="m", **more):
+        return self.stack.chat(name, way="unix", **more)
+
+    def calls(self, mark):
+        return [line for line in self.stack.sim_log() if line["event"] == "recv" and (line["model"] or "").startswith(mark)]
+
+
+class Errors(Case):
+    """errors: {CODE: class}: each class does what the manual says, whatever the status."""
+
+    def check(self, fault, errors, status, trail, code=None, stream=False):
+        name = f"sim-{len(self.stack.sim_log())}"
+        self.apply(model("m", f"a {name}+{fault}", "b sim-b"), provider=f"credential: sim, errors: {{{errors}}}")
+        a = self.ask(**({"stream": True} if stream else {}))
+        self.assertEqual((a.status, a.header("x-aigw-fallback")), (status, trail), a.body)
+        if code:
+            self.assertEqual(a.json()["error"]["code"], code)
+
+    def test_each_class_acts(self):
+        self.check("fail-400+code-odd", "odd: transient", 200, "a:400>b")
+        self.check("fail-400+code-odd", "odd: rate_limited", 200, "a:400>b")
+        self.check("fail-400+code-odd", "odd: context_length", 200, "a:400>b")
+        self.check("fail-400+code-odd", "odd: unsupported", 200, "a:400>b")
+        self.check("fail-500+code-odd", "odd: caller_fault", 500, None)
+        self.check("fail-400+code-odd", "ODD: transient, other: caller_fault", 200, "a:400>b")  # without regard to letters
+        self.check("fail-400+code-odd", "other: transient", 400, None)
+        self.check("fail-429", "429: caller_fault", 429, None)  # by status
+        self.check("fail-429+code-odd", "429: caller_fault, odd: transient", 200, "a:429>b")  # the code comes first
+        self.check("error-event-0+code-odd", "odd: caller_fault", 400, None, stream=True)
+        self.check("fail-429+code-insufficient_quota", "insufficient_quota: caller_fault", 429, None)  # over the built-in table
+
+    def test_a_transient_one_counts_against_the_target(self):
+        self.apply(model("m", "a sim-t+fail-400+code-odd", "b sim-b"), provider="credential: sim, errors: {odd: transient}")
+        self.stack.apply((HEAD + model("m", "a sim-t+fail-400+code-odd", "b sim-b")).replace("$A", "credential: sim, errors: {odd: transient}").replace("open_after: 1000", "open_after: 2"))
+        self.assertEqual([self.ask().header("x-aigw-fallback") for _ in range(4)], ["a:400>b"] * 2 + [None] * 2)
+
+    def test_those_of_a_credential_hold_it(self):
+        for word, code in (("provider_auth", "upstream_auth_failed"), ("provider_quota", "upstream_quota")):
+            self.apply(model("m", f"a sim-{word}+fail-400+code-odd"), provider=f"credential: {'one' if word == 'provider_auth' else 'two'}, errors: {{odd: {word}}}")
+            self.assertEqual(self.ask().json()["error"]["code"], code)
+
+
+class On(Case):
+    """retry.on: what another try follows."""
+
+    FAULTS = {  # what is written: faults that it means
+        "429": ("fail-429",), "500": ("fail-500",), "503": ("fail-503",),
+        "timeout": ("fail-hang",), "reset": ("fail-reset", "fail-close", "head-only"), "malformed": ("fail-badjson", "swap-framing"),
+    }
+
+    def test_each_word(self):
+        for word in self.FAULTS:
+            self.apply(*(model(f"{other}-{fault}", f"a sim-{word}-{other}-{fault}+{fault}", "b sim-b", retry=f"{{attempts: 3, backoff: 1ms, budget: 100%, on: [{word}]}}")
+                         for other, faults in self.FAULTS.items() for fault in faults))
+            for other, faults in self.FAULTS.items():
+                for fault in faults:
+                    with self.subTest(on=word, fault=fault):
+                        a = self.ask(f"{other}-{fault}")
+                        self.assertEqual((a.header("x-aigw-provider"), a.status == 200), ("b", True) if other == word else ("a", False), a.body)
+
+    def test_no_connection(self):
+        for on, status in (("[connect]", 200), ("[timeout, reset]", 503)):
+            self.apply(model("m", "nobody x", "b sim-b", retry=f"{{attempts: 3, on: {on}}}"))
+            self.assertEqual(self.ask().status, status)
+
+    def test_what_is_otherwise_elsewhere_is_no_matter_of_it(self):
+        self.apply(model("long", "a sim-l+fail-400+code-context_length_exceeded", "b sim-b", retry="{on: []}"),
+                   model("quota", "a sim-q+fail-429+code-insufficient_quota", "b sim-b", retry="{on: []}"),
+                   model("lost", "a sim-n+fail-404", "b sim-b", retry="{on: []}"), model("down", "a sim-d+fail-503", "b sim-b", retry="{on: []}"))
+        self.assertEqual([self.ask(name).status for name in ("long", "lost", "down", "quota")], [200, 200, 503, 200])
+
+    def test_a_failure_in_a_200_has_the_status_that_it_means(self):
+        for on, provider in (("[502]", "b"), ("[500]", "a")):
+            self.apply(model("m", "a sim-i+error-event-0", "b sim-b", retry=f"{{attempts: 3, on: {on}}}"))
+            self.assertEqual(self.ask(stream=True).header("x-aigw-provider"), provider)
+
+
+class Credentials(Case):
+    """Several credentials of a provider, by turns; what is one's own trouble is not the others'."""
+    SIM = ["--require-key", GOOD]
+
+    def test_s20_the_second_answers(self):
+        self.apply(model("m", "a sim-a"), provider="credentials: [wrong, sim]")
+        seen = [self.ask() for _ in range(6)]
+        self.assertEqual([a.status for a in seen], [200] * 6)
+        tried = [a.header("x-aigw-fallback") for a in seen]
+        self.assertEqual(set(tried), {None, "a:401>a"})
+        self.assertTrue(1 <= len([t for t in tried if t]) <= 2, tried)  # once, and then it is left alone; two workers may meet it at once
+        records = wait_for(lambda: len(self.stack.records()) == 6 and self.stack.records(), "six records")
+        self.assertEqual({(r["outcome"], r["provider"]) for r in records}, {("ok", "a")})
+
+    def test_in_turn(self):
+        seen = collections.Counter()
+
+        def serve(conn):
+            while (request := conn.request()):
+                seen[request.header("authorization")] += 1
+                conn.send(ANSWER)
+        with Provider(serve) as p:
+            self.stack.apply(HEAD.replace("$SIM, $A", f'"http://127.0.0.1:{p.port}/v1", credentials: [sim, other]') + model("m", "a x"))
+            self.stack.wait_ready()
+            with self.stack.connect("unix") as wire:  # one connection, so one worker
+                for _ in range(20):
+                    self.assertEqual(wire.call("/v1/chat/completions", {"model": "m", "messages": []}).status, 200)
+        self.assertEqual(seen, {f"Bearer {GOOD}": 10, f"Bearer {OTHER}": 10})
+
+    def test_a_secret_that_is_not_there_is_left_out(self):
+        self.apply(model("m", "a sim-a"), provider="credentials: [nobody, sim]")
+        self.assertEqual([(a.status, a.header("x-aigw-attempts")) for a in (self.ask() for _ in range(4))], [(200, None)] * 4)
+        self.apply(model("m", "a sim-a"), provider="credentials: [nobody, noone]")
+        a = self.ask()
+        self.assertEqual(a.json()["error"]["code"], "upstream_no_credential")
+        self.assertIn("'nobody', nor another one for this provider", a.json()["error"]["message"])
+        status = self.stack.api("GET", "/api/v1/status")
+        self.assertEqual([c["name"] for c in next(p for p in status["providers"] if p["name"] == "a")["credentials"]], ["nobody", "noone"])
+
+    def test_all_are_refused(self):
+        self.apply(model("m", "a sim-a", "b sim-b"), provider="credentials: [wrong, other]")
+        a = self.ask()
+        self.assertEqual((a.status, a.header("x-aigw-fallback")), (200, "a:401>a:401>b"))
+        self.assertEqual(self.ask().header("x-aigw-fallback"), None)
+        self.stack.api("PUT", "/api/v1/secrets/other", {"value": GOOD})  # rotated: it deserves a try
+        wait_for(lambda: self.ask().header("x-aigw-provider") == "a", "the new secret serves")
+
+
+class Quota(Case):
+    def test_s21_of_one_credential(self):
+        """An empty account is one credential's: the next one of the same provider goes on."""
+        self.apply(model("m", "a sim-q+fail-429+code-insufficient_quota+times-1"), provider="credentials: [one, two]")
+        self.assertEqual([(a.status, a.header("x-aigw-fallback")) for a in (self.ask(), self.ask(), self.ask())], [(200, "a:429>a"), (200, None), (200, None)])
+
+    def test_a_limit_is_a_credentials_at_this_target(self):
+        self.apply(model("m", "a sim-r+fail-429+retry-after-60+times-1"), model("n", "a sim-n"), provider="credentials: [one, two]")
+        began = time.monotonic()
+        self.assertEqual([a.header("x-aigw-fallback") for a in (self.ask(), self.ask())], ["a:429>a", None])
+        self.assertLess(time.monotonic() - began, 30)  # not waited for
+        state = [dict(w.split("=", 1) for w in self.stack.agent_stat(f"models/{m}/targets").split()[1:])["state"] for m in ("m", "n")]
+        self.assertEqual(state, ["ok", "ok"])
+        self.apply(model("m", "a sim-s+fail-429+retry-after-60", "b sim-b"), provider="credentials: [one, two]")
+        self.assertEqual(self.ask().header("x-aigw-fallback"), "a:429>a:429>b")
+        state = [line.split("state=")[1].split()[0] for line in self.stack.agent_stat("models/m/targets").splitlines()]
+        self.assertEqual(state, ["rate_limited", "ok"])
+
+
+if __name__ == "__main__":
+    unittest.main()
