@@ -11,6 +11,13 @@
 /* The error's own words: code, then type, without quotes; empty where there is none. `body` is an
  * answer with a member `error`, or that member's value. */
 void openai_error_words(struct slice body, struct slice ret[2]);
+/* How long to wait, as rate limit headers have it: "20ms", "12s", "6m0s", "1h2m3.5s" (OpenAI,
+ * 2026-11). 0: it says nothing. */
+usec openai_hint_of(struct slice duration);
+/* As Google's errors have it in the body: error.details[].retryDelay (google.rpc.RetryInfo). 0: it
+ * says nothing. */
+usec openai_hint_in(struct slice body);
+
 /* Of an answer with an error's status: its code or type first, then the status. `body` may be
  * empty, or no JSON. */
 enum error_class openai_class_of(unsigned status, struct slice body);

@@ -119,6 +119,25 @@ static bool refuse_kind(
 	return true;
 }
 
+/* Until the limit that is used up begins anew. */
+static usec hint_of_limits(const struct h1_head *h)
+{
+	static const struct slice remaining[] = { SLICE_INIT("x-ratelimit-remaining-requests"),
+		SLICE_INIT("x-ratelimit-remaining-tokens") };
+	static const struct slice reset[] = { SLICE_INIT("x-ratelimit-reset-requests"),
+		SLICE_INIT("x-ratelimit-reset-tokens") };
+	usec us = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(reset); i++) {
+		const struct h1_field *left = h1_find(h, remaining[i]);
+		const struct h1_field *when = h1_find(h, reset[i]);
+
+		if (left && when && slice_eq(slice_trim(left->value), SLICE("0")))
+			us = MAX(us, openai_hint_of(when->value));
+	}
+	return us;
+}
+
 /* What the provider says to wait, in microseconds; 0: nothing. RFC 9110 10.2.3 in seconds or as a
  * date; retry-after-ms is OpenAI's. */
 static usec hint_of(const struct request *r, const struct h1_head *h)
@@ -133,7 +152,7 @@ static usec hint_of(const struct request *r, const struct h1_head *h)
 		return nano / 1000000; /* read as milliseconds, to nine decimals */
 	f = h1_find(h, SLICE("retry-after"));
 	if (!f)
-		return 0;
+		return hint_of_limits(h);
 	if (text_parse_nano(slice_trim(f->value), false, &nano) == 0)
 		return nano / 1000;
 	if (f->value.n >= sizeof(date))
@@ -210,6 +229,8 @@ bool relay_judge(struct request *r, struct slice body)
 	if (r->judged || !r->upstream_error)
 		return false;
 	r->judged = true;
+	if (!r->hint_us && !r->compressed)
+		r->hint_us = openai_hint_in(body);
 	c = relay_class_of(r, r->status, r->compressed ? SLICE_EMPTY : body);
 	return retry_follows(r, c, ATTEMPT_OK, r->status) || relay_refuse_shown(r, c);
 }

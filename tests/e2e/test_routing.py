@@ -13,7 +13,7 @@ import unittest
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../lib"))
 from harness import Stack, build_root, wait_for  # noqa: E402
-from provider import SSE_HEAD, Provider, chunk, event  # noqa: E402
+from provider import ANSWER, SSE_HEAD, Provider, chunk, event  # noqa: E402
 
 BUILD = build_root()
 
@@ -150,6 +150,16 @@ class Limits(unittest.TestCase):
         self.assertGreater(time.monotonic() - began, 0.95)
         self.assertEqual(len(self.calls("sim-x")), 2)
 
+    @staticmethod
+    def limited_once(headers, body):
+        lines = "".join(f"{line}\r\n" for line in headers).encode()
+        first = [b"HTTP/1.1 429 No\r\ncontent-type: application/json\r\n" + lines + b"content-length: %d\r\n\r\n" % len(body) + body]
+
+        def serve(conn):
+            while conn.request():
+                conn.send(first.pop() if first else ANSWER)
+        return serve
+
     def test_hints_in_all_their_forms(self):
         """Seconds, milliseconds and a date, of a 429 and of a 503: a floor."""
         for i, (fault, least) in enumerate((("fail-503+retry-after-1", 0.95), ("fail-429+retry-after-ms-700", 0.65), ("fail-503+retry-after-ms-700", 0.65))):
@@ -157,6 +167,14 @@ class Limits(unittest.TestCase):
             began = time.monotonic()
             self.assertEqual(self.stack.chat("m", way="unix").status, 200)
             self.assertGreater(time.monotonic() - began, least, fault)
+        for i, (headers, body) in enumerate(((["x-ratelimit-remaining-requests: 5", "x-ratelimit-reset-requests: 9m", "x-ratelimit-remaining-tokens: 0",
+                                               "x-ratelimit-reset-tokens: 700ms"], b"{}"),
+                                             ([], b'[{"error": {"code": 429, "message": "m", "details": [{"retryDelay": "0.7s"}]}}]'))):
+            with Provider(self.limited_once(headers, body)) as p:
+                self.apply(model("m", "x up", retry=RETRY), head=HEAD.replace("providers:", f'providers:\n  - {{name: x, type: openai-compatible, base_url: "http://127.0.0.1:{p.port}/v1"}}'))
+                began = time.monotonic()
+                self.assertEqual(self.stack.chat("m", way="unix").status, 200)
+                self.assertGreater(time.monotonic() - began, 0.65, headers)
         when = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 3))
         self.stack.script({"sim-date": f"fail-429+times-1+header-retry-after:{when}"})
         self.apply(model("m", "a sim-date", retry=RETRY))

@@ -68,6 +68,7 @@ static void check_judgement(struct slice s)
 	ASSERT(c > CLASS_none && c < CLASS_COUNT);
 	ASSERT(openai_class_of(500, s) != CLASS_caller_fault);
 	(void)openai_class_in_band(s);
+	ASSERT(openai_hint_in(s) >= 0 && openai_hint_of(s) >= 0);
 	(void)openai_end_of(s.p, s.n);
 	for (int64_t e = ENDPOINT_chat; e <= ENDPOINT_speech && s.n; e++) {
 		error = SLICE_EMPTY;

@@ -232,6 +232,44 @@ static void ends_of_answers(void **state)
 			fail_msg("%s", rows[i].text);
 }
 
+static void hints(void **state)
+{
+	static const struct {
+		const char *text;
+		usec us;
+	} durations[] = { { "12s", 12000000 }, { "20ms", 20000 }, { "6m0s", 360000000 },
+		{ "1h2m3.5s", 3723500000 }, { " 1d ", 86400000000 }, { "0s", 0 }, { "", 0 },
+		{ "12", 0 }, { "s", 0 }, { "1x", 0 }, { "1.2.3s", 0 }, { "-1s", 0 },
+		{ "99999999999999999999s", 0 }, { "9000000000d", 0 }, { "1s2", 0 } };
+	static const struct {
+		const char *body;
+		usec us;
+	} bodies[] = {
+		{ "{\"error\":{\"code\":429,\"details\":[{\"@type\":\"x/QuotaFailure\"},{\"@type\":"
+		  "\"type.googleapis.com/google.rpc.RetryInfo\",\"retryDelay\":\"17s\"}]}}",
+			17000000 },
+		{ " [{\"error\":{\"details\":[{\"retryDelay\":\"39.5s\"}]}}]\n", 39500000 },
+		{ "{\"error\":{\"details\":[7,{\"retryDelay\":17}]}}", 0 },
+		{ "{\"error\":{\"details\":{\"retryDelay\":\"17s\"}}}", 0 },
+		{ "{\"error\":\"17s\"}", 0 },
+		{ "[]", 0 },
+		{ "[", 0 },
+		{ "", 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(durations); i++)
+		if (openai_hint_of(slice_str(durations[i].text)) != durations[i].us)
+			fail_msg("%s", durations[i].text);
+	for (size_t i = 0; i < ARRAY_LEN(bodies); i++)
+		if (openai_hint_in(slice_str(bodies[i].body)) != bodies[i].us)
+			fail_msg("%s", bodies[i].body);
+	/* An error in a list of one is read, too. */
+	assert_int_equal(openai_class_of(400, SLICE("[{\"error\":{\"code\":\"context_length_"
+						    "exceeded\"}}]")),
+		CLASS_context_length);
+}
+
 static void whole_answers(void **state)
 {
 	(void)state;
@@ -251,6 +289,7 @@ int main(void)
 		cmocka_unit_test(usual_beginnings),
 		cmocka_unit_test(what_may_be_json),
 		cmocka_unit_test(ends_of_answers),
+		cmocka_unit_test(hints),
 		cmocka_unit_test(whole_answers),
 	};
 
