@@ -388,6 +388,30 @@ static size_t find_word(const char *p, size_t n, const char *word, size_t word_n
 #define ERROR_WORD "\"error\""
 #define LOOK_BYTES 4096
 
+/* Are these lines such as stand before the first content: events of one line that may be JSON, and
+ * comments? */
+static bool are_usual(const char *p, size_t n)
+{
+	size_t line_n;
+
+	for (size_t at = 0; at < n; at += line_n + 1) {
+		struct slice line = slice_of(p + at, line_n = find_eol(p + at, n - at));
+
+		if (line.n && line.p[0] != ':' && !slice_starts(line, SLICE("event: ")) &&
+			!(line.p[line.n - 1] == '}' && slice_starts(line, SLICE("data: {"))))
+			return false;
+	}
+	return true;
+}
+
+/* Does the event end with its line, which ends at `end`? */
+static bool ends_event(const char *p, size_t n, size_t end)
+{
+	if (end + 1 < n && p[end] == '\r' && p[end + 1] == '\n')
+		end++;
+	return end + 1 < n && (p[end + 1] == '\n' || p[end + 1] == '\r');
+}
+
 /* A quote within a string stands behind a backslash, so these words are members. */
 bool openai_begins_with_text(const char *p, size_t n, int64_t endpoint)
 {
@@ -406,8 +430,8 @@ bool openai_begins_with_text(const char *p, size_t n, int64_t endpoint)
 	end = at + find_eol(p + at, n - at);
 	while (at > 0 && p[at - 1] != '\n' && p[at - 1] != '\r')
 		at--;
-	return end < n && p[end - 1] == '}' &&
-	       slice_starts(slice_of(p + at, end - at), SLICE("data: {"));
+	return ends_event(p, n, end) && p[end - 1] == '}' &&
+	       slice_starts(slice_of(p + at, end - at), SLICE("data: {")) && are_usual(p, at);
 }
 
 #define FINISH_WORD  "\"finish_reason\""

@@ -36,8 +36,8 @@ enum openai_content {
 /* One whole SSE event. */
 enum openai_content openai_content_of(struct slice raw, int64_t endpoint, struct slice *ret_error);
 
-/* The usual beginning of a stream, told without reading it as JSON: a whole event with text, and no
- * error before it. false: openai_content_of() knows. */
+/* The usual beginning of a stream, told without reading it as JSON: a whole event with text, and
+ * neither an error nor nonsense before it. false: openai_content_of() knows. */
 bool openai_begins_with_text(const char *p, size_t n, int64_t endpoint);
 
 /* Is this event's data a JSON object? In the usual form told by its first and last bytes, since

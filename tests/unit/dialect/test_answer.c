@@ -160,6 +160,10 @@ static void usual_beginnings(void **state)
 		{ CHOICE("\"delta\":{\"content\":\"a\"}"), true },
 		{ CHOICE("\"delta\":{\"content\":\"\"}"), false },
 		{ CHOICE("\"delta\":{\"role\":\"\\\"content\\\":\\\"a\"}"), false },
+		{ "data: <html>\n\n" CHOICE("\"delta\":{\"content\":\"a\"}"), false },
+		{ "data: {\"id\":\n\n" CHOICE("\"delta\":{\"content\":\"a\"}"), false },
+		{ ": x\n\n" CHOICE("\"delta\":{\"content\":\"a\"}"), true },
+		{ "data: {\"delta\":{\"content\":\"a\"}}\n", false }, /* its end has not come */
 		{ "data: {\"error\":{}}\n\n" CHOICE("\"delta\":{\"content\":\"a\"}"), false },
 		{ "data: {\"choices\":[{\"delta\":{\"content\":\"a\n\n", false },   /* cut short */
 		{ "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}", false }, /* not whole */
