@@ -17,6 +17,14 @@ static bool skips_malformed(const struct request *r)
 	return r->rules->rules->policy->doc->models[r->model].skip_malformed;
 }
 
+/* Is an error the latest that goes to the client, of this read or of those before? */
+static bool is_error_last(const struct request *r, const char *p, size_t n)
+{
+	if (r->endpoint > ENDPOINT_completions || r->terminal_seen)
+		return false;
+	return n ? openai_end_of(p, n) == OPENAI_END_ERROR : r->error_seen;
+}
+
 static struct cut cut_events(struct request *r, char *p, size_t n, size_t scanned, bool last)
 {
 	size_t usage_at = openai_find_usage(p, 0, n);
@@ -45,8 +53,10 @@ static struct cut cut_events(struct request *r, char *p, size_t n, size_t scanne
 			hide = true;
 		} else if (kind == OPENAI_EVENT_DATA || kind == OPENAI_EVENT_TERMINAL)
 			meter_event(r, raw, usage_at < c.used + raw.n, &hide);
-		if ((kind == OPENAI_EVENT_DONE || kind == OPENAI_EVENT_TERMINAL) &&
-			!r->terminal_seen) {
+		if (kind == OPENAI_EVENT_DONE && is_error_last(r, p, c.out)) {
+			hide = true; /* an end mark would make an answer of it */
+		} else if ((kind == OPENAI_EVENT_DONE || kind == OPENAI_EVENT_TERMINAL) &&
+			   !r->terminal_seen) {
 			r->terminal_seen = true;
 			c.hold_from = c.out;
 		}
@@ -136,6 +146,8 @@ void relay_late(struct request *r)
 {
 	if (r->step != STEP_RELAY || r->mode != RELAY_SSE)
 		return;
+	if (!r->terminal_seen && !r->finish_seen && !r->error_seen)
+		return;  /* it went on behind an error */
 	if (r->paused) { /* what has come is not read yet: the client is slow, not the provider */
 		deadline_set(r->env->loop, &r->again, LATE_US);
 		return;
@@ -185,7 +197,7 @@ static void relay_events_of(struct request *r, char *p, size_t n, bool joined, b
 		return;
 	}
 	note_progress(r);
-	if ((r->finish_seen || r->terminal_seen) && !deadline_is_armed(&r->again))
+	if ((r->finish_seen || r->terminal_seen || r->error_seen) && !deadline_is_armed(&r->again))
 		deadline_set(r->env->loop, &r->again, LATE_US);
 	hold_rest(r, joined, c.used, slice_of(p + c.used, n - c.used));
 }

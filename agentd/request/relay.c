@@ -206,6 +206,14 @@ static void tap_begin(struct request *r)
 		jscan_tap_init(r->tap, &usage_path, 1);
 }
 
+/* Its framing says that it is whole (or has none: the connection's end is its end), and it is not.
+ */
+static bool is_torn(const struct request *r)
+{
+	return r->tap && jscan_tap_is_open(r->tap) && !r->upstream_error && !r->compressed &&
+	       r->endpoint <= ENDPOINT_moderations;
+}
+
 /* Too large for one write: head and content go out as they come; with strict durability the last
  * byte so far waits. */
 static void plain_piece(struct request *r, struct slice piece, bool last)
@@ -217,6 +225,12 @@ static void plain_piece(struct request *r, struct slice piece, bool last)
 		jscan_tap_feed(r->tap, piece.p, piece.n);
 	if (last)
 		meter_tap(r);
+	if (last && is_torn(r)) {
+		relay_count_error(r, ERROR_cut);
+		retry_learn_cut(r);
+		request_fail(r, FAIL_upstream_cut, "%s", "");
+		return;
+	}
 	if (!relay_is_strict(r) && !before.n) {
 		if (last)
 			r->whole = piece; /* in one write with the end */
@@ -344,8 +358,9 @@ static void on_failed(struct attempt *a, enum attempt_failure f)
 		attempt_failure_name(f), r->sent_us != 0, r->head_sent, a->why[0] ? " why=" : "",
 		a->why[0] ? log_quote(slice_str(a->why)) : "");
 	relay_count_error(r, (enum provider_error)(f - 1));
-	/* After the answer's own end nothing is missing. */
-	if (r->mode == RELAY_SSE && (r->terminal_seen || r->finish_seen) && !r->held.n) {
+	/* After the answer's own end nothing is missing, and one error is enough. */
+	if (r->mode == RELAY_SSE &&
+		(r->terminal_seen || r->error_seen || (r->finish_seen && !r->held.n))) {
 		relay_stream_ended(r);
 		return;
 	}

@@ -94,6 +94,9 @@ struct jscan_tap {
  * tap. */
 void jscan_tap_init(struct jscan_tap *t, const struct jscan_tap_path *paths, unsigned n_paths);
 void jscan_tap_feed(struct jscan_tap *t, const char *p, size_t n);
+/* Has a top-level object begun whose end has not come? Not of a body that is malformed: the tap has
+ * given that up. */
+bool jscan_tap_is_open(const struct jscan_tap *t);
 void jscan_tap_fini(struct jscan_tap *t);
 
 #endif

@@ -32,6 +32,11 @@ void jscan_tap_init(struct jscan_tap *t, const struct jscan_tap_path *paths, uns
 	}
 }
 
+bool jscan_tap_is_open(const struct jscan_tap *t)
+{
+	return t->state != DONE && t->depth > 0;
+}
+
 void jscan_tap_fini(struct jscan_tap *t)
 {
 	for (unsigned i = 0; i < t->n_paths; i++) {

@@ -122,6 +122,29 @@ static void test_split_at_every_offset(void **state)
 	}
 }
 
+static void test_whether_the_end_has_come(void **state)
+{
+	static const struct {
+		const char *text;
+		bool open;
+	} rows[] = {
+		{ "", false }, { " \n", false }, { "{", true }, { "{\"a\":[1,{\"b\":2}]", true },
+		{ "{\"a\":\"}", true }, { "{\"a\":\"\\\"}", true }, { "{}", false },
+		{ "{\"a\":[1,{\"b\":\"}\"}]}\n", false },
+		{ "[1,2", false }, /* no object: nothing is known of it */
+	};
+	struct jscan_tap t;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		jscan_tap_init(&t, paths, ARRAY_LEN(paths));
+		feed(&t, rows[i].text, strlen(rows[i].text));
+		if (jscan_tap_is_open(&t) != rows[i].open)
+			fail_msg("%s", rows[i].text);
+		jscan_tap_fini(&t);
+	}
+}
+
 /* {"usage":"xxx…"} with a value of n bytes, quotes included. */
 static void feed_long(struct jscan_tap *t, const char *open, size_t n)
 {
@@ -185,6 +208,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_in_steps_of_any_size),
 		cmocka_unit_test(test_split_at_every_offset),
+		cmocka_unit_test(test_whether_the_end_has_come),
 		cmocka_unit_test(test_limit_of_a_value),
 		cmocka_unit_test(test_depth),
 		cmocka_unit_test(test_after_fini_it_is_deaf),
