@@ -192,12 +192,18 @@ struct upstream_conn *pool_take(struct pool *p, struct attempt *a)
 {
 	struct upstream_conn *c;
 
-	if (list_is_empty(&p->idle))
-		return NULL;
-	c = list_entry(p->idle.next, struct upstream_conn, node);
-	idle_remove(c);
-	c->attempt = a;
-	return c;
+	while (!list_is_empty(&p->idle)) {
+		c = list_entry(p->idle.next, struct upstream_conn, node);
+		/* What lies there is no answer to a call that is still to be sent. */
+		if (!stream_is_silent(c->s)) {
+			pool_discard(c);
+			continue;
+		}
+		idle_remove(c);
+		c->attempt = a;
+		return c;
+	}
+	return NULL;
 }
 
 static int open_stream(struct upstream_conn *c, const struct sockaddr *addr)

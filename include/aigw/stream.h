@@ -88,7 +88,11 @@ bool address_is_loopback(const struct sockaddr *addr); /* AF_INET, AF_INET6; els
 void socket_stays_local(int fd);
 int stream_connect(struct stream_plain *p,
 	const struct sockaddr *addr);  /* AF_INET, AF_INET6 or AF_UNIX; `open` follows */
-int stream_fd(const struct stream *s); /* the socket, for SO_PEERCRED only */
+int stream_fd(const struct stream *s); /* the socket, to ask about it only */
+
+/* Has the peer of an open stream sent nothing that is still to be read, nor its end? Asks the
+ * kernel: events of this turn of the loop may not have come here yet. */
+bool stream_is_silent(const struct stream *s);
 
 void stream_read_start(struct stream *s); /* events data, eof, error from now on */
 void stream_read_stop(

@@ -1,6 +1,11 @@
 /* Dispatch between the two kinds of streams; what is common to both. */
 #include "stream_private.h"
 
+#include <errno.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 void stream_read_start(struct stream *s)
 {
 	if (s->kind == STREAM_PLAIN)
@@ -54,4 +59,13 @@ void stream_reset(struct stream *s)
 int stream_fd(const struct stream *s)
 {
 	return s->kind == STREAM_PLAIN ? plain_fd(s) : tls_fd(s);
+}
+
+bool stream_is_silent(const struct stream *s)
+{
+	char c;
+
+	return syscall(SYS_recvfrom, stream_fd(s), &c, 1, MSG_PEEK | MSG_DONTWAIT, NULL, NULL) <
+		       0 &&
+	       errno == EAGAIN;
 }
