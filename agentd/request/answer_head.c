@@ -107,7 +107,9 @@ static bool refuse_kind(
 	bool wrong = r->facts.stream ? !is_stream && is_type(type, SLICE("application/json"))
 				     : is_stream;
 
-	if (!text || h->status >= 300 || !h->has_body || !wrong)
+	if (r->head_sent) /* the client waits for nothing else */
+		wrong = !is_stream || r->compressed;
+	if (!text || h->status >= 300 || (!h->has_body && !r->head_sent) || !wrong)
 		return false;
 	r->upstream_error = true;
 	relay_count_error(r, ERROR_wrong_kind);
@@ -257,9 +259,9 @@ bool relay_on_head(struct attempt *a, const struct h1_head *h)
 	/* No further attempt needs the body; a held stream does not hold its prompt. */
 	if (r->spent && a->state != ATTEMPT_SENDING)
 		relay_drop_prompt(r);
+	r->compressed = coding && !slice_eq_nocase(coding->value, SLICE("identity"));
 	if (refuse_redirect(r, h) || refuse_kind(r, h, type, is_stream))
 		return false;
-	r->compressed = coding && !slice_eq_nocase(coding->value, SLICE("identity"));
 	r->upstream_error = h->status >= 400;
 	if (r->upstream_error)
 		note_error(r, h);
@@ -295,7 +297,9 @@ void relay_forget(struct request *r)
 	r->whole = SLICE_EMPTY;
 	memset(&r->usage, 0, sizeof(r->usage));
 	r->first_us = 0;
-	r->answer_length = r->answer_n = r->out_n = 0;
+	r->answer_length = r->answer_n = 0;
+	if (!r->head_sent) /* comments may have gone out behind it */
+		r->out_n = 0;
 	r->events = r->event_bytes = r->event_min = 0;
 	r->scanned = 0;
 	r->mode = RELAY_NONE;

@@ -85,6 +85,7 @@ static void note_progress(struct request *r)
 /* An event beyond all measure: relayed as it is, without a look at it. */
 static void pass_oversized(struct request *r, const char *p, size_t n)
 {
+	r->mid_event = true;
 	(void)relay_write(r, buf_view(&r->held), slice_of(p, n), false);
 	buf_fini(&r->held);
 	r->scanned = 0;
@@ -183,6 +184,8 @@ static void relay_events_of(struct request *r, char *p, size_t n, bool joined, b
 		break_off(r, c.malformed);
 		return;
 	}
+	if (c.used)
+		r->mid_event = false;
 	visible = slice_of(p, relay_is_strict(r) || last ? MIN(c.out, c.hold_from) : c.out);
 	if (!last || relay_is_strict(r)) {
 		if (visible.n)
@@ -215,6 +218,10 @@ static void error_first(struct request *r, struct slice error)
 	r->status = (uint16_t)status;
 	if (relay_refuse_shown(r, c))
 		return;
+	if (r->head_sent) {
+		wait_error(r, error);
+		return;
+	}
 	reply_provider_error(r, status, error);
 	if (!attempt_is_over(r->attempt))
 		attempt_abort(r->attempt);

@@ -76,6 +76,7 @@ static struct slice end_of_head(struct request *r, enum framing how, uint64_t le
 	}
 	(void)buf_str(b, "\r\n");
 	r->head_sent = true;
+	r->head_status = r->status;
 	return buf_view(b);
 }
 
@@ -108,6 +109,7 @@ int relay_write(struct request *r, struct slice a, struct slice b, bool last)
 		v[n++] = slice_of(r->head_text, r->head_text_n);
 		v[n++] = end_of_head(
 			r, r->has_length ? FRAME_LENGTH : FRAME_STREAM, r->answer_length, &fb);
+		wait_begin(r);
 	}
 	if (r->head_only)
 		content = last = false;
@@ -117,6 +119,7 @@ int relay_write(struct request *r, struct slice a, struct slice b, bool last)
 		v[n++] = a;
 		v[n++] = b;
 		r->out_n += a.n + b.n;
+		r->wrote_us = loop_now(r->env->loop);
 	}
 	if (r->down_chunked && content)
 		v[n++] = last ? SLICE("\r\n0\r\n\r\n") : SLICE("\r\n");
@@ -162,7 +165,7 @@ void relay_end_in_band(struct request *r, enum fail f, const char *why)
 	r->whole = SLICE_EMPTY;
 	r->keep_alive = false;
 	r->want_close = true;
-	if (r->mode == RELAY_SSE)
+	if (r->sse_sent)
 		reply_error_event(r, f, why);
 	else
 		r->reset = true; /* nothing in a half answer can say that it is one: the connection
@@ -257,6 +260,8 @@ void relay_commit(struct request *r)
 		retry_learn_ok(r, false);
 	if (r->attempt->state != ATTEMPT_SENDING)
 		relay_drop_prompt(r);
+	if (r->head_early)
+		wait_say_who(r);
 }
 
 /* Usage that was read to the end of the body proves it well. */
@@ -278,6 +283,10 @@ static void plain_body(struct request *r, char *p, size_t n, bool last)
 {
 	struct slice piece = slice_of(p, n);
 
+	if (r->head_sent && !r->committed) {
+		wait_error_body(r, piece, last);
+		return;
+	}
 	if (r->head_sent) {
 		plain_piece(r, piece, last);
 		return;

@@ -26,6 +26,18 @@ enum error_class relay_class_in_band(const struct request *r, struct slice error
 void relay_count_error(struct request *r, enum provider_error e);
 void relay_drop_prompt(struct request *r);
 
+/* answer_wait.c: what the client of a stream gets before there is content, or between two pieces.
+ */
+void wait_init(struct request *r);
+void wait_begin(struct request *r); /* the head of a stream is being sent */
+void wait_stop(struct request *r);
+bool wait_has_early_head(const struct request *r); /* by its policy, and it is a stream */
+void wait_head(struct request *r);    /* the request is on its way: the head goes out */
+void wait_say_who(struct request *r); /* content begins: what the head could not say, as comments */
+/* The answer is no stream, and the client reads one: an error, told in it. */
+void wait_error_body(struct request *r, struct slice piece, bool last);
+void wait_error(struct request *r, struct slice error); /* in the provider's words */
+
 /* answer_stream.c */
 void relay_stream_body(struct request *r, char *p, size_t n, bool last);
 void relay_stream_ended(struct request *r); /* it has told its end, whatever comes behind it */

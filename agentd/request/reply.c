@@ -13,29 +13,55 @@ static struct buf head_buf(struct request *r)
 }
 
 /* "openai:429>azure-eu": what came to nothing, in order, and who is next. */
-static void reply_tries(struct request *r, const struct policy_doc *d)
+static void tries_text(const struct request *r, const struct policy_doc *d, struct buf *b)
 {
 	const struct policy_model *m = &d->models[r->model];
+	size_t from = b->n;
+
+	for (unsigned i = 0; i < r->n_tries; i++) {
+		const struct tried *t = &r->tries[i];
+
+		(void)buf_slice(b, d->providers[m->targets[t->target].provider].name);
+		if (t->failure)
+			(void)buf_printf(b, ":%s>", attempt_failure_name(t->failure));
+		else
+			(void)buf_printf(b, ":%u>", t->status);
+	}
+	if (r->attempts > r->n_tries)
+		(void)buf_slice(b, d->providers[r->provider].name);
+	else if (b->n > from)
+		b->n--;
+}
+
+static void reply_tries(struct request *r, const struct policy_doc *d)
+{
 	char n[8], text[1024];
 	struct buf b = buf_over(text, sizeof(text));
 
 	(void)snprintf(n, sizeof(n), "%u", r->attempts);
 	(void)reply_field(r, SLICE("x-aigw-attempts"), slice_str(n));
-	for (unsigned i = 0; i < r->n_tries; i++) {
-		const struct tried *t = &r->tries[i];
-
-		(void)buf_slice(&b, d->providers[m->targets[t->target].provider].name);
-		if (t->failure)
-			(void)buf_printf(&b, ":%s>", attempt_failure_name(t->failure));
-		else
-			(void)buf_printf(&b, ":%u>", t->status);
-	}
-	if (r->attempts > r->n_tries)
-		(void)buf_slice(&b, d->providers[r->provider].name);
-	else if (b.n)
-		b.n--;
+	tries_text(r, d, &b);
 	if (!b.err)
 		(void)reply_field(r, SLICE("x-aigw-fallback"), buf_view(&b));
+}
+
+/* The names of a policy and what a slot takes hold no line ends. */
+void reply_who(struct request *r, struct buf *b)
+{
+	const struct policy_doc *d = r->rules->rules->policy->doc;
+	const struct slot *s = inflight_slot(r->env->gw->inflight, r->slot);
+	struct slice id = slot_text(s, SLOT_TEXT_upstream_request_id);
+
+	(void)buf_printf(
+		b, ": x-aigw-provider: " SLICE_FMT "\n", SLICE_ARG(d->providers[r->provider].name));
+	if (r->attempts > 1) {
+		(void)buf_printf(b, ": x-aigw-attempts: %u\n: x-aigw-fallback: ", r->attempts);
+		tries_text(r, d, b);
+		(void)buf_char(b, '\n');
+	}
+	if (id.n)
+		(void)buf_printf(b, ": x-aigw-upstream-request-id: " SLICE_FMT "\n", SLICE_ARG(id));
+	(void)buf_char(b, '\n');
 }
 
 void reply_begin(struct request *r, unsigned status)
@@ -59,6 +85,8 @@ void reply_begin(struct request *r, unsigned status)
 		const struct policy_doc *d = r->rules->rules->policy->doc;
 
 		(void)reply_field(r, SLICE("x-aigw-model"), d->models[r->model].name);
+		if (r->head_early) /* who it will be is not known: reply_who() */
+			return;
 		(void)reply_field(r, SLICE("x-aigw-provider"), d->providers[r->provider].name);
 		if (r->attempts > 1)
 			reply_tries(r, d);

@@ -10,7 +10,7 @@
  * and the plan of targets; admit: a slot in the in-flight file; attempt: the call at a provider;
  * relay: the answer, held until its first content; again: a pause before the next try; settle: the
  * record. */
-#include "request/request.h"
+#include "request/relay.h"
 #include "request/upload.h"
 
 #include <aigw/clock.h>
@@ -195,6 +195,7 @@ struct request *request_begin(struct request_env *env, struct caller *caller, st
 	list_init(&r->await_node);
 	deadline_init(&r->total, on_total);
 	retry_init(r);
+	wait_init(r);
 	list_push_back(&env->live, &r->node);
 	env->n_live++;
 	make_op_id(r);
@@ -274,7 +275,7 @@ void request_fail(struct request *r, enum fail f, const char *fmt, ...)
 		r->outcome = USAGE_CLIENT_GONE;
 	} else if (r->head_sent) {
 		relay_end_in_band(r, f, message[0] ? message : fail_row(f)->text);
-		r->outcome = USAGE_CUT;
+		r->outcome = r->committed ? USAGE_CUT : USAGE_FAILED;
 	} else {
 		r->outcome = r->sent_us || r->attempt ? USAGE_FAILED : USAGE_REFUSED;
 		reply_error(r, f, message[0] ? message : fail_row(f)->text);
@@ -295,6 +296,7 @@ void request_finish(struct request *r)
 	r->step = STEP_END;
 	deadline_stop(r->env->loop, &r->total);
 	retry_stop(r);
+	wait_stop(r);
 	list_remove(&r->await_node);
 	if (r->attempt)
 		attempt_abort(r->attempt);

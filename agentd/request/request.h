@@ -143,6 +143,8 @@ struct request {
 	struct openai_facts facts;
 	struct openai_usage usage;
 	struct deadline total, again; /* again: until the next try */
+	struct deadline alive;        /* a stream's client has got nothing for long */
+	usec wrote_us;                /* content went to the client, or its head */
 	struct deferred soon;         /* the next try, outside the last one's callback */
 	struct plan plan;
 	uint64_t require_tags;                           /* the key's, and what a header asks for */
@@ -162,7 +164,8 @@ struct request {
 	uint32_t target;         /* of the policy's; with it model and provider */
 	uint32_t retry_after_ms; /* of our own refusal; 0: as the fail's row has it */
 	uint16_t forward_n, head_text_n;
-	uint16_t status; /* to the client */
+	uint16_t status;      /* to the client, as it stands */
+	uint16_t head_status; /* in the head that was sent; 0: none */
 	uint8_t step, mode, endpoint, http_minor;
 	uint8_t credential;                 /* of the provider's */
 	uint8_t plan_at, n_tries, attempts; /* attempts: begun; tries: of these, come to nothing */
@@ -181,7 +184,10 @@ struct request {
 		holds_probe : 1 /* of its target's circuit */, judged : 1, sdk_retries : 1,
 		asks_tags : 1, spent : 1 /* no try is left */,
 		finish_seen : 1 /* the answer says that it is through */,
-		error_seen : 1 /* and that it is not */;
+		error_seen : 1 /* and that it is not */,
+		sse_sent : 1 /* the client reads a stream: what goes wrong is told in it */,
+		head_early : 1 /* its head was sent before there was content */,
+		mid_event : 1 /* what the client has got is not whole */;
 };
 
 /* A head was parsed into env->head. Never NULL unless out of memory. If request_wants_body() then
@@ -254,6 +260,7 @@ void meter_tap(struct request *r);
 void body_refuse(struct request *r, enum fail f, const char *text); /* receive.c */
 void reply_begin(struct request *r,
 	unsigned status); /* reply.c: starts head_text with the status line and our own fields */
+void reply_who(struct request *r, struct buf *b); /* the same as comments in a stream */
 int reply_field(struct request *r, struct slice name, struct slice value);
 void reply_own_head(struct request *r);  /* head_text outlives this callback */
 void reply_drop_head(struct request *r); /* it is sent */

@@ -1,5 +1,5 @@
 /* Nothing here runs on the way of a call that goes well but retry_learn_ok(). */
-#include "request/request.h"
+#include "request/relay.h"
 
 #include <aigw/log.h>
 
@@ -112,8 +112,7 @@ bool retry_may_follow(const struct request *r)
 	/* An SDK that tries again by itself has had its tries: one for each of its own. */
 	unsigned most = r->sdk_retries ? 1u : MIN(m->retry.attempts, (uint32_t)TRIES_MAX);
 
-	return !r->head_sent && !r->committed && !r->outcome && !r->client_gone &&
-	       r->attempts < most && !r->upload;
+	return !r->committed && !r->outcome && !r->client_gone && r->attempts < most && !r->upload;
 }
 
 /* After a prompt that was too long here. */
@@ -255,7 +254,12 @@ static void on_again(struct deadline *d)
 
 static void on_soon(struct deferred *d)
 {
-	go_on(container_of(d, struct request, soon));
+	struct request *r = container_of(d, struct request, soon);
+
+	if (r->step != STEP_AGAIN)
+		wait_head(r);
+	else
+		go_on(r);
 }
 
 static uint8_t word_of(enum attempt_failure f)
@@ -316,6 +320,7 @@ bool retry_follows(struct request *r, enum error_class c, enum attempt_failure f
 	r->judged = false;
 	r->plan_at = at;
 	r->step = STEP_AGAIN;
+	deferred_cancel(&r->soon); /* of an early head */
 	if (wait)
 		deadline_set(r->env->loop, &r->again, wait);
 	else

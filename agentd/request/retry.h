@@ -19,7 +19,7 @@ struct tried {
 /* After a try that came to nothing. True: another one follows, and the request waits for
  * it; what came of the answer is forgotten. */
 bool retry_follows(struct request *r, enum error_class c, enum attempt_failure f, unsigned status);
-bool retry_may_follow(const struct request *r); /* nothing is sent, and tries are left */
+bool retry_may_follow(const struct request *r); /* no content has come, and tries are left */
 void retry_init(struct request *r);
 void retry_earn(struct request *r);                 /* a call begins: its part of the budget */
 void retry_stop(struct request *r);                 /* no further try; a probe is given back */

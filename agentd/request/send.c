@@ -1,6 +1,6 @@
 /* The call at the provider: its head written anew, the body's pieces around the edits, one
  * credential. */
-#include "request/request.h"
+#include "request/relay.h"
 #include "request/upload.h"
 
 /* Half-open targets take one call at a time: whoever is late goes on to the next. */
@@ -128,6 +128,8 @@ static void mark_sent(struct request *r)
 	s->v.audio_ms = u.audio_ms;
 	s->v.estimated = 1;
 	slot_set_state(s, SLOT_SENT);
+	if (wait_has_early_head(r))
+		deferred_queue(r->env->loop, &r->soon); /* this very memory is in use now */
 }
 
 /* The head's end, before n pieces of content from out[1] on. Returns how many slices there are

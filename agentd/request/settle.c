@@ -1,7 +1,7 @@
 /* The end of every call that was let through, exactly once: final values into the slot, the slot to
  * the committer, the numbers to the counters. With strict durability the answer's end waits for the
  * record. */
-#include "request/request.h"
+#include "request/relay.h"
 #include "request/upload.h"
 #include "stats/series.h"
 
@@ -13,7 +13,7 @@ static void values(struct request *r, struct slot *s)
 		meter_estimate(r);
 	s->v.duration_us = now - r->began_us;
 	s->v.first_byte_us = r->first_us ? r->first_us - r->began_us : 0;
-	s->v.status = r->status;
+	s->v.status = r->head_sent ? r->head_status : r->status;
 	s->v.outcome = r->outcome;
 	s->v.input_tokens = r->usage.input;
 	s->v.cached_input_tokens = r->usage.cached_input;
@@ -111,7 +111,8 @@ static struct series_key key_of(const struct request *r, const struct policy *p)
 
 static enum series_code code_of(const struct request *r)
 {
-	if (r->outcome == USAGE_CUT || r->outcome == USAGE_CLIENT_GONE)
+	if (r->outcome == USAGE_CUT || r->outcome == USAGE_CLIENT_GONE ||
+		(r->outcome == USAGE_FAILED && r->head_early))
 		return SERIES_cut;
 	if (r->status == 429)
 		return SERIES_429;
@@ -250,6 +251,7 @@ void settle_step(struct request *r)
 		list_remove(&r->await_node); /* gone before the text was there */
 	deadline_stop(r->env->loop, &r->total);
 	retry_stop(r);
+	wait_stop(r);
 	if (admitted || (r->outcome != USAGE_OK && !leaves_no_record(r) && admit_refused(r))) {
 		s = inflight_slot(r->env->gw->inflight, r->slot);
 		values(r, s);

@@ -103,6 +103,8 @@ struct policy_model {
 	bool try_best; /* with every target out, the one that is back soonest is tried all the same
 			*/
 	bool skip_malformed; /* events that are no JSON are left out, and counted */
+	bool early_head;     /* of a stream: before there is content */
+	usec keepalive_us;   /* silence of a stream before a comment; 0: none */
 	struct policy_retry retry;
 };
 

@@ -3,8 +3,9 @@
 
 #include "policy_read.h"
 
-#define POLICY_TOKENS_MAX 1000000000u
-#define POLICY_HEADER_MAX 64
+#define POLICY_TOKENS_MAX   1000000000u
+#define POLICY_HEADER_MAX   64
+#define POLICY_KEEPALIVE_US (15 * USEC_PER_S)
 
 static void policy_read_aliases(
 	struct policy_reader *r, const struct policy_at *up, struct policy_model *m, uint32_t index)
@@ -273,6 +274,18 @@ static void policy_read_routing(
 			   policy_has(at, "on_malformed") || policy_has(at, "when_all_out");
 }
 
+/* What the client of a stream gets while it waits. */
+static void policy_read_streams(
+	struct policy_reader *r, const struct policy_at *at, struct policy_model *m)
+{
+	const struct tree *node = tree_get(at->node, SLICE("keepalive"));
+
+	policy_bool(r, at, "early_head", false, &m->early_head);
+	if (!node || node->kind != TREE_SCALAR || !slice_eq(node->text, SLICE("off")))
+		policy_duration(r, at, "keepalive", POLICY_KEEPALIVE_US, &m->keepalive_us);
+	r->uses_routing_2 |= node || policy_has(at, "early_head");
+}
+
 static uint32_t policy_count_targets(const struct policy_section *models)
 {
 	uint32_t n = 0;
@@ -329,6 +342,7 @@ void policy_read_models(struct policy_reader *r)
 		policy_tags(r, &at, "require_tags", &all[i].require_tags);
 		policy_read_targets(r, &at, &all[i]);
 		policy_read_routing(r, &at, &all[i]);
+		policy_read_streams(r, &at, &all[i]);
 		r->doc->n_models++;
 	}
 }
