@@ -17,7 +17,19 @@ static const struct {
 
 struct error_scan {
 	struct slice code, type, message;
+	struct slice status, reason; /* Google's: a word for the status, and google.rpc.ErrorInfo */
 };
+
+static int on_reason(void *arg, const struct jscan_member *m)
+{
+	struct jscan_member reason;
+
+	if (m->kind != JSCAN_OBJECT || jscan_find(m->value, SLICE("reason"), &reason) != 0 ||
+		reason.kind != JSCAN_STRING)
+		return 0;
+	*(struct slice *)arg = slice_of(reason.value.p + 1, reason.value.n - 2);
+	return 1;
+}
 
 static int on_error_member(void *arg, const struct jscan_member *m)
 {
@@ -26,7 +38,9 @@ static int on_error_member(void *arg, const struct jscan_member *m)
 
 	if (m->kind == JSCAN_STRING)
 		v = slice_of(v.p + 1, v.n - 2);
-	else if (m->kind != JSCAN_NUMBER)
+	else if (m->kind == JSCAN_ARRAY && jscan_key_is(m, SLICE("details")))
+		(void)jscan_array(v, on_reason, &s->reason, NULL);
+	if (m->kind != JSCAN_STRING && m->kind != JSCAN_NUMBER)
 		return 0;
 	if (jscan_key_is(m, SLICE("code")))
 		s->code = v;
@@ -34,6 +48,8 @@ static int on_error_member(void *arg, const struct jscan_member *m)
 		s->type = v;
 	else if (jscan_key_is(m, SLICE("message")))
 		s->message = v;
+	else if (jscan_key_is(m, SLICE("status")))
+		s->status = v;
 	return 0;
 }
 
@@ -64,9 +80,12 @@ static bool says_too_long(struct slice message)
 
 static enum error_class class_of_error(const struct error_scan *s)
 {
-	enum error_class c = class_of_word(s->code);
+	const struct slice words[] = { s->reason, s->code, s->type, s->status };
+	enum error_class c = CLASS_none;
 
-	return c == CLASS_none ? class_of_word(s->type) : c;
+	for (size_t i = 0; c == CLASS_none && i < ARRAY_LEN(words); i++)
+		c = class_of_word(words[i]);
+	return c;
 }
 
 static int on_first(void *arg, const struct jscan_member *m)
@@ -90,7 +109,6 @@ static struct slice error_object(struct slice body)
 
 static void read_error(struct slice body, struct error_scan *ret)
 {
-
 	*ret = (struct error_scan){ 0 };
 	(void)jscan_object(error_object(body), on_error_member, ret, NULL);
 }
@@ -169,13 +187,15 @@ usec openai_hint_in(struct slice body)
 
 /* --- classes -------------------------------------------------------------------------- */
 
-void openai_error_words(struct slice body, struct slice ret[2])
+void openai_error_words(struct slice body, struct slice ret[OPENAI_ERROR_WORDS])
 {
 	struct error_scan s;
 
 	read_error(body, &s);
-	ret[0] = s.code;
-	ret[1] = s.type;
+	ret[0] = s.reason;
+	ret[1] = s.code;
+	ret[2] = s.type;
+	ret[3] = s.status;
 }
 
 enum error_class openai_class_of(unsigned status, struct slice body)
@@ -192,6 +212,9 @@ enum error_class openai_class_of(unsigned status, struct slice body)
 		return CLASS_context_length;
 	if (status == 429 || status == 529 || (c == CLASS_rate_limited && status != 400))
 		return CLASS_rate_limited;
+	/* Google's status for a key that it doesn't know is 400. */
+	if (status == 400 && c == CLASS_provider_auth)
+		return c;
 	if (status == 401 || status == 403)
 		return c == CLASS_caller_fault ? c : CLASS_provider_auth;
 	if (status == 402)

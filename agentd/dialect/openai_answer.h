@@ -8,9 +8,11 @@
 
 #include <aigw/error_class.h>
 
-/* The error's own words: code, then type, without quotes; empty where there is none. `body` is an
- * answer with a member `error`, or that member's value. */
-void openai_error_words(struct slice body, struct slice ret[2]);
+/* The error's own words, what says more before what says less: the reason in its details, code,
+ * type, status, without quotes; empty where there is none. `body` is an answer with a member
+ * `error`, or that member's value. */
+#define OPENAI_ERROR_WORDS 4
+void openai_error_words(struct slice body, struct slice ret[OPENAI_ERROR_WORDS]);
 /* How long to wait, as rate limit headers have it: "20ms", "12s", "6m0s", "1h2m3.5s" (OpenAI,
  * 2026-11). 0: it says nothing. */
 usec openai_hint_of(struct slice duration);

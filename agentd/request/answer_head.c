@@ -172,14 +172,14 @@ static enum error_class class_by_policy(
 	const struct request *r, unsigned status, struct slice error)
 {
 	const struct policy_provider *p = &r->rules->rules->policy->doc->providers[r->provider];
-	struct slice words[3];
+	struct slice words[OPENAI_ERROR_WORDS + 1];
 	char digits[12];
 
 	if (!p->n_errors)
 		return CLASS_none;
 	openai_error_words(error, words);
 	(void)snprintf(digits, sizeof(digits), "%u", status);
-	words[2] = slice_str(digits);
+	words[OPENAI_ERROR_WORDS] = slice_str(digits);
 	for (size_t w = 0; w < ARRAY_LEN(words); w++)
 		for (uint32_t i = 0; words[w].n && i < p->n_errors; i++)
 			if (slice_eq_nocase(p->errors[i].code, words[w]))

@@ -79,6 +79,37 @@ class Errors(Case):
         self.check("error-event-0+code-odd", "odd: caller_fault", 400, None, stream=True)
         self.check("fail-429+code-insufficient_quota", "insufficient_quota: caller_fault", 429, None)  # over the built-in table
 
+    @staticmethod
+    def refusing(status, body):
+        def serve(conn):
+            while conn.request():
+                conn.send(b"HTTP/1.1 %d No\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % (status, len(body)) + body)
+        return serve
+
+    def test_words_of_an_error(self):
+        """Numbers, types, Google's status and reason, whole or as a list of one; what says more comes first."""
+        google = b'[{"error": {"code": 400, "message": "m", "status": "FAILED_PRECONDITION", "details": [{"reason": "NOT_HERE"}]}}]'
+        for status, body, errors, provider in ((400, b'{"error": {"code": 1113, "type": "t"}}', "1113: transient, t: caller_fault", "b"),
+                                               (400, b'{"error": {"code": null, "type": "t"}}', "1113: caller_fault, t: transient", "b"),
+                                               (400, b'{"error": {"code": null, "type": "t"}}', "1113: transient", "a"),
+                                               (400, google, "FAILED_PRECONDITION: transient", "b"), (400, google, "NOT_HERE: transient, 400: caller_fault", "b"),
+                                               (400, google, "{}", "a")):
+            with Provider(self.refusing(status, body)) as p:
+                self.stack.apply(HEAD.replace("$SIM, $A", f'"http://127.0.0.1:{p.port}/v1", errors: {{{errors.strip("{}")}}}') + model("m", "a x", "b sim-b"))
+                self.stack.wait_ready()
+                with self.subTest(errors=errors):
+                    self.assertEqual(self.ask().header("x-aigw-provider"), provider)
+
+    def test_googles_word_for_a_key_that_it_does_not_know(self):
+        body = b'[{"error": {"code": 400, "message": "CANARY", "status": "INVALID_ARGUMENT", "details": [{"reason": "API_KEY_INVALID"}]}}]'
+        with Provider(self.refusing(400, body)) as p:
+            self.stack.apply(HEAD.replace("$SIM, $A", f'"http://127.0.0.1:{p.port}/v1", credential: sim') + model("m", "a x") + model("n", "a x", "b sim-b"))
+            self.stack.wait_ready()
+            a = self.ask()
+            self.assertEqual((a.status, a.json()["error"]["code"], b"CANARY" in a.body), (502, "upstream_auth_failed", False))
+            a = self.ask("n")
+            self.assertEqual((a.status, a.header("x-aigw-fallback")), (200, None))  # held already
+
     def test_a_transient_one_counts_against_the_target(self):
         self.apply(model("m", "a sim-t+fail-400+code-odd", "b sim-b"), provider="credential: sim, errors: {odd: transient}")
         self.stack.apply((HEAD + model("m", "a sim-t+fail-400+code-odd", "b sim-b")).replace("$A", "credential: sim, errors: {odd: transient}").replace("open_after: 1000", "open_after: 2"))

@@ -27,7 +27,7 @@ POLICY_FIELD(provider, credential,   "Name of a secret, never the secret itself;
 POLICY_FIELD(provider, timeouts,     "How long to wait for what.")
 POLICY_FIELD(provider, options,      "Ways of this provider.")
 POLICY_FIELD(provider, credentials,  "Names of several secrets, used in turn; one that is refused, empty or at its limit is left out, and the next one of them is tried before the next target. In place of credential.")
-POLICY_FIELD(provider, errors,       "What its errors mean: {CODE: class}, the code, type or status of an error and one of the classes below, over what is known of providers.")
+POLICY_FIELD(provider, errors,       "What its errors mean: {CODE: class}, the code, type, status or reason of an error, or the status of the answer, and one of the classes below, over what is known of providers.")
 POLICY_LATER(provider, limits)
 POLICY_FIELD(provider, health,       "When its targets are left alone.")
 POLICY_LATER(provider, drain)

@@ -1,6 +1,6 @@
 /* Codes and types of providers' errors that say more than the status. No include guard: define PROVIDER_CODE before including.
- * PROVIDER_CODE(text, class): the member `code` or `type` of the error, compared without case; the first match counts.
- * Sources: OpenAI error codes (2026-11), Azure OpenAI, Moonshot, Zhipu, Groq, Mistral, DeepSeek and vLLM as recorded. */
+ * PROVIDER_CODE(text, class): the member `code`, `type` or `status` of the error or the `reason` in its details, compared without case; the first match counts.
+ * Sources: OpenAI error codes (2026-11), Azure OpenAI, Moonshot, Zhipu, Groq, Mistral, DeepSeek and vLLM as recorded; google.rpc.Code and ErrorInfo. */
 PROVIDER_CODE("insufficient_quota",             provider_quota)
 PROVIDER_CODE("billing_hard_limit_reached",     provider_quota)
 PROVIDER_CODE("billing_not_active",             provider_quota)
@@ -19,6 +19,10 @@ PROVIDER_CODE("invalid_api_key",                provider_auth)
 PROVIDER_CODE("invalid_authentication_error",   provider_auth)
 PROVIDER_CODE("authentication_error",           provider_auth)
 PROVIDER_CODE("permission_error",               provider_auth)
+PROVIDER_CODE("API_KEY_INVALID",                provider_auth)
+PROVIDER_CODE("API_KEY_EXPIRED",                provider_auth)
+PROVIDER_CODE("UNAUTHENTICATED",                provider_auth)
+PROVIDER_CODE("RESOURCE_EXHAUSTED",             rate_limited)
 PROVIDER_CODE("content_filter",                 caller_fault)
 PROVIDER_CODE("content_policy_violation",       caller_fault)
 PROVIDER_CODE("model_not_found",                unsupported)

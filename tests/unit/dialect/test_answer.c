@@ -7,6 +7,12 @@
 
 #include "dialect/openai_answer.h"
 
+#define GOOGLE_KEY                                                                                 \
+	"{\"error\":{\"code\":400,\"message\":\"m\",\"status\":\"INVALID_ARGUMENT\",\"details\":[" \
+	"{"                                                                                        \
+	"\"@type\":\"type.googleapis.com/google.rpc.Help\"},{\"@type\":"                           \
+	"\"type.googleapis.com/google.rpc.ErrorInfo\",\"reason\":\"API_KEY_INVALID\"}]}}"
+
 static void classes_of_statuses(void **state)
 {
 	static const struct {
@@ -41,6 +47,9 @@ static void classes_of_statuses(void **state)
 		{ 500, "{\"error\":{\"code\":\"context_length_exceeded\"}}", CLASS_transient },
 		{ 400, "{\"error\":{\"type\":\"server_error\"}}", CLASS_caller_fault },
 		{ 400, "{\"error\":{\"code\":\"Rate_Limit_Exceeded\"}}", CLASS_caller_fault },
+		{ 400, GOOGLE_KEY, CLASS_provider_auth },
+		{ 400, "[" GOOGLE_KEY "]", CLASS_provider_auth },
+		{ 500, GOOGLE_KEY, CLASS_transient },
 		{ 404, "{}", CLASS_unsupported },
 		{ 405, "{}", CLASS_unsupported },
 		{ 422, "{}", CLASS_caller_fault },
@@ -70,6 +79,7 @@ static void classes_in_band(void **state)
 		{ "{\"code\":404}", CLASS_unsupported, 404 },
 		{ "{\"code\":\"429\"}", CLASS_rate_limited, 429 },
 		{ "{\"code\":500}", CLASS_transient, 502 },
+		{ "{\"code\":503,\"status\":\"RESOURCE_EXHAUSTED\"}", CLASS_rate_limited, 429 },
 		{ "{\"code\":\"4\"}", CLASS_transient, 502 },
 		{ "\"broken\"", CLASS_transient, 502 },
 		{ "{\"message\":\"too many tokens\"}", CLASS_context_length, 400 },
@@ -274,6 +284,29 @@ static void hints(void **state)
 		CLASS_context_length);
 }
 
+static void words_of_errors(void **state)
+{
+	static const struct {
+		const char *body, *words[OPENAI_ERROR_WORDS];
+	} rows[] = {
+		{ "[" GOOGLE_KEY "]", { "API_KEY_INVALID", "400", "", "INVALID_ARGUMENT" } },
+		{ "{\"error\":{\"code\":1113,\"type\":\"t\"}}", { "", "1113", "t", "" } },
+		{ "{\"code\":\"c\",\"type\":null,\"details\":\"d\"}", { "", "c", "", "" } },
+		{ "{\"details\":[{\"reason\":1},[],{\"reason\":\"r\"}]}", { "r", "", "", "" } },
+		{ "", { "", "", "", "" } },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct slice words[OPENAI_ERROR_WORDS];
+
+		openai_error_words(slice_str(rows[i].body), words);
+		for (size_t w = 0; w < OPENAI_ERROR_WORDS; w++)
+			if (!slice_eq(words[w], slice_str(rows[i].words[w])))
+				fail_msg("%s: word %zu", rows[i].body, w);
+	}
+}
+
 static void whole_answers(void **state)
 {
 	(void)state;
@@ -294,6 +327,7 @@ int main(void)
 		cmocka_unit_test(what_may_be_json),
 		cmocka_unit_test(ends_of_answers),
 		cmocka_unit_test(hints),
+		cmocka_unit_test(words_of_errors),
 		cmocka_unit_test(whole_answers),
 	};
 
