@@ -256,6 +256,7 @@ bool relay_on_head(struct attempt *a, const struct h1_head *h)
 	const struct h1_field *type = h1_find(h, SLICE("content-type"));
 	bool is_stream = is_type(type, SLICE("text/event-stream"));
 
+	measure_head(r, h);
 	/* No further attempt needs the body; a held stream does not hold its prompt. */
 	if (r->spent && a->state != ATTEMPT_SENDING)
 		relay_drop_prompt(r);

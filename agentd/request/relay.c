@@ -191,6 +191,7 @@ void relay_answer_ended(struct request *r)
 		relay_ended(r, USAGE_FAILED, FAIL_upstream_error);
 		return;
 	}
+	measure_content(r);
 	retry_learn_ok(r, true);
 	relay_ended(r, USAGE_OK, FAIL_none);
 }
@@ -256,8 +257,10 @@ void relay_commit(struct request *r)
 	if (r->committed)
 		return;
 	r->committed = true;
-	if (!r->upstream_error)
+	if (!r->upstream_error) {
+		measure_content(r);
 		retry_learn_ok(r, false);
+	}
 	if (r->attempt->state != ATTEMPT_SENDING)
 		relay_drop_prompt(r);
 	if (r->head_early)

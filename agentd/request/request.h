@@ -153,6 +153,7 @@ struct request {
 	usec total_at_us; /* when `total` ends */
 	usec hint_us;     /* what the provider's answer says to wait; 0: nothing */
 	usec began_us, wall_us, sent_us, first_us;
+	usec try_at_us; /* with awaits_content: when it was sent */
 	uint64_t ticket;
 	uint64_t answer_length; /* RELAY_PLAIN with has_length */
 	uint64_t answer_n;      /* content bytes from the provider so far */
@@ -187,7 +188,9 @@ struct request {
 		error_seen : 1 /* and that it is not */,
 		sse_sent : 1 /* the client reads a stream: what goes wrong is told in it */,
 		head_early : 1 /* its head was sent before there was content */,
-		mid_event : 1 /* what the client has got is not whole */;
+		mid_event : 1 /* what the client has got is not whole */,
+		on_target : 1 /* counted as in flight there */,
+		awaits_content : 1 /* its latency is yet to be told */;
 };
 
 /* A head was parsed into env->head. Never NULL unless out of memory. If request_wants_body() then
@@ -243,6 +246,11 @@ void admit_step(struct request *r);    /* admit.c */
 void admit_target(struct request *r);  /* the slot says who serves it now, and at what price */
 bool admit_refused(struct request *r); /* takes a slot for a short record */
 void send_step(struct request *r);     /* send.c */
+void measure_begin(struct request *r); /* measure.c: a try goes to r->target */
+void measure_head(struct request *r, const struct h1_head *h);
+void measure_content(struct request *r); /* its first content is there; idempotent */
+void measure_end(struct request *r);     /* it is over, however; idempotent */
+struct health_numbers measure_read(const struct request *r, uint32_t target, usec now);
 extern const struct attempt_events relay_events;              /* relay.c */
 unsigned send_bytes_of(struct attempt *a, struct slice *out); /* send.c */
 void relay_end(

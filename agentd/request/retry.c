@@ -315,6 +315,7 @@ bool retry_follows(struct request *r, enum error_class c, enum attempt_failure f
 		STAT_retries, 1);
 	if (!attempt_is_over(r->attempt))
 		attempt_abort(r->attempt);
+	measure_end(r);
 	relay_forget(r);
 	r->hint_us = 0;
 	r->judged = false;
@@ -345,6 +346,7 @@ void retry_stop(struct request *r)
 {
 	deadline_stop(r->env->loop, &r->again);
 	deferred_cancel(&r->soon);
+	measure_end(r);
 	if (r->holds_probe)
 		health_give_back(r->env->gw->health, place_of(r), loop_now(r->env->loop));
 	r->holds_probe = false;

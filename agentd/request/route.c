@@ -101,6 +101,8 @@ static struct target_now stand_of(
 
 	if (m->strategy == STRATEGY_cheapest)
 		n.price = price_of(r, target);
+	else if (m->strategy >= STRATEGY_fastest)
+		n.numbers = measure_read(r, target, now);
 	n.state = health_stand(r->env->gw->health, &ways, 0, now, &n.recover_us, &way);
 	return n;
 }

@@ -63,6 +63,7 @@ void send_step(struct request *r)
 	r->step = STEP_RELAY;
 	attempt_init(r->attempt, r->rules->pools[r->provider], &relay_events, r, timeouts);
 	r->attempt->holds_content = r->facts.stream;
+	measure_begin(r);
 	if (!r->attempts++) {
 		retry_earn(r);
 		r->total_at_us = now + t->total_us;

@@ -13,6 +13,11 @@ struct place {
 	_Atomic uint64_t circuit;
 	_Atomic uint64_t hold; /* microseconds << 3 | enum target_state; 0: none */
 	_Atomic uint64_t trips;
+	_Atomic uint64_t
+		latency;        /* microseconds << 32 | milliseconds of the last sample; 0: none */
+	_Atomic uint64_t asked; /* microseconds: the first call since then; 0: all have answered */
+	_Atomic uint64_t left;  /* milliseconds of its end << 16 | thousandths; 0: not known */
+	_Atomic uint32_t in_flight;
 };
 
 struct name {
@@ -261,4 +266,102 @@ uint64_t health_trips(const struct health *h, uint32_t place)
 {
 	return atomic_load_explicit(
 		&h->places[place < HEALTH_PLACES ? place : 0].trips, memory_order_relaxed);
+}
+
+/* --- numbers -------------------------------------------------------------------------- */
+
+static uint32_t millis(usec t)
+{
+	return (uint32_t)(t / USEC_PER_MS);
+}
+
+/* v halved for every `half` of t; between two halvings by a parabola with the curve's slope at its
+ * beginning. */
+static uint64_t halved(uint64_t v, uint64_t t, uint64_t half)
+{
+	uint64_t times = t / half, x;
+
+	if (times >= 32)
+		return 0;
+	x = (t % half << 16) / half; /* and its parts: of 65536 */
+	return (v >> times) * (65536 - ((45426 * x - (12658 * x * x >> 16)) >> 16)) >> 16;
+}
+
+struct health_numbers health_read(const struct health *h, uint32_t place, usec now)
+{
+	const struct place *p = &h->places[place < HEALTH_PLACES ? place : 0];
+	uint64_t latency = atomic_load_explicit(&p->latency, memory_order_relaxed);
+	uint64_t asked = atomic_load_explicit(&p->asked, memory_order_relaxed);
+	uint64_t left = atomic_load_explicit(&p->left, memory_order_relaxed);
+	struct health_numbers n = { .left = HEALTH_LEFT_ALL };
+
+	n.in_flight = atomic_load_explicit(&p->in_flight, memory_order_relaxed);
+	if (latency) {
+		n.latency_us = (usec)(latency >> 32);
+		n.latency_age_us = (usec)(millis(now) - (uint32_t)latency) * USEC_PER_MS;
+	}
+	if (asked && now - (usec)asked > n.latency_us && latency) {
+		n.latency_us = now - (usec)asked;
+		n.latency_age_us = 0;
+	}
+	if ((usec)(left >> 16) * USEC_PER_MS > now)
+		n.left = (uint32_t)left & 0xffff;
+	return n;
+}
+
+void health_in_flight(struct health *h, uint32_t place, int change)
+{
+	struct place *p = place_of(h, place);
+
+	if (p)
+		atomic_fetch_add_explicit(&p->in_flight, (uint32_t)change, memory_order_relaxed);
+}
+
+void health_asked(struct health *h, uint32_t place, usec now)
+{
+	struct place *p = place_of(h, place);
+
+	if (p && !atomic_load_explicit(&p->asked, memory_order_relaxed))
+		atomic_store_explicit(&p->asked, (uint64_t)now, memory_order_relaxed);
+}
+
+/* As far from the sample as the time since the last one leaves of it. */
+static uint64_t averaged(uint64_t before, usec now, uint64_t us)
+{
+	uint64_t old = before >> 32;
+	uint64_t age = (uint32_t)(millis(now) - (uint32_t)before);
+	uint64_t half = HEALTH_LATENCY_HALF_US / USEC_PER_MS;
+
+	if (!before)
+		return us;
+	return old > us ? us + halved(old - us, age, half) : us - halved(us - old, age, half);
+}
+
+void health_latency(struct health *h, uint32_t place, usec now, usec us, bool answered)
+{
+	struct place *p = place_of(h, place);
+	uint64_t sample = (uint64_t)MAX(MIN(us, (usec)UINT32_MAX), (usec)1), w, to;
+
+	if (!p)
+		return;
+	atomic_store_explicit(&p->asked, 0, memory_order_relaxed);
+	w = atomic_load_explicit(&p->latency, memory_order_relaxed);
+	do {
+		if (!answered && (!w || w >> 32 >= sample))
+			return;
+		to = averaged(w, now, sample) << 32 | millis(now);
+	} while (!atomic_compare_exchange_weak_explicit(
+		&p->latency, &w, to, memory_order_relaxed, memory_order_relaxed));
+}
+
+void health_left(struct health *h, uint32_t place, usec now, uint32_t left, usec reset_us)
+{
+	struct place *p = place_of(h, place);
+	usec until = now + (reset_us ? MIN(reset_us, HEALTH_HOLD_US) : HEALTH_LEFT_US);
+
+	if (p)
+		atomic_store_explicit(&p->left,
+			(uint64_t)((until + USEC_PER_MS - 1) / USEC_PER_MS) << 16 |
+				MIN(left, (uint32_t)HEALTH_LEFT_ALL),
+			memory_order_relaxed);
 }

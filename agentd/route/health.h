@@ -3,7 +3,7 @@
  * new policy forgets nothing; credentials have places, too, and so has a target with each of
  * several credentials, since limits are theirs.
  *
- * A place is two words that any thread changes by compare-and-swap: no lock, no owner, no timer.
+ * A place is a few words that any thread changes by compare-and-swap: no lock, no owner, no timer.
  *
  *   circuit   closed --N failures in a row--> open --after a while, by one call--> probing
  *                ^                              ^                                    |
@@ -13,6 +13,10 @@
  *   has run out, so there is no state without a way out.
  *   hold      until when nothing is sent, and why: the hint of a 429, a refused credential, an
  *             empty account.
+ *
+ * Beside these stand numbers that strategies ask for: calls in flight, the time to first content
+ * and what is left of the provider's limit. Relaxed atomics too; a race costs a number its last
+ * bit, not its sense.
  *
  * Times are monotonic microseconds, and given: nothing here reads a clock. */
 #ifndef AGENTD_ROUTE_HEALTH_H
@@ -75,5 +79,27 @@ bool health_hold(struct health *h, uint32_t place, enum target_state why, usec n
 void health_release(struct health *h, uint32_t place); /* of a hold */
 /* Times the circuit has opened since the start. */
 uint64_t health_trips(const struct health *h, uint32_t place);
+
+/* --- numbers ----------------------------------------------------------------------------- */
+
+#define HEALTH_LATENCY_HALF_US (2 * USEC_PER_S)  /* a sample's weight halves in that time */
+#define HEALTH_LEFT_US         (60 * USEC_PER_S) /* of a limit that doesn't tell its reset */
+#define HEALTH_LEFT_ALL        1000              /* nothing of the limit is used */
+
+struct health_numbers {
+	uint32_t in_flight;
+	/* To the first content: moving average, and since when it has stood so. 0: not known. Calls
+	 * that have waited longer than it, without any answer, count with the time they wait. */
+	usec latency_us, latency_age_us;
+	uint32_t left; /* of HEALTH_LEFT_ALL, by the last answer's headers; unknown: all */
+};
+struct health_numbers health_read(const struct health *h, uint32_t place, usec now);
+void health_in_flight(struct health *h, uint32_t place, int change);
+/* A call whose latency will be told has been sent. */
+void health_asked(struct health *h, uint32_t place, usec now);
+/* It has answered, or come to nothing, after `us`. `answered` false: it would have taken longer
+ * still, so it counts only if it is worse than what is known; the first number is an answer's. */
+void health_latency(struct health *h, uint32_t place, usec now, usec us, bool answered);
+void health_left(struct health *h, uint32_t place, usec now, uint32_t left, usec reset_us);
 
 #endif

@@ -10,6 +10,9 @@ const char *plan_why_name(enum plan_why w)
 		[PLAN_STICKY] = "sticky",
 		[PLAN_ORDER] = "order",
 		[PLAN_CHEAPEST] = "cheapest",
+		[PLAN_FASTEST] = "fastest",
+		[PLAN_LEAST_BUSY] = "least_busy",
+		[PLAN_HEADROOM] = "headroom",
 		[PLAN_BEST] = "back_soonest",
 		[PLAN_WEIGHT_0] = "weight_0",
 		[PLAN_TAGS] = "tags",
@@ -51,18 +54,60 @@ static uint64_t minus_log2(uint64_t x)
 	return (UINT64_C(64) << 20) - ((uint64_t)top << 20 | bits);
 }
 
+#define LATENCY_UNITS (1u << 18) /* of 256 microseconds: its square times minus_log2() fits */
+#define LEFT_STEPS    50         /* within one of these they share by chance */
+
+/* The fastest that can be called; 0: none is known. */
+static usec fastest_of(const struct policy_model *m, const struct target_now *now)
+{
+	usec best = 0;
+
+	for (uint32_t i = 0; i < m->n_targets; i++) {
+		usec us = now[i].state == TARGET_OK ? now[i].numbers.latency_us : 0;
+
+		if (us && (!best || us < best))
+			best = us;
+	}
+	return best;
+}
+
+/* What it lags behind the best is believed less the older it is: so it is tried again, the sooner
+ * the more calls there are. One without a number counts as the best. */
+static uint64_t latency_of(const struct health_numbers *n, usec best)
+{
+	usec lag = MAX(n->latency_us - best, (usec)0), age = n->latency_age_us;
+
+	lag = age >= 32 * PLAN_AGE_HALF_US ? 0 : lag >> age / PLAN_AGE_HALF_US;
+	lag -= lag / 2 * (age % PLAN_AGE_HALF_US / USEC_PER_MS) / (PLAN_AGE_HALF_US / USEC_PER_MS);
+	return MIN(MAX((uint64_t)(best + lag) >> 8, UINT64_C(1)), (uint64_t)LATENCY_UNITS);
+}
+
 /* The smaller comes first: score / weight. By weight: exponential times, the first of which comes
  * in proportion to the weights; with the same seed a target that leaves moves only its own callers
- * (weighted rendezvous hashing). */
-static uint64_t score_of(
-	const struct policy_model *m, const struct target_now *now, uint32_t i, uint64_t seed)
+ * (weighted rendezvous hashing). fastest: likewise, with the inverse square of the latency for a
+ * weight. */
+static uint64_t score_of(const struct policy_model *m, const struct target_now *now, uint32_t i,
+	uint64_t seed, usec best)
 {
+	const struct health_numbers *n = &now[i].numbers;
+	uint64_t drawn, latency;
+
 	switch (m->strategy) {
 	case STRATEGY_priority: return i;
 	case STRATEGY_cheapest: return (uint64_t)now[i].price;
-	case STRATEGY_weighted: break;
+	case STRATEGY_weighted:
+	case STRATEGY_fastest:
+	case STRATEGY_least_busy:
+	case STRATEGY_headroom: break;
 	}
-	return minus_log2(mix(seed ^ now[i].hash));
+	drawn = minus_log2(mix(seed ^ now[i].hash));
+	if (m->strategy == STRATEGY_fastest) {
+		latency = latency_of(n, best);
+		return drawn * latency * latency;
+	}
+	if (m->strategy == STRATEGY_headroom)
+		drawn |= (uint64_t)(LEFT_STEPS - n->left * LEFT_STEPS / HEALTH_LEFT_ALL) << 32;
+	return drawn;
 }
 
 static enum plan_why reason_of(const struct policy_model *m)
@@ -72,21 +117,28 @@ static enum plan_why reason_of(const struct policy_model *m)
 	switch (m->strategy) {
 	case STRATEGY_priority: return PLAN_ORDER;
 	case STRATEGY_cheapest: return PLAN_CHEAPEST;
+	case STRATEGY_fastest: return PLAN_FASTEST;
+	case STRATEGY_least_busy: return PLAN_LEAST_BUSY;
+	case STRATEGY_headroom: return PLAN_HEADROOM;
 	case STRATEGY_weighted: break;
 	}
 	return m->sticky == STICKY_request ? PLAN_WEIGHT : PLAN_STICKY;
 }
 
-static bool is_before(const struct policy_model *m, const uint64_t *score, uint8_t a, uint8_t b)
+static bool is_before(const struct policy_model *m, const struct target_now *now,
+	const uint64_t *score, uint8_t a, uint8_t b)
 {
-	bool weighs = m->strategy == STRATEGY_weighted;
+	uint64_t v = m->targets[a].weight, w = m->targets[b].weight;
 	uint64_t x = score[a], y = score[b];
 
 	if (m->targets[a].priority != m->targets[b].priority)
 		return m->targets[a].priority < m->targets[b].priority;
-	if (weighs) {
-		x *= m->targets[b].weight;
-		y *= m->targets[a].weight;
+	if (m->strategy == STRATEGY_least_busy &&
+		now[a].numbers.in_flight * w != now[b].numbers.in_flight * v)
+		return now[a].numbers.in_flight * w < now[b].numbers.in_flight * v;
+	if (m->strategy == STRATEGY_weighted || m->strategy == STRATEGY_least_busy) {
+		x *= w;
+		y *= v;
 	}
 	return x != y ? x < y : a < b;
 }
@@ -136,6 +188,7 @@ static bool order(const struct policy_model *m, const struct target_now *now,
 	const struct plan_ask *ask, bool any_size, struct plan *ret)
 {
 	uint64_t score[POLICY_TARGETS_MAX];
+	usec best = m->strategy == STRATEGY_fastest ? fastest_of(m, now) : 0;
 	bool small = false, eligible = false;
 
 	ret->n = 0;
@@ -152,8 +205,8 @@ static bool order(const struct policy_model *m, const struct target_now *now,
 		ret->why[i] = well ? (uint8_t)reason_of(m) : PLAN_OUT;
 		if (!well)
 			continue;
-		score[i] = m->n_targets > 1 ? score_of(m, now, i, ask->seed) : 0;
-		for (; at > 0 && is_before(m, score, (uint8_t)i, ret->target[at - 1]); at--)
+		score[i] = m->n_targets > 1 ? score_of(m, now, i, ask->seed, best) : 0;
+		for (; at > 0 && is_before(m, now, score, (uint8_t)i, ret->target[at - 1]); at--)
 			ret->target[at] = ret->target[at - 1];
 		ret->target[at] = (uint8_t)i;
 		ret->n++;

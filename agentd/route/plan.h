@@ -10,12 +10,15 @@
 
 enum plan_why {
 	/* its place in the plan */
-	PLAN_ONLY,     /* the model has one target */
-	PLAN_WEIGHT,   /* drawn by weight */
-	PLAN_STICKY,   /* the same for the same caller */
-	PLAN_ORDER,    /* as the file has it */
-	PLAN_CHEAPEST, /* today's price */
-	PLAN_BEST,     /* all are out: back soonest */
+	PLAN_ONLY,       /* the model has one target */
+	PLAN_WEIGHT,     /* drawn by weight */
+	PLAN_STICKY,     /* the same for the same caller */
+	PLAN_ORDER,      /* as the file has it */
+	PLAN_CHEAPEST,   /* today's price */
+	PLAN_FASTEST,    /* drawn by its time to first content */
+	PLAN_LEAST_BUSY, /* calls in flight per weight */
+	PLAN_HEADROOM,   /* what is left of its limit */
+	PLAN_BEST,       /* all are out: back soonest */
 	/* no place */
 	PLAN_WEIGHT_0,
 	PLAN_TAGS,      /* it lacks a tag that is required */
@@ -25,11 +28,15 @@ enum plan_why {
 };
 const char *plan_why_name(enum plan_why w);
 
+#define PLAN_AGE_HALF_US (10 * USEC_PER_S) /* fastest: without calls, half of a lag is forgotten   \
+					    */
+
 struct target_now {
 	enum target_state state;
 	usec recover_us;
 	int64_t price; /* nano, for a million tokens in and a million out; INT64_MAX: none */
 	uint64_t hash; /* of its names */
+	struct health_numbers numbers; /* where the strategy asks for them */
 };
 
 /* What the request needs. */

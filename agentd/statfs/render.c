@@ -332,6 +332,19 @@ static uint32_t share_of(const struct policy_model *m, const struct policy_targe
 	return sum ? (t->weight * 100 + sum / 2) / sum : 0;
 }
 
+/* Of several credentials' limits the one that has most left. */
+static struct health_numbers numbers_of(const struct render *r, const struct policy_places *p)
+{
+	struct health_numbers n = health_read(r->health, p->target, r->mono_us);
+
+	for (uint32_t i = 0; p->pairs && i < p->n; i++) {
+		uint32_t left = health_read(r->health, p->pairs[i], r->mono_us).left;
+
+		n.left = i && left < n.left ? n.left : left;
+	}
+	return n;
+}
+
 static void render_targets(const struct render *r, struct node n, struct buf *b)
 {
 	struct node_view v = view_of(r);
@@ -346,6 +359,7 @@ static void render_targets(const struct render *r, struct node n, struct buf *b)
 	for (uint32_t k = 0; k < m->n_targets; k++) {
 		const struct policy_target *t = &m->targets[k];
 		struct policy_places places = policy_places_of(p, (uint32_t)(t - p->doc->targets));
+		struct health_numbers now = numbers_of(r, &places);
 		struct health_ways ways = { places.target, places.credentials, places.pairs,
 			places.n, UINT32_MAX };
 		enum target_state state;
@@ -358,10 +372,15 @@ static void render_targets(const struct render *r, struct node n, struct buf *b)
 		state = health_stand(r->health, &ways, 0, r->mono_us, &recover, &way);
 		(void)buf_printf(b,
 			"%s model=%s share=%" PRIu32 "%% priority=%" PRIu32 " weight=%" PRIu32
-			" state=%s recover_ms=%" PRId64 " opened=%" PRIu64 "\n",
+			" state=%s recover_ms=%" PRId64 " opened=%" PRIu64 " in_flight=%" PRIu32,
 			provider, model, share_of(m, t), t->priority, t->weight,
 			target_state_name(state), recover / USEC_PER_MS,
-			health_trips(r->health, places.target));
+			health_trips(r->health, places.target), now.in_flight);
+		if (now.latency_us)
+			(void)buf_printf(b, " ttft_us=%" PRId64, now.latency_us);
+		else
+			(void)buf_str(b, " ttft_us=-");
+		(void)buf_printf(b, " headroom=%" PRIu32 "%%\n", now.left * 100 / HEALTH_LEFT_ALL);
 	}
 }
 

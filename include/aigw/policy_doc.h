@@ -68,7 +68,14 @@ struct policy_target {
 	int64_t context_window, max_output;                /* tokens; 0: not known */
 };
 
-enum policy_strategy { STRATEGY_weighted, STRATEGY_priority, STRATEGY_cheapest };
+enum policy_strategy {
+	STRATEGY_weighted,
+	STRATEGY_priority,
+	STRATEGY_cheapest,
+	STRATEGY_fastest,
+	STRATEGY_least_busy,
+	STRATEGY_headroom
+};
 enum policy_sticky { STICKY_request, STICKY_key, STICKY_user, STICKY_header, STICKY_cache_key };
 
 enum {

@@ -182,9 +182,8 @@ static void policy_check_weights(
 
 		if (m->targets[i].weight && tree_get(node, SLICE("weight")))
 			policy_error(r, &at, tree_get(node, SLICE("weight")),
-				"a weight other than 0 acts with the strategy weighted only; "
-				"remove "
-				"it, or the strategy");
+				"a weight other than 0 acts with the strategies weighted and "
+				"least_busy only; remove it, or the strategy");
 	}
 }
 
@@ -250,6 +249,9 @@ static void policy_read_routing(
 	static const char *const strategies[] = { [STRATEGY_weighted] = "weighted",
 		[STRATEGY_priority] = "priority",
 		[STRATEGY_cheapest] = "cheapest",
+		[STRATEGY_fastest] = "fastest",
+		[STRATEGY_least_busy] = "least_busy",
+		[STRATEGY_headroom] = "headroom",
 		NULL };
 	static const char *const all_out[] = { "refuse", "try_best", NULL };
 	static const char *const malformed[] = { "error", "skip", NULL };
@@ -262,8 +264,9 @@ static void policy_read_routing(
 		policy_error(r, at, tree_get(at->node, SLICE("sticky")),
 			"'sticky' acts with the strategy weighted only; remove it, or the "
 			"strategy");
-	if (m->strategy != STRATEGY_weighted)
+	if (m->strategy != STRATEGY_weighted && m->strategy != STRATEGY_least_busy)
 		policy_check_weights(r, at, m);
+	r->uses_routing_2 |= m->strategy >= STRATEGY_fastest;
 	/* A lone target's own answer says more than ours. */
 	policy_choice(r, at, "when_all_out", all_out, m->n_targets == 1, &word);
 	m->try_best = word == 1;

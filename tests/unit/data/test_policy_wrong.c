@@ -173,7 +173,8 @@ static const struct {
 	{ P "models: [{name: x, targets: [{provider: p, model: m, timeouts: {idle: 3}}]}]\n",
 		"f.yaml:5:71: 'idle' is '3': write a whole number with its unit" },
 	{ P "models: [{name: x, strategy: best, " TARGET "}]\n",
-		"f.yaml:5:30: 'strategy' is 'best': write weighted, priority or cheapest\n" },
+		"f.yaml:5:30: 'strategy' is 'best': write weighted, priority, cheapest, fastest, "
+		"least_busy or headroom\n" },
 	{ P "models: [{name: x, sticky: ip, " TARGET "}]\n",
 		"f.yaml:5:28: 'sticky' is 'ip': write request, key, user, header:NAME or "
 		"cache_key\n" },
@@ -182,9 +183,9 @@ static const struct {
 		"strategy\n" },
 	{ P "models: [{name: x, strategy: cheapest, targets: [{provider: p, model: m, weight: "
 	    "3}]}]\n",
-		"f.yaml:5:82: a weight other than 0 acts with the strategy weighted only; remove "
-		"it, or "
-		"the strategy\n" },
+		"f.yaml:5:82: a weight other than 0 acts with the strategies weighted and "
+		"least_busy "
+		"only; remove it, or the strategy\n" },
 	{ P "models: [{name: x, when_all_out: wait, " TARGET "}]\n",
 		"f.yaml:5:34: 'when_all_out' is 'wait': write refuse or try_best\n" },
 	{ P "models: [{name: x, on_malformed: pass, " TARGET "}]\n",

@@ -136,6 +136,79 @@ static void holds_end_by_themselves(void **state)
 	stands(TARGET_OK, T0, 0);
 }
 
+static struct health_numbers numbers(usec now)
+{
+	return health_read(health, place, now);
+}
+
+/* Half of a new truth after a half-life, 97 hundredths after five of them. */
+static void latency_follows(void **state)
+{
+	usec now = T0;
+
+	(void)state;
+	assert_int_equal(numbers(now).latency_us, 0);
+	health_latency(
+		health, place, now, 5000, false); /* of nothing known, no answer tells nothing */
+	assert_int_equal(numbers(now).latency_us, 0);
+	health_latency(health, place, now, 100000, true);
+	assert_int_equal(numbers(now).latency_us, 100000);
+	health_latency(health, place, now + HEALTH_LATENCY_HALF_US, 1000000, true);
+	assert_int_equal(numbers(now).latency_us, 550000);
+	for (int i = 0; i < 200; i++, now += 50 * USEC_PER_MS)
+		health_latency(health, place, now, 100000, true);
+	assert_in_range(numbers(now).latency_us, 100000, 120000);
+	for (int i = 0; i < 100; i++, now += 50 * USEC_PER_MS)
+		health_latency(health, place, now, 1000000, true); /* ten times slower, for 5 s */
+	assert_in_range(numbers(now).latency_us, 800000, 1000000);
+	assert_int_equal(numbers(now + 7 * USEC_PER_S).latency_age_us, 7050 * USEC_PER_MS);
+	health_latency(health, place, now, 500, false); /* it would have taken longer */
+	assert_in_range(numbers(now).latency_us, 800000, 1000000);
+	health_latency(health, place, now + 10 * USEC_PER_S, 5 * USEC_PER_S, false);
+	assert_in_range(numbers(now).latency_us, 4 * USEC_PER_S, 5 * USEC_PER_S);
+}
+
+/* Nobody has to have an answer for it to be known as slow. */
+static void waiting_is_latency(void **state)
+{
+	(void)state;
+	health_asked(health, place, T0);
+	assert_int_equal(numbers(T0 + USEC_PER_S).latency_us, 0); /* it may be its way */
+	health_latency(health, place, T0 + 100000, 100000, true);
+	health_asked(health, place, T0 + 200000);
+	health_asked(health, place, T0 + 900000); /* the first counts */
+	assert_int_equal(numbers(T0 + 250000).latency_us, 100000);
+	assert_int_equal(numbers(T0 + 3200000).latency_us, 3 * USEC_PER_S);
+	assert_int_equal(numbers(T0 + 3200000).latency_age_us, 0);
+	health_latency(health, place, T0 + 3300000, 100000, true);
+	assert_int_equal(numbers(T0 + 9 * USEC_PER_S).latency_us, 100000);
+}
+
+static void limits_are_forgotten(void **state)
+{
+	(void)state;
+	assert_int_equal(numbers(T0).left, HEALTH_LEFT_ALL);
+	health_left(health, place, T0, 300, 2 * USEC_PER_S);
+	assert_int_equal(numbers(T0 + 1900 * USEC_PER_MS).left, 300);
+	assert_int_equal(numbers(T0 + 2000 * USEC_PER_MS).left, HEALTH_LEFT_ALL);
+	health_left(health, place, T0, 0, 0);
+	assert_int_equal(numbers(T0 + HEALTH_LEFT_US - USEC_PER_S).left, 0);
+	assert_int_equal(numbers(T0 + HEALTH_LEFT_US).left, HEALTH_LEFT_ALL);
+	health_left(health, place, T0, 5, INT64_MAX); /* no longer than a hint holds */
+	assert_int_equal(numbers(T0 + HEALTH_HOLD_US).left, HEALTH_LEFT_ALL);
+}
+
+static void calls_in_flight(void **state)
+{
+	(void)state;
+	health_in_flight(health, place, 1);
+	health_in_flight(health, place, 1);
+	health_in_flight(health, place, -1);
+	assert_int_equal(numbers(T0).in_flight, 1);
+	health_in_flight(health, 0, 1); /* beyond: nobody's */
+	assert_int_equal(health_read(health, 0, T0).in_flight, 0);
+}
+
 static uint64_t random_state;
 
 static uint32_t chance(uint32_t n)
@@ -216,6 +289,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(one_call_tries_it, begin, end),
 		cmocka_unit_test_setup_teardown(a_lost_probe_is_taken_over, begin, end),
 		cmocka_unit_test_setup_teardown(holds_end_by_themselves, begin, end),
+		cmocka_unit_test_setup_teardown(latency_follows, begin, end),
+		cmocka_unit_test_setup_teardown(waiting_is_latency, begin, end),
+		cmocka_unit_test_setup_teardown(limits_are_forgotten, begin, end),
+		cmocka_unit_test_setup_teardown(calls_in_flight, begin, end),
 		cmocka_unit_test_setup_teardown(no_state_without_a_way_out, begin, end),
 		cmocka_unit_test(states_have_names),
 	};

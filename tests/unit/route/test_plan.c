@@ -29,7 +29,8 @@ static int begin(void **state)
 		targets[i] = (struct policy_target){
 			.priority = 1, .weight = 100, .capabilities = CAPABILITIES_ALL
 		};
-		now[i] = (struct target_now){ .hash = (i + 1) * UINT64_C(0x123456789abcdef1) };
+		now[i] = (struct target_now){ .hash = (i + 1) * UINT64_C(0x123456789abcdef1),
+			.numbers.left = HEALTH_LEFT_ALL };
 	}
 	return 0;
 }
@@ -113,6 +114,86 @@ static void shares_are_the_weights(void **state)
 	assert_in_range(first[2], 9620, 10380);
 }
 
+/* How many of 10,000 calls each of the three gets first. */
+static void shares(unsigned first[static 3])
+{
+	memset(first, 0, 3 * sizeof(*first));
+	for (uint64_t seed = 1; seed <= 10000; seed++) {
+		make(seed * UINT64_C(0x9e3779b97f4a7c15));
+		first[plan.target[0]]++;
+	}
+}
+
+static void fastest(void **state)
+{
+	unsigned first[3];
+
+	(void)state;
+	model.strategy = STRATEGY_fastest;
+	shares(first); /* nothing is known yet */
+	assert_in_range(first[0], 3100, 3570);
+	assert_int_equal(plan.why[0], PLAN_FASTEST);
+	now[0].numbers.latency_us = now[1].numbers.latency_us = 100000;
+	shares(first);
+	assert_in_range(first[2], 3100, 3570); /* a new one counts as the best */
+	now[2].numbers.latency_us = 1000000;
+	shares(first); /* ten times slower: a hundredth of one's share */
+	assert_in_range(first[2], 20, 85);
+	assert_in_range(first[0], 4770, 5180);
+	now[2].numbers.latency_age_us = 6 * PLAN_AGE_HALF_US;
+	shares(first); /* without calls its lag is forgotten: it is tried again */
+	assert_in_range(first[2], 2500, 3200);
+	now[2].numbers.latency_age_us = INT64_MAX;
+	shares(first); /* and never better than the best */
+	assert_in_range(first[2], 3100, 3570);
+	now[0].numbers.latency_us = now[1].numbers.latency_us = 1; /* no number overflows */
+	now[2].numbers = (struct health_numbers){ .latency_us = INT64_MAX / 2 };
+	shares(first);
+	assert_int_equal(first[2], 0);
+}
+
+static void least_busy(void **state)
+{
+	unsigned first[3];
+
+	(void)state;
+	model.strategy = STRATEGY_least_busy;
+	targets[0].weight = 200;
+	now[0].numbers.in_flight = 7;
+	now[1].numbers.in_flight = 4;
+	now[2].numbers.in_flight = 5;
+	check("abc"); /* 3.5, 4 and 5 per hundred */
+	assert_int_equal(plan.why[0], PLAN_LEAST_BUSY);
+	now[0].numbers.in_flight = 9;
+	check("bac");
+	now[0].numbers.in_flight = now[1].numbers.in_flight = now[2].numbers.in_flight = 0;
+	shares(first); /* all are idle: by weight */
+	assert_in_range(first[0], 4800, 5200);
+	targets[1].priority = 2;
+	now[0].numbers.in_flight = 1000;
+	now[2].numbers.in_flight = UINT32_MAX;
+	check("acb");
+}
+
+static void headroom(void **state)
+{
+	unsigned first[3];
+
+	(void)state;
+	model.strategy = STRATEGY_headroom;
+	now[0].numbers.left = 100;
+	now[1].numbers.left = 700;
+	now[2].numbers.left = 0;
+	check("bac"); /* none is left out: the provider's 429 says more than our number */
+	assert_int_equal(plan.why[0], PLAN_HEADROOM);
+	now[0].numbers.left = HEALTH_LEFT_ALL; /* forgotten after its reset */
+	check("abc");
+	now[1].numbers.left = HEALTH_LEFT_ALL;
+	shares(first);
+	assert_in_range(first[0], 4800, 5200);
+	assert_int_equal(first[2], 0);
+}
+
 /* One that goes takes only its own callers away. */
 static void stickiness_survives_a_loss(void **state)
 {
@@ -178,6 +259,9 @@ static void random_targets(void)
 		now[i].state = chance(2) ? TARGET_OK : (enum target_state)chance(6);
 		now[i].recover_us = now[i].state == TARGET_OK ? 0 : (usec)chance(3);
 		now[i].price = chance(5);
+		now[i].numbers =
+			(struct health_numbers){ chance(3), (usec)chance(3) * chance(1u << 30),
+				(usec)chance(1u << 30) * chance(4), chance(HEALTH_LEFT_ALL + 1) };
 	}
 }
 
@@ -194,7 +278,7 @@ static void random_models(void **state)
 
 		model = (struct policy_model){ .targets = targets,
 			.n_targets = 1 + chance(POLICY_TARGETS_MAX),
-			.strategy = (enum policy_strategy)chance(3),
+			.strategy = (enum policy_strategy)chance(6),
 			.sticky = (enum policy_sticky)chance(5),
 			.try_best = chance(2) };
 		random_targets();
@@ -275,6 +359,9 @@ int main(void)
 		cmocka_unit_test_setup(orders, begin),
 		cmocka_unit_test_setup(skips, begin),
 		cmocka_unit_test_setup(shares_are_the_weights, begin),
+		cmocka_unit_test_setup(fastest, begin),
+		cmocka_unit_test_setup(least_busy, begin),
+		cmocka_unit_test_setup(headroom, begin),
 		cmocka_unit_test_setup(stickiness_survives_a_loss, begin),
 		cmocka_unit_test_setup(what_a_request_needs, begin),
 		cmocka_unit_test_setup(random_models, begin),
