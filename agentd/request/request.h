@@ -170,6 +170,7 @@ struct request {
 	uint8_t step, mode, endpoint, http_minor;
 	uint8_t credential;                 /* of the provider's */
 	uint8_t plan_at, n_tries, attempts; /* attempts: begun; tries: of these, come to nothing */
+	uint8_t resent;                     /* of these, over again on a new connection */
 	uint8_t fail, outcome;              /* enum fail, enum usage_outcome (0: not ended) */
 	uint8_t op_id[16];
 	char id[REQUEST_ID_LEN + 1]; /* op_id as the client sees it */
@@ -184,6 +185,7 @@ struct request {
 		committed : 1 /* content has been seen: no other try */,
 		holds_probe : 1 /* of its target's circuit */, judged : 1, sdk_retries : 1,
 		asks_tags : 1, spent : 1 /* no try is left */,
+		repeats : 1 /* this try is at the target of the last one */,
 		finish_seen : 1 /* the answer says that it is through */,
 		error_seen : 1 /* and that it is not */,
 		sse_sent : 1 /* the client reads a stream: what goes wrong is told in it */,

@@ -105,14 +105,17 @@ static void learn(struct request *r, enum error_class c, unsigned status)
 
 /* --- whether, where, when ------------------------------------------------------------- */
 
+/* An SDK that tries again by itself has had its tries: one for each of its own. */
+static unsigned most_tries(const struct request *r)
+{
+	return r->sdk_retries ? 1u : MIN(model_of(r)->retry.attempts, (uint32_t)TRIES_MAX);
+}
+
 /* An upload goes out once: what has been handed through is gone. */
 bool retry_may_follow(const struct request *r)
 {
-	const struct policy_model *m = model_of(r);
-	/* An SDK that tries again by itself has had its tries: one for each of its own. */
-	unsigned most = r->sdk_retries ? 1u : MIN(m->retry.attempts, (uint32_t)TRIES_MAX);
-
-	return !r->committed && !r->outcome && !r->client_gone && r->attempts < most && !r->upload;
+	return !r->committed && !r->outcome && !r->client_gone && r->attempts < most_tries(r) &&
+	       !r->upload;
 }
 
 /* After a prompt that was too long here. */
@@ -300,11 +303,16 @@ bool retry_follows(struct request *r, enum error_class c, enum attempt_failure f
 	uint8_t at = 0;
 	usec wait = 0;
 
+	r->resent += r->attempt->replaced;
 	learn(r, c, status);
 	note(r, f, status);
 	if (may && c != CLASS_caller_fault)
 		next = find_next(r, c, &at);
-	if (may && !next)
+	/* Whether what was replaced was stale or broke under the call nobody knows: it may have
+	 * been a try. Another target has had none. */
+	if (may && !next && r->attempts + r->resent >= most_tries(r))
+		r->spent = true;
+	else if (may && !next)
 		next = find_again(r, c, &at, &wait);
 	/* Going on to another target needs no credit: it is not that one's trouble. */
 	if (!next || (wait && !take_credit(r)))
@@ -320,6 +328,7 @@ bool retry_follows(struct request *r, enum error_class c, enum attempt_failure f
 	r->hint_us = 0;
 	r->judged = false;
 	r->plan_at = at;
+	r->repeats = wait > 0;
 	r->step = STEP_AGAIN;
 	deferred_cancel(&r->soon); /* of an early head */
 	if (wait)

@@ -64,6 +64,7 @@ void send_step(struct request *r)
 	attempt_init(r->attempt, r->rules->pools[r->provider], &relay_events, r, timeouts);
 	r->attempt->holds_content = r->facts.stream;
 	measure_begin(r);
+	r->attempt->fresh = r->repeats; /* one try more is one call more at the provider, not two */
 	if (!r->attempts++) {
 		retry_earn(r);
 		r->total_at_us = now + t->total_us;

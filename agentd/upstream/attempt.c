@@ -336,7 +336,8 @@ void attempt_init(struct attempt *a, struct pool *p, const struct attempt_events
 
 void attempt_start(struct attempt *a)
 {
-	a->conn = pool_take(a->pool, a);
+	if (!a->fresh)
+		a->conn = pool_take(a->pool, a);
 	if (a->conn)
 		send_bytes(a);
 	else

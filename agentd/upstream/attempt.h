@@ -82,6 +82,7 @@ struct attempt {
 	bool answer_seen;   /* at least one answer byte */
 	bool content_seen;  /* at least one byte of content: `idle` counts from here on */
 	bool holds_content; /* the owner says when: attempt_content() */
+	bool fresh;         /* the owner wants no connection that was used before */
 	bool replaced;      /* a stale connection, by a fresh one: once */
 	bool streaming;     /* `bytes` gives a beginning only: attempt_send() follows */
 	bool in_feed;       /* http_call_feed is on the stack: finish() waits for its return */
