@@ -241,6 +241,7 @@ enum fail receive_head(
 	struct request *r, const struct h1_head *h, struct errbuf *why); /* receive.c */
 void route_not_found(struct request *r, struct slice asked);             /* 404 with near names */
 void route_step(struct request *r);                                      /* route.c */
+uint64_t route_caller(const struct request *r); /* a hash of who asks; 0: not known */
 bool route_plan(struct request *r);    /* how targets stand now -> r->plan; false: it has failed */
 void relay_late(struct request *r);    /* it said its end, and the rest has not come */
 void relay_forget(struct request *r);  /* relay.c: the answer so far, of which nothing was sent */

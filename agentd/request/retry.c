@@ -42,8 +42,22 @@ static uint32_t place_of(const struct request *r)
 
 /* --- what it says of the target ------------------------------------------------------- */
 
+/* One load where nothing asks for more, but for the first in a second. */
+static void count_ok(struct request *r)
+{
+	struct health *h = r->env->gw->health;
+	usec now = loop_now(r->env->loop);
+
+	if (provider_of(r)->health.min_samples)
+		health_count_ok(h, place_of(r), now);
+	if (health_wants_ok(h, place_of(r), now))
+		health_note_ok(h, place_of(r), now, (uint32_t)route_caller(r));
+}
+
 void retry_learn_ok(struct request *r, bool whole)
 {
+	if (whole)
+		count_ok(r);
 	/* The probe at its first content, so that others need not wait for the end of a long
 	 * answer; everybody else at the end. */
 	if (!whole && !r->holds_probe)
@@ -56,9 +70,10 @@ void retry_learn_ok(struct request *r, bool whole)
 void retry_learn_cut(struct request *r)
 {
 	const struct policy_health *rules = &provider_of(r)->health;
+	const struct health_failure f = { r->holds_probe, (uint32_t)route_caller(r),
+		rules->open_after, rules->min_samples, rules->half_open_us };
 
-	if (health_failed(r->env->gw->health, place_of(r), r->holds_probe, loop_now(r->env->loop),
-		    rules->open_after, rules->half_open_us))
+	if (health_failed(r->env->gw->health, place_of(r), loop_now(r->env->loop), &f))
 		log_event(LOG_WARNING, "route", "target.open", TARGET_FMT, TARGET_ARGS(r));
 	r->holds_probe = false;
 }
@@ -158,7 +173,8 @@ static bool find_next(struct request *r, enum error_class c, uint8_t *ret_at)
 
 		if (c == CLASS_context_length && !is_larger(r, r->plan.target[at]))
 			continue;
-		if (s == TARGET_OK || (s == TARGET_OPEN && recover == 0)) {
+		if (s == TARGET_OK || (s == TARGET_OPEN && recover == 0) ||
+			plan_keeps(&r->plan, r->plan.target[at], s)) {
 			*ret_at = at;
 			return true;
 		}
@@ -189,7 +205,8 @@ static bool find_again(struct request *r, enum error_class c, uint8_t *ret_at, u
 		enum target_state s = stand_of(r, at, now, &recover);
 
 		/* Nobody waits for a circuit: either it is open, or all are and one is tried. */
-		if (s == TARGET_OPEN && r->plan.degraded)
+		if ((s == TARGET_OPEN && r->plan.degraded) ||
+			plan_keeps(&r->plan, r->plan.target[at], s))
 			recover = 0;
 		else if (s != TARGET_OK && s != TARGET_RATE_LIMITED)
 			continue;

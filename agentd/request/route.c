@@ -108,7 +108,7 @@ static struct target_now stand_of(
 }
 
 /* Who should get the same target again. */
-static uint64_t seed_of_caller(const struct request *r)
+uint64_t route_caller(const struct request *r)
 {
 	if (r->has_key)
 		return plan_seed(slice_of(r->key_id, VKEY_ID_LEN));
@@ -128,7 +128,7 @@ static uint64_t seed_of(
 	else if (m->sticky != STICKY_key && m->sticky != STICKY_request && r->facts.user.n > 2)
 		seed = plan_seed(r->facts.user);
 	else if (m->sticky != STICKY_request)
-		seed = seed_of_caller(r);
+		seed = route_caller(r);
 	return seed ? seed : r->env->op_prefix + r->env->op_count * UINT64_C(0x9e3779b97f4a7c15);
 }
 

@@ -34,6 +34,8 @@ static bool take_target(struct request *r, usec now)
 			r->holds_probe = true;
 			return true;
 		}
+		if (plan_keeps(&r->plan, r->plan.target[r->plan_at], s))
+			return true; /* the circuit waits for its probe all the same */
 	}
 	return false;
 }

@@ -13,12 +13,17 @@ struct place {
 	_Atomic uint64_t circuit;
 	_Atomic uint64_t hold; /* microseconds << 3 | enum target_state; 0: none */
 	_Atomic uint64_t trips;
+	_Atomic uint64_t window; /* ms of its begin << 32 | results << 16 | of these, failures */
+	_Atomic uint64_t row;    /* whose failures: ROW_MIXED, caller */
+	_Atomic uint64_t ok;     /* the last success: seconds << 32 | caller */
 	_Atomic uint64_t
 		latency;        /* microseconds << 32 | milliseconds of the last sample; 0: none */
 	_Atomic uint64_t asked; /* microseconds: the first call since then; 0: all have answered */
 	_Atomic uint64_t left;  /* milliseconds of its end << 16 | thousandths; 0: not known */
 	_Atomic uint32_t in_flight;
 };
+
+#define ROW_MIXED (UINT64_C(1) << 32)
 
 struct name {
 	UT_hash_handle hh;
@@ -213,28 +218,113 @@ bool health_ok(struct health *h, uint32_t place, bool probe)
 	return false;
 }
 
-bool health_failed(
-	struct health *h, uint32_t place, bool probe, usec now, uint32_t open_after, usec open_us)
+static uint32_t millis(usec t)
+{
+	return (uint32_t)(t / USEC_PER_MS);
+}
+
+/* Milliseconds since; 0 if another worker's clock was read later than ours. */
+static uint32_t since(uint64_t then, usec now)
+{
+	uint32_t d = millis(now) - (uint32_t)then;
+
+	return d > UINT32_MAX - 60000 ? 0 : d;
+}
+
+/* The window with this result. */
+static uint64_t count(struct place *p, usec now, bool failed)
+{
+	uint64_t w = atomic_load_explicit(&p->window, memory_order_relaxed), to;
+
+	do {
+		uint64_t n = (w >> 16 & 0xffff) + 1, k = (w & 0xffff) + failed;
+
+		to = w >> 32 << 32;
+		if (since(w >> 32, now) >= HEALTH_WINDOW_US / USEC_PER_MS) {
+			to = (uint64_t)millis(now) << 32;
+			n = 1;
+			k = failed;
+		}
+		if (n > 0xffff) {
+			n /= 2;
+			k /= 2;
+		}
+		to |= n << 16 | k;
+	} while (!atomic_compare_exchange_weak_explicit(
+		&p->window, &w, to, memory_order_relaxed, memory_order_relaxed));
+	return to;
+}
+
+/* Whether the row is this caller's alone, while others fare well. */
+static bool is_callers_own(struct place *p, bool first, usec now, uint32_t caller)
+{
+	uint64_t ok = atomic_load_explicit(&p->ok, memory_order_relaxed);
+	uint64_t row = first ? caller : atomic_load_explicit(&p->row, memory_order_relaxed);
+
+	if ((uint32_t)row != caller)
+		row |= ROW_MIXED;
+	atomic_store_explicit(&p->row, row, memory_order_relaxed);
+	return !(row & ROW_MIXED) && ok && (uint32_t)ok != caller &&
+	       now - (usec)(ok >> 32) * USEC_PER_S < HEALTH_OTHERS_US;
+}
+
+bool health_failed(struct health *h, uint32_t place, usec now, const struct health_failure *f)
 {
 	struct place *p = place_of(h, place);
-	uint64_t w, to;
-	unsigned n;
+	uint64_t w, to, results;
+	bool half, own;
 
 	if (!p)
 		return false;
 	w = atomic_load_explicit(&p->circuit, memory_order_relaxed);
+	if (state_of(w) != CLOSED && !(f->probe && state_of(w) == PROBING))
+		return false;
+	results = f->min_samples ? count(p, now, true) : 0;
+	half = f->min_samples && (results >> 16 & 0xffff) >= f->min_samples &&
+	       (results & 0xffff) * 2 >= (results >> 16 & 0xffff);
+	own = is_callers_own(p, failures_of(w) == 0, now, f->caller);
 	do {
-		if (state_of(w) != CLOSED && !(probe && state_of(w) == PROBING))
+		unsigned n = failures_of(w) + 1;
+		bool opens = half || n >= f->open_after;
+
+		if (state_of(w) != CLOSED && !(f->probe && state_of(w) == PROBING))
 			return false;
-		n = failures_of(w) + 1;
-		to = state_of(w) == PROBING || n >= open_after ? word(OPEN, n, now + open_us)
-							       : word(CLOSED, n, 0);
+		if (state_of(w) == PROBING || (opens && !own))
+			to = word(OPEN, n, now + f->open_us);
+		else
+			to = word(CLOSED, opens ? 1 : n, 0);
 	} while (!atomic_compare_exchange_weak_explicit(
 		&p->circuit, &w, to, memory_order_relaxed, memory_order_relaxed));
 	if (state_of(w) != CLOSED || state_of(to) != OPEN)
 		return false;
+	atomic_store_explicit(&p->window, 0, memory_order_relaxed);
 	atomic_fetch_add_explicit(&p->trips, 1, memory_order_relaxed);
 	return true;
+}
+
+void health_count_ok(struct health *h, uint32_t place, usec now)
+{
+	struct place *p = place_of(h, place);
+
+	if (p)
+		(void)count(p, now, false);
+}
+
+bool health_wants_ok(const struct health *h, uint32_t place, usec now)
+{
+	const struct place *p = &h->places[place < HEALTH_PLACES ? place : 0];
+
+	return atomic_load_explicit(&p->ok, memory_order_relaxed) >> 32 !=
+	       (uint64_t)(now / USEC_PER_S);
+}
+
+void health_note_ok(struct health *h, uint32_t place, usec now, uint32_t caller)
+{
+	struct place *p = place_of(h, place);
+
+	if (p)
+		atomic_store_explicit(
+			&p->ok, (uint64_t)(now / USEC_PER_S) << 32 | caller, memory_order_relaxed);
 }
 
 bool health_hold(struct health *h, uint32_t place, enum target_state why, usec now, usec us)
@@ -270,11 +360,6 @@ uint64_t health_trips(const struct health *h, uint32_t place)
 
 /* --- numbers -------------------------------------------------------------------------- */
 
-static uint32_t millis(usec t)
-{
-	return (uint32_t)(t / USEC_PER_MS);
-}
-
 /* v halved for every `half` of t; between two halvings by a parabola with the curve's slope at its
  * beginning. */
 static uint64_t halved(uint64_t v, uint64_t t, uint64_t half)
@@ -298,7 +383,7 @@ struct health_numbers health_read(const struct health *h, uint32_t place, usec n
 	n.in_flight = atomic_load_explicit(&p->in_flight, memory_order_relaxed);
 	if (latency) {
 		n.latency_us = (usec)(latency >> 32);
-		n.latency_age_us = (usec)(millis(now) - (uint32_t)latency) * USEC_PER_MS;
+		n.latency_age_us = (usec)since(latency, now) * USEC_PER_MS;
 	}
 	if (asked && now - (usec)asked > n.latency_us && latency) {
 		n.latency_us = now - (usec)asked;
@@ -329,7 +414,7 @@ void health_asked(struct health *h, uint32_t place, usec now)
 static uint64_t averaged(uint64_t before, usec now, uint64_t us)
 {
 	uint64_t old = before >> 32;
-	uint64_t age = (uint32_t)(millis(now) - (uint32_t)before);
+	uint64_t age = since(before, now);
 	uint64_t half = HEALTH_LATENCY_HALF_US / USEC_PER_MS;
 
 	if (!before)

@@ -7,12 +7,17 @@
  *
  *   circuit   closed --N failures in a row--> open --after a while, by one call--> probing
  *                ^                              ^                                    |
+ *                |               (or half of the last ones failed)                    |
  *                +------------ it went well ----|------------------------------------+
  *                                               +-- it failed; or was given back: open, due at once
  *   A probe holds a lease: one that never reports (a lost worker, a reload) is taken over when it
  *   has run out, so there is no state without a way out.
  *   hold      until when nothing is sent, and why: the hint of a 429, a refused credential, an
  *             empty account.
+ *
+ * What one caller's calls come to says more of these than of the target: a row of failures of one
+ * caller alone opens nothing while another one has had success there within HEALTH_OTHERS_US. By
+ * approximation: of each second's successes the first one's caller is known.
  *
  * Beside these stand numbers that strategies ask for: calls in flight, the time to first content
  * and what is left of the provider's limit. Relaxed atomics too; a race costs a number its last
@@ -27,6 +32,9 @@
 
 #define HEALTH_PLACES  4096                     /* place 0 is for those beyond: always well */
 #define HEALTH_HOLD_US (24 * 3600 * USEC_PER_S) /* no hint holds longer */
+#define HEALTH_WINDOW_US                                                                           \
+	(10 * USEC_PER_S) /* in which results are counted for a share; then from none again */
+#define HEALTH_OTHERS_US (30 * USEC_PER_S)
 
 enum target_state {
 	TARGET_OK,
@@ -71,9 +79,20 @@ bool health_take_probe(struct health *h, uint32_t place, usec now, usec lease_us
 void health_give_back(struct health *h, uint32_t place, usec now);
 /* `probe`: by the call that holds it. True: the circuit has closed by this. */
 bool health_ok(struct health *h, uint32_t place, bool probe);
+struct health_failure {
+	bool probe;
+	uint32_t caller;      /* a hash of who called */
+	uint32_t open_after;  /* in a row */
+	uint32_t min_samples; /* with at least so many results, half of them; 0: off */
+	usec open_us;
+};
 /* True: it has opened by this. */
-bool health_failed(
-	struct health *h, uint32_t place, bool probe, usec now, uint32_t open_after, usec open_us);
+bool health_failed(struct health *h, uint32_t place, usec now, const struct health_failure *f);
+/* A success of a provider with min_samples. */
+void health_count_ok(struct health *h, uint32_t place, usec now);
+/* Whose success it was. Asked first: health_wants_ok(), true once a second. */
+bool health_wants_ok(const struct health *h, uint32_t place, usec now);
+void health_note_ok(struct health *h, uint32_t place, usec now, uint32_t caller);
 /* The later end counts. True: it was free before. */
 bool health_hold(struct health *h, uint32_t place, enum target_state why, usec now, usec us);
 void health_release(struct health *h, uint32_t place); /* of a hold */

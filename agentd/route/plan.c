@@ -13,6 +13,7 @@ const char *plan_why_name(enum plan_why w)
 		[PLAN_FASTEST] = "fastest",
 		[PLAN_LEAST_BUSY] = "least_busy",
 		[PLAN_HEADROOM] = "headroom",
+		[PLAN_KEPT] = "max_ejected",
 		[PLAN_BEST] = "back_soonest",
 		[PLAN_WEIGHT_0] = "weight_0",
 		[PLAN_TAGS] = "tags",
@@ -183,6 +184,42 @@ static bool is_eligible(
 	return false;
 }
 
+static bool is_well(const struct target_now *n)
+{
+	return n->state == TARGET_OK || (n->state == TARGET_OPEN && n->recover_us == 0);
+}
+
+static bool is_ejected(const struct target_now *n)
+{
+	return !is_well(n) && (n->state == TARGET_OPEN || n->state == TARGET_PROBING);
+}
+
+/* Does target i stay, though its circuit is open? Of its priority's targets that may serve, at most
+ * the smallest max_ejected of them is left out, and one at least; those back soonest stay. */
+static bool is_kept(const struct policy_model *m, const struct target_now *now,
+	const struct plan_ask *ask, bool any_size, uint32_t i)
+{
+	uint32_t n = 0, out = 0, sooner = 0, share = 100;
+	uint8_t why;
+
+	if (!is_ejected(&now[i]))
+		return false;
+	for (uint32_t k = 0; k < m->n_targets; k++) {
+		const struct policy_target *t = &m->targets[k];
+
+		if (t->priority != m->targets[i].priority || !is_eligible(t, ask, any_size, &why))
+			continue;
+		n++;
+		share = MIN(share, t->max_ejected);
+		if (!is_ejected(&now[k]))
+			continue;
+		out++;
+		sooner += now[k].recover_us < now[i].recover_us ||
+			  (now[k].recover_us == now[i].recover_us && k < i);
+	}
+	return sooner + MAX(n * share / 100, 1u) < out;
+}
+
 /* True: some were left out for their size alone, and none is left but for that. */
 static bool order(const struct policy_model *m, const struct target_now *now,
 	const struct plan_ask *ask, bool any_size, struct plan *ret)
@@ -192,9 +229,9 @@ static bool order(const struct policy_model *m, const struct target_now *now,
 	bool small = false, eligible = false;
 
 	ret->n = 0;
+	ret->kept = 0;
 	for (uint32_t i = 0; i < m->n_targets; i++) {
-		bool well = now[i].state == TARGET_OK ||
-			    (now[i].state == TARGET_OPEN && now[i].recover_us == 0);
+		bool well = is_well(&now[i]);
 		uint8_t at = ret->n;
 
 		if (!is_eligible(&m->targets[i], ask, any_size, &ret->why[i])) {
@@ -203,6 +240,11 @@ static bool order(const struct policy_model *m, const struct target_now *now,
 		}
 		eligible = true;
 		ret->why[i] = well ? (uint8_t)reason_of(m) : PLAN_OUT;
+		if (!well && m->keeps_some && is_kept(m, now, ask, any_size, i)) {
+			ret->why[i] = PLAN_KEPT;
+			ret->kept |= (uint16_t)(1u << i);
+			well = true;
+		}
 		if (!well)
 			continue;
 		score[i] = m->n_targets > 1 ? score_of(m, now, i, ask->seed, best) : 0;

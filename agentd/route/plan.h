@@ -18,6 +18,7 @@ enum plan_why {
 	PLAN_FASTEST,    /* drawn by its time to first content */
 	PLAN_LEAST_BUSY, /* calls in flight per weight */
 	PLAN_HEADROOM,   /* what is left of its limit */
+	PLAN_KEPT,       /* its circuit is open, but so are too many: max_ejected */
 	PLAN_BEST,       /* all are out: back soonest */
 	/* no place */
 	PLAN_WEIGHT_0,
@@ -28,8 +29,9 @@ enum plan_why {
 };
 const char *plan_why_name(enum plan_why w);
 
-#define PLAN_AGE_HALF_US (10 * USEC_PER_S) /* fastest: without calls, half of a lag is forgotten   \
-					    */
+#define PLAN_AGE_HALF_US                                                                           \
+	(10 * USEC_PER_S) /* fastest: without calls, half of a lag is forgotten                    \
+			   */
 
 struct target_now {
 	enum target_state state;
@@ -51,12 +53,19 @@ struct plan {
 	uint8_t n;                          /* places */
 	uint8_t target[POLICY_TARGETS_MAX]; /* of the model's targets, best first */
 	uint8_t why[POLICY_TARGETS_MAX];    /* of each target, in the model's order */
+	uint16_t kept;                      /* bits, by the model's order: PLAN_KEPT */
 	bool degraded;                      /* all are out, and one is tried all the same */
 	usec recover_us;                    /* no place: until the soonest is back */
 };
 
 /* A seed of a text: the same on every host. Never 0. */
 uint64_t plan_seed(struct slice s);
+
+/* May it be called, its circuit being as it is now? */
+static inline bool plan_keeps(const struct plan *p, uint8_t target, enum target_state s)
+{
+	return p->kept >> target & 1 && (s == TARGET_OPEN || s == TARGET_PROBING);
+}
 
 /* `now`: of each target. Where every target that may serve is too small by our estimate, the
  * provider has the last word: none is left out for it. */

@@ -19,6 +19,9 @@ enum policy_provider_type { PROVIDER_openai, PROVIDER_openai_compatible };
 struct policy_health {
 	uint32_t open_after; /* failures in a row */
 	usec half_open_us;   /* until one call may try it again */
+	/* Results within HEALTH_WINDOW_US of which half may fail; 0: off. */
+	uint32_t min_samples;
+	uint32_t max_ejected; /* percent of a priority's targets that open circuits leave out */
 };
 
 /* A provider's own code, type or status, over the built-in tables. */
@@ -66,6 +69,7 @@ struct policy_target {
 	uint32_t capabilities;                             /* bits of enum capability */
 	uint64_t tags;                                     /* bits, by place in doc->tags */
 	int64_t context_window, max_output;                /* tokens; 0: not known */
+	uint32_t max_ejected;                              /* its provider's */
 };
 
 enum policy_strategy {
@@ -107,6 +111,7 @@ struct policy_model {
 	uint32_t capabilities;                /* of targets that list none */
 	int64_t max_output;                   /* likewise */
 	bool lists_capabilities, has_windows; /* some target of it */
+	bool keeps_some;                      /* some target's max_ejected is less than all */
 	bool try_best; /* with every target out, the one that is back soonest is tried all the same
 			*/
 	bool skip_malformed; /* events that are no JSON are left out, and counted */

@@ -71,6 +71,22 @@ static void policy_warn_models(struct policy_reader *r)
 		policy_warn_routing(r, i);
 }
 
+/* Some priority of some model has several targets, one of them this provider's. */
+static bool policy_has_rivals(const struct policy_doc *d, uint32_t provider)
+{
+	for (uint32_t i = 0; i < d->n_models; i++)
+		for (uint32_t k = 0; k < d->models[i].n_targets * d->models[i].n_targets; k++) {
+			const struct policy_target *a =
+				&d->models[i].targets[k / d->models[i].n_targets];
+			const struct policy_target *b =
+				&d->models[i].targets[k % d->models[i].n_targets];
+
+			if (a != b && a->provider == provider && a->priority == b->priority)
+				return true;
+		}
+	return false;
+}
+
 static void policy_warn_providers(struct policy_reader *r)
 {
 	const struct policy_doc *d = r->doc;
@@ -87,6 +103,11 @@ static void policy_warn_providers(struct policy_reader *r)
 
 		if (!used[i])
 			policy_warn(r, &at, NULL, "provider '" PLACE_FMT "' serves no model",
+				PLACE_ARG(d->providers[i].name));
+		else if (d->providers[i].health.max_ejected < 100 && !policy_has_rivals(d, i))
+			policy_warn(r, &at, tree_get(at.node, SLICE("health")),
+				"'max_ejected' of provider '" PLACE_FMT
+				"' acts between targets of one priority, and it has none such",
 				PLACE_ARG(d->providers[i].name));
 	}
 }

@@ -88,6 +88,8 @@ static void policy_read_target(struct policy_reader *r, const struct policy_at *
 	t->first_byte_us = p->first_byte_us;
 	t->idle_us = p->idle_us;
 	t->total_us = p->total_us;
+	t->max_ejected = p->health.max_ejected;
+	m->keeps_some |= t->max_ejected < 100;
 	policy_read_timeouts(r, at, &t->connect_us, &t->first_byte_us, &t->idle_us, &t->total_us);
 }
 

@@ -182,6 +182,10 @@ static void policy_read_health(
 		at.node = &none;
 	policy_count(r, &at, "open_after", 1, 1000, 5, &h->open_after);
 	policy_duration(r, &at, "half_open_after", 20 * USEC_PER_S, &h->half_open_us);
+	policy_count(r, &at, "min_samples", 0, 10000, 0, &h->min_samples);
+	policy_percent(r, &at, "max_ejected", 100, 100, &h->max_ejected);
+	r->uses_routing_2 |=
+		tree_get(at.node, SLICE("min_samples")) || tree_get(at.node, SLICE("max_ejected"));
 }
 
 static void policy_read_options(

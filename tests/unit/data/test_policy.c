@@ -479,6 +479,13 @@ static void warnings(void **state)
 			"one; remove it, or add a target\n"
 			"a.yaml:7:27: warning: no target of model 'c' carries every tag of its "
 			"'require_tags', so each call of it is refused\n" },
+		{ V "providers: [{name: p, type: openai, health: {max_ejected: 50%}}]\n"
+		    "prices: [{provider: p, model: '*', from: 2026-01-01, input: 1}]\n"
+		    "models:\n"
+		    "- {name: a, targets: [{provider: p, model: m}, {provider: p, model: n, "
+		    "priority: 2}]}\n",
+			"a.yaml:2:45: warning: 'max_ejected' of provider 'p' acts between targets "
+			"of one priority, and it has none such\n" },
 		{ V "providers: [{name: p, type: openai}]\n"
 		    "prices: [{provider: p, model: '*', from: 2026-01-01, input: 1}]\n"
 		    "models: [{name: a, targets: [{provider: p, model: m, tags: [us, eu]}]}]\n"

@@ -77,6 +77,9 @@ static const struct {
 		"f.yaml:5:26: 'open_after' is '0': write a whole number from 1 to 1000\n" },
 	{ P "    health: {half_open_after: 20}\n",
 		"f.yaml:5:31: 'half_open_after' is '20': write a whole number with its unit" },
+	{ P "    health: {min_samples: 10001}\n",
+		"f.yaml:5:27: 'min_samples' is '10001': write a whole number from 0 to 10000\n" },
+	{ P "    health: {max_ejected: 101%}\n", "f.yaml:5:27: 'max_ejected' is '101%': write" },
 	{ P "    limits: {rpm: 1}\n", "f.yaml:5:5: not supported yet: 'limits' in a provider" },
 	{ V "providers: [{name: p, type: azure}]\n",
 		"f.yaml:2:29: not supported yet: provider type 'azure'; "

@@ -31,9 +31,16 @@ static int end(void **state)
 	return 0;
 }
 
+static bool fails_of(usec now, bool probe, uint32_t caller, uint32_t min_samples)
+{
+	const struct health_failure f = { probe, caller, OPEN_AFTER, min_samples, OPEN_US };
+
+	return health_failed(health, place, now, &f);
+}
+
 static bool fails(usec now, bool probe)
 {
-	return health_failed(health, place, probe, now, OPEN_AFTER, OPEN_US);
+	return fails_of(now, probe, 1, 0);
 }
 
 static void stands(enum target_state want, usec now, usec want_recover)
@@ -136,6 +143,65 @@ static void holds_end_by_themselves(void **state)
 	stands(TARGET_OK, T0, 0);
 }
 
+static void ok_of(usec now, uint32_t caller)
+{
+	(void)health_ok(health, place, false);
+	health_count_ok(health, place, now);
+	if (health_wants_ok(health, place, now))
+		health_note_ok(health, place, now, caller);
+}
+
+static void half_of_enough_open_it(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 4; i++) { /* no two in a row */
+		assert_false(fails_of(T0, false, 1, 10));
+		ok_of(T0, 1);
+	}
+	assert_false(fails_of(T0, false, 1, 10)); /* 5 of 9 */
+	ok_of(T0, 1);
+	assert_true(fails_of(T0, false, 1, 10)); /* 6 of 11 */
+	assert_true(health_take_probe(health, place, T0 + OPEN_US, LEASE_US));
+	(void)health_ok(health, place, true);
+	assert_false(fails_of(T0 + OPEN_US, false, 1, 10)); /* it began anew */
+	(void)health_ok(health, place, false);
+	for (int i = 0; i < 1000; i++) { /* less than half */
+		ok_of(T0 + OPEN_US, 1);
+		ok_of(T0 + OPEN_US, 1);
+		assert_false(fails_of(T0 + OPEN_US, false, 1, 10));
+	}
+	/* Of the next window only its own results count. */
+	for (int i = 0; i < 9; i++) {
+		(void)health_ok(health, place, false);
+		assert_false(fails_of(T0 + OPEN_US + HEALTH_WINDOW_US, false, 1, 10));
+	}
+	(void)health_ok(health, place, false);
+	assert_true(fails_of(T0 + OPEN_US + HEALTH_WINDOW_US, false, 1, 10));
+}
+
+static void one_callers_failures_are_its_own(void **state)
+{
+	(void)state;
+	ok_of(T0, 2);
+	for (int i = 0; i < 100; i++)
+		assert_false(fails_of(T0 + (usec)i, false, 1, 10));
+	assert_false(fails_of(T0 + 200, false, 3, 0)); /* another one's, too: a row of their own */
+	assert_true(fails_of(T0 + 300, false, 1, 0));
+	health_give_back(health, place, T0);
+	assert_true(health_take_probe(health, place, T0 + 2 * OPEN_US, LEASE_US));
+	(void)health_ok(health, place, true);
+	/* The other one's success is too long ago, or there was none but its own. */
+	for (int i = 0; i < OPEN_AFTER - 1; i++)
+		assert_false(fails_of(T0 + HEALTH_OTHERS_US, false, 1, 0));
+	assert_true(fails_of(T0 + HEALTH_OTHERS_US, false, 1, 0));
+	assert_true(health_take_probe(health, place, T0 + 90 * USEC_PER_S, LEASE_US));
+	(void)health_ok(health, place, true);
+	ok_of(T0 + 90 * USEC_PER_S, 1);
+	for (int i = 0; i < OPEN_AFTER - 1; i++)
+		assert_false(fails_of(T0 + 91 * USEC_PER_S, false, 1, 0));
+	assert_true(fails_of(T0 + 91 * USEC_PER_S, false, 1, 0));
+}
+
 static struct health_numbers numbers(usec now)
 {
 	return health_read(health, place, now);
@@ -217,49 +283,70 @@ static uint32_t chance(uint32_t n)
 	return (uint32_t)(random_state >> 33) % n;
 }
 
-/* A schedule of forty events with up to four probes that may be lost. After it, whatever it did:
- * the target can be tried within one lease, and one good probe makes it well. */
+#define SKEW_US (50 * USEC_PER_MS)
+
+struct schedule {
+	usec now;
+	struct slice model;
+	uint32_t min_samples;
+	int probes[2], opened;
+};
+
+/* One event at one of two workers, whose clocks were read at different times. */
+static void event(struct schedule *s)
+{
+	unsigned w = chance(2);
+	usec now = s->now - (w ? (usec)chance(SKEW_US) : 0);
+	bool probe = s->probes[w] > 0 && chance(2);
+
+	switch (chance(8)) {
+	case 0: s->now += (usec)chance(1000) * USEC_PER_MS; return;
+	case 1: s->now += (usec)chance(700) * USEC_PER_S; return;
+	case 2:
+	case 3: /* failed, or timed out */
+		s->opened += fails_of(now, probe, chance(3), s->min_samples);
+		break;
+	case 4:
+		(void)health_ok(health, place, probe);
+		ok_of(now, chance(3));
+		break;
+	case 5: s->probes[w] += health_take_probe(health, place, now, LEASE_US); return;
+	case 6: /* a client left, or its worker's calls are lost */
+		if (probe && chance(2))
+			health_give_back(health, place, now);
+		break;
+	default: /* a new policy: the same place, and what is on its way is still */
+		assert_int_equal(health_place(health, SLICE("p"), s->model), place);
+		return;
+	}
+	s->probes[w] -= probe;
+}
+
+/* A schedule of forty events with probes that may be lost. After it, whatever it did: the target
+ * can be tried within one lease, and one good probe makes it well. */
 static void schedule(uint64_t seed)
 {
-	usec now = T0, recover;
+	struct schedule s = { .now = T0, .model = seed % 2 ? SLICE("a") : SLICE("b") };
 	uint64_t trips;
-	int probes = 0, opened = 0;
+	usec recover;
 
 	random_state = seed;
-	place = health_place(health, SLICE("p"), seed % 2 ? SLICE("a") : SLICE("b"));
+	s.min_samples = chance(2) ? 1 + chance(8) : 0;
+	place = health_place(health, SLICE("p"), s.model);
 	trips = health_trips(health, place);
 	for (int i = 0; i < 40; i++) {
-		bool probe = probes > 0 && chance(2);
-
-		switch (chance(6)) {
-		case 0: now += (usec)chance(1000) * USEC_PER_MS; break;
-		case 1: now += (usec)chance(700) * USEC_PER_S; break;
-		case 2:
-			opened += fails(now, probe);
-			probes -= probe;
-			break;
-		case 3:
-			(void)health_ok(health, place, probe);
-			probes -= probe;
-			break;
-		case 4: probes += health_take_probe(health, place, now, LEASE_US); break;
-		default:
-			if (probe && chance(2))
-				health_give_back(health, place, now);
-			probes -= probe; /* or lost */
-			break;
-		}
-		(void)health_state(health, place, now, &recover);
+		event(&s);
+		(void)health_state(health, place, s.now, &recover);
 		assert_in_range(recover, 0, LEASE_US);
 	}
-	assert_int_equal(health_trips(health, place) - trips, opened); /* each was told once */
-	now += LEASE_US;
-	if (health_state(health, place, now, &recover) != TARGET_OK) {
+	assert_int_equal(health_trips(health, place) - trips, s.opened); /* each was told once */
+	s.now += LEASE_US;
+	if (health_state(health, place, s.now, &recover) != TARGET_OK) {
 		assert_int_equal(recover, 0);
-		assert_true(health_take_probe(health, place, now, LEASE_US));
+		assert_true(health_take_probe(health, place, s.now, LEASE_US));
 		assert_true(health_ok(health, place, true));
 	}
-	stands(TARGET_OK, now, 0);
+	stands(TARGET_OK, s.now, 0);
 	(void)health_ok(health, place, false);
 }
 
@@ -289,6 +376,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(one_call_tries_it, begin, end),
 		cmocka_unit_test_setup_teardown(a_lost_probe_is_taken_over, begin, end),
 		cmocka_unit_test_setup_teardown(holds_end_by_themselves, begin, end),
+		cmocka_unit_test_setup_teardown(half_of_enough_open_it, begin, end),
+		cmocka_unit_test_setup_teardown(one_callers_failures_are_its_own, begin, end),
 		cmocka_unit_test_setup_teardown(latency_follows, begin, end),
 		cmocka_unit_test_setup_teardown(waiting_is_latency, begin, end),
 		cmocka_unit_test_setup_teardown(limits_are_forgotten, begin, end),

@@ -26,9 +26,10 @@ static int begin(void **state)
 	(void)state;
 	model = (struct policy_model){ .targets = targets, .n_targets = 3 };
 	for (uint32_t i = 0; i < POLICY_TARGETS_MAX; i++) {
-		targets[i] = (struct policy_target){
-			.priority = 1, .weight = 100, .capabilities = CAPABILITIES_ALL
-		};
+		targets[i] = (struct policy_target){ .priority = 1,
+			.weight = 100,
+			.capabilities = CAPABILITIES_ALL,
+			.max_ejected = 100 };
 		now[i] = (struct target_now){ .hash = (i + 1) * UINT64_C(0x123456789abcdef1),
 			.numbers.left = HEALTH_LEFT_ALL };
 	}
@@ -194,6 +195,36 @@ static void headroom(void **state)
 	assert_int_equal(first[2], 0);
 }
 
+/* Of four whose circuits are open, those back soonest stay in use. */
+static void not_all_are_ejected(void **state)
+{
+	(void)state;
+	model = (struct policy_model){ .targets = targets,
+		.n_targets = 5,
+		.keeps_some = true,
+		.strategy = STRATEGY_priority };
+	for (uint32_t i = 0; i < 4; i++)
+		now[i] = (struct target_now){ .state = TARGET_OPEN, .recover_us = 40 - 10 * i };
+	now[1].state = TARGET_PROBING;
+	check("e");
+	targets[4].max_ejected = 59; /* of five: two; the smallest counts */
+	check("cde");
+	assert_int_equal(plan.kept, 1u << 2 | 1u << 3);
+	assert_int_equal(plan.why[2], PLAN_KEPT);
+	assert_true(plan_keeps(&plan, 2, TARGET_OPEN));
+	assert_false(plan_keeps(&plan, 2, TARGET_RATE_LIMITED));
+	assert_false(plan_keeps(&plan, 0, TARGET_OPEN));
+	targets[4].max_ejected = 0; /* one at least */
+	check("bcde");
+	targets[4].priority = 2; /* in its own priority it is alone */
+	check("e");
+	targets[0].max_ejected = 0;
+	now[2] = (struct target_now){ .state = TARGET_RATE_LIMITED, .recover_us = 1 };
+	check("bde");                              /* a limit is no circuit */
+	targets[1].weight = targets[3].weight = 0; /* nor is one that gets nothing */
+	check("e");
+}
+
 /* One that goes takes only its own callers away. */
 static void stickiness_survives_a_loss(void **state)
 {
@@ -256,12 +287,36 @@ static void random_targets(void)
 		targets[i].capabilities = chance(2) ? CAPABILITIES_ALL : chance(8);
 		targets[i].context_window = chance(3);
 		targets[i].max_output = chance(3);
+		targets[i].max_ejected = chance(2) ? 100 : chance(100);
 		now[i].state = chance(2) ? TARGET_OK : (enum target_state)chance(6);
 		now[i].recover_us = now[i].state == TARGET_OK ? 0 : (usec)chance(3);
 		now[i].price = chance(5);
 		now[i].numbers =
 			(struct health_numbers){ chance(3), (usec)chance(3) * chance(1u << 30),
 				(usec)chance(1u << 30) * chance(4), chance(HEALTH_LEFT_ALL + 1) };
+	}
+}
+
+/* No more are left out of a priority than may be, and none is kept that need not be. */
+static void check_ejected(const struct plan_ask *ask, bool fitting)
+{
+	for (uint32_t p = 1; p <= 3 && model.keeps_some; p++) {
+		uint32_t n = 0, out = 0, kept = 0, share = 100;
+
+		for (uint32_t i = 0; i < model.n_targets; i++) {
+			bool open = !is_well(i) &&
+				    (now[i].state == TARGET_OPEN || now[i].state == TARGET_PROBING);
+
+			if (targets[i].priority != p || !is_eligible(i, ask) ||
+				(fitting && !fits(i, ask)))
+				continue;
+			n++;
+			share = MIN(share, targets[i].max_ejected);
+			kept += plan.kept >> i & 1;
+			out += open && !(plan.kept >> i & 1);
+		}
+		assert_true(out <= MAX(n * share / 100, 1u));
+		assert_true(!kept || out == MAX(n * share / 100, 1u));
 	}
 }
 
@@ -280,6 +335,7 @@ static void random_models(void **state)
 			.n_targets = 1 + chance(POLICY_TARGETS_MAX),
 			.strategy = (enum policy_strategy)chance(6),
 			.sticky = (enum policy_sticky)chance(5),
+			.keeps_some = chance(2),
 			.try_best = chance(2) };
 		random_targets();
 		for (uint32_t i = 0; i < model.n_targets; i++)
@@ -287,6 +343,8 @@ static void random_models(void **state)
 		for (uint32_t i = 0; i < model.n_targets; i++)
 			able += is_eligible(i, &ask) && (!fitting || fits(i, &ask)) && is_well(i);
 		plan_make(&model, now, &ask, &plan);
+		able += (unsigned)__builtin_popcount(plan.kept);
+		check_ejected(&ask, fitting > 0);
 		assert_true(plan.n == able ||
 			    (plan.n == 1 && !able && plan.degraded && model.try_best));
 		for (unsigned i = 0; i < plan.n; i++) {
@@ -295,7 +353,8 @@ static void random_models(void **state)
 			assert_false(seen & 1u << t);
 			seen |= 1u << t;
 			assert_true(is_eligible(t, &ask));
-			assert_true(plan.degraded || is_well(t));
+			assert_true(
+				plan.degraded || is_well(t) || plan_keeps(&plan, t, now[t].state));
 			assert_true(!fitting || fits(t, &ask));
 			assert_true(plan.why[t] < PLAN_WEIGHT_0);
 			if (i > 0)
@@ -362,6 +421,7 @@ int main(void)
 		cmocka_unit_test_setup(fastest, begin),
 		cmocka_unit_test_setup(least_busy, begin),
 		cmocka_unit_test_setup(headroom, begin),
+		cmocka_unit_test_setup(not_all_are_ejected, begin),
 		cmocka_unit_test_setup(stickiness_survives_a_loss, begin),
 		cmocka_unit_test_setup(what_a_request_needs, begin),
 		cmocka_unit_test_setup(random_models, begin),
