@@ -81,13 +81,35 @@ static void fill_places(struct health *h, struct policy *p)
 					d->providers[i].credentials[k]);
 }
 
-/* A credential that is there anew deserves a try. */
-static void release_credentials(struct health *h, const struct policy *p)
+/* A target of which one credential is the only way, if that was refused there. */
+static void release_refused(struct health *h, uint32_t target)
+{
+	usec recover;
+
+	if (health_state(h, target, clock_mono_us(), &recover) == TARGET_NO_CREDENTIAL)
+		health_release(h, target);
+}
+
+/* A credential that is there anew deserves a try. `name`: empty: all of them. */
+static void release_credentials(struct health *h, const struct policy *p, struct slice name)
 {
 	for (uint32_t i = 0; p && i < p->doc->n_credentials; i++)
-		health_release(h, p->credential_place[i]);
-	for (uint32_t i = 0; p && i < p->n_pairs; i++)
-		health_release(h, p->pair_place[i]);
+		if (!name.n || slice_eq(p->doc->credentials[i], name))
+			health_release(h, p->credential_place[i]);
+	for (uint32_t i = 0; p && i < p->doc->n_targets; i++) {
+		const struct policy_provider *provider =
+			&p->doc->providers[p->doc->targets[i].provider];
+		struct policy_places places = policy_places_of(p, i);
+
+		for (uint32_t k = 0; k < places.n; k++) {
+			if (name.n && !slice_eq(provider->credentials[k], name))
+				continue;
+			if (places.pairs)
+				health_release(h, places.pairs[k]);
+			else
+				release_refused(h, places.target);
+		}
+	}
 }
 
 static void warn_unknown(const struct policy *p)
@@ -136,7 +158,8 @@ static void run_policy(struct task *t)
 			log_quote(slice_str(cache.text)));
 }
 
-static int load_secrets(struct builder *b, struct errbuf *e)
+/* `anew`: name of the one that was set; empty: any may have been. */
+static int load_secrets(struct builder *b, struct slice anew, struct errbuf *e)
 {
 	struct secret_set *fresh;
 	struct buf report;
@@ -153,7 +176,7 @@ static int load_secrets(struct builder *b, struct errbuf *e)
 		return err_set(e, err, "the credentials could not be read: %s", strerror(-err));
 	secret_set_unref(b->secrets);
 	b->secrets = fresh;
-	release_credentials(b->health, b->policy);
+	release_credentials(b->health, b->policy, anew);
 	return 0;
 }
 
@@ -164,7 +187,7 @@ static void run_secret(struct task *t)
 	t->err = secret_cache_put(
 		b->state_dir, slice_str(t->name), t->number, buf_view(&t->bytes), &t->why);
 	if (!t->err)
-		t->err = load_secrets(b, &t->why);
+		t->err = load_secrets(b, slice_str(t->name), &t->why);
 	if (!t->err)
 		t->err = build(b, b->policy, &t->rules, &t->why);
 }
@@ -174,7 +197,7 @@ static void run_reload(struct task *t)
 	struct builder *b = t->b;
 
 	memcpy(b->secrets_dir, t->name, sizeof(b->secrets_dir));
-	t->err = load_secrets(b, &t->why);
+	t->err = load_secrets(b, SLICE_EMPTY, &t->why);
 	if (!t->err)
 		t->err = build(b, b->policy, &t->rules, &t->why);
 }
@@ -336,7 +359,7 @@ static int policy_from_cache(struct builder *b, struct errbuf *e)
 int builder_start(struct builder *b, struct rules **ret_rules, struct errbuf *e)
 {
 	struct errbuf why;
-	int err = load_secrets(b, e);
+	int err = load_secrets(b, SLICE_EMPTY, e);
 
 	*ret_rules = NULL;
 	if (err)

@@ -205,14 +205,6 @@ enum error_class relay_class_in_band(const struct request *r, struct slice error
 bool relay_refuse_shown(struct request *r, enum error_class c)
 {
 	if (c == CLASS_provider_auth) {
-		const struct policy_provider *p =
-			&r->rules->rules->policy->doc->providers[r->provider];
-
-		log_event(LOG_WARNING, "upstream", "provider.auth_failed",
-			"provider=" SLICE_FMT " credential=" SLICE_FMT " status=%u",
-			SLICE_ARG(p->name),
-			SLICE_ARG(p->n_credentials ? p->credentials[r->credential] : SLICE("-")),
-			r->status);
 		request_fail(r, FAIL_upstream_auth_failed, "%s", "");
 		return true;
 	}

@@ -89,7 +89,19 @@ static bool hold_way(struct request *r, bool this_model, enum target_state why, 
 		place = w.pairs[r->credential];
 	else if (!this_model && w.n)
 		place = w.credentials[r->credential];
-	return health_hold(r->env->gw->health, place, why, loop_now(r->env->loop), us);
+	/* 0: the table is full, and the target is better than nothing. */
+	return health_hold(
+		r->env->gw->health, place ? place : w.target, why, loop_now(r->env->loop), us);
+}
+
+static void say_refused(const struct request *r, unsigned status)
+{
+	struct slice credential = credential_of(r);
+
+	log_event(LOG_WARNING, "upstream", "provider.auth_failed",
+		"provider=" SLICE_FMT " credential=" SLICE_FMT " status=%u model=" SLICE_FMT,
+		SLICE_ARG(provider_of(r)->name), SLICE_ARG(credential.n ? credential : SLICE("-")),
+		status, SLICE_ARG(policy_of(r)->doc->targets[r->target].model));
 }
 
 static void learn(struct request *r, enum error_class c, unsigned status)
@@ -100,7 +112,8 @@ static void learn(struct request *r, enum error_class c, unsigned status)
 		(void)hold_way(r, true, TARGET_RATE_LIMITED, r->hint_us ? r->hint_us : LIMITED_US);
 		break;
 	case CLASS_provider_auth:
-		(void)hold_way(r, status == 403, TARGET_NO_CREDENTIAL, AUTH_US);
+		if (hold_way(r, status == 403, TARGET_NO_CREDENTIAL, AUTH_US))
+			say_refused(r, status);
 		break;
 	case CLASS_provider_quota:
 		if (hold_way(r, false, TARGET_PROVIDER_QUOTA, QUOTA_US))

@@ -1,4 +1,6 @@
 /* What is allowed and yet probably not meant. Runs only on a policy without errors. */
+#include <aigw/text.h>
+
 #include "policy_read.h"
 
 /* The model that target i of all belongs to. */
@@ -36,6 +38,41 @@ static bool policy_has_tags(const struct policy_model *m, uint64_t tags)
 	return false;
 }
 
+/* Statuses in `on` after which nothing is tried anew, since they mean something else. */
+static void policy_warn_statuses(struct policy_reader *r, const struct policy_at *at,
+	const struct policy_model *m, const struct tree *on)
+{
+	int64_t status;
+
+	for (uint32_t i = 0; i < m->n_targets; i++)
+		if (r->doc->providers[m->targets[i].provider].n_errors)
+			return;
+	for (const struct tree *node = on->child; node; node = node->next)
+		if (text_parse_i64(node->text, &status) == 0 && status < 500 && status != 408 &&
+			status != 409 && status != 429)
+			policy_warn(r, at, node,
+				"%d is as a rule no failure that another try helps, and does "
+				"nothing in 'on' then; a provider's 'errors' can make it transient",
+				(int)status);
+}
+
+static void policy_warn_retry(struct policy_reader *r, uint32_t i)
+{
+	const struct policy_model *m = &r->doc->models[i];
+	struct policy_at at = { NULL, r->models.items[i], "models", i };
+	const struct tree *retry = tree_get(at.node, SLICE("retry"));
+	const struct tree *on = retry ? tree_get(retry, SLICE("on")) : NULL;
+
+	if (!on)
+		return;
+	if (m->retry.attempts == 1)
+		policy_warn(r, &at, on,
+			"'on' acts between tries, and model '" PLACE_FMT
+			"' has one; set 'attempts', or remove it",
+			PLACE_ARG(m->name));
+	policy_warn_statuses(r, &at, m, on);
+}
+
 static void policy_warn_routing(struct policy_reader *r, uint32_t i)
 {
 	static const char *const between[] = { "strategy", "sticky" };
@@ -67,8 +104,10 @@ static void policy_warn_models(struct policy_reader *r)
 			"the policy has no models, so no call can be served; add models");
 	for (uint32_t i = 0; i < d->n_targets && r->findings < POLICY_MAX_FINDINGS; i++)
 		policy_warn_price(r, i);
-	for (uint32_t i = 0; i < d->n_models && r->findings < POLICY_MAX_FINDINGS; i++)
+	for (uint32_t i = 0; i < d->n_models && r->findings < POLICY_MAX_FINDINGS; i++) {
 		policy_warn_routing(r, i);
+		policy_warn_retry(r, i);
+	}
 }
 
 /* Some priority of some model has several targets, one of them this provider's. */

@@ -21,6 +21,7 @@ apiVersion: aigw/v1
 providers:
   - {name: a, type: openai-compatible, base_url: $SIM, $A, timeouts: {connect: 1s, first_byte: 500ms, idle: 500ms}, health: {open_after: 1000}}
   - {name: b, type: openai-compatible, base_url: $SIM, credential: sim}
+  - {name: c, type: openai-compatible, base_url: $SIM, credential: two}
   - {name: nobody, type: openai-compatible, base_url: "http://127.0.0.1:9/v1"}
 customers:
   - name: acme
@@ -202,6 +203,33 @@ class Credentials(Case):
         self.assertEqual(self.ask().header("x-aigw-fallback"), None)
         self.stack.api("PUT", "/api/v1/secrets/other", {"value": GOOD})  # rotated: it deserves a try
         wait_for(lambda: self.ask().header("x-aigw-provider") == "a", "the new secret serves")
+
+
+class Refused(Case):
+    def test_it_is_left_alone_until_its_own_secret_is_set_anew(self):
+        self.apply(model("m", "a sim-f+fail-403", "b sim-b"), model("n", "c sim-g+fail-401", "b sim-b"), provider="credential: one")
+
+        def trails():
+            seen = [self.ask(name) for name in ("m", "n")]
+            self.assertEqual([a.status for a in seen], [200, 200])
+            return [a.header("x-aigw-fallback") for a in seen]
+        began = time.monotonic()
+        self.assertEqual([trails(), trails()], [["a:403>b", "c:401>b"], [None, None]])
+        self.stack.api("PUT", "/api/v1/secrets/two", {"value": GOOD})
+        wait_for(lambda: trails() == [None, "c:401>b"], "that one alone is tried again")
+        self.assertEqual(trails(), [None, None])
+        self.stack.api("PUT", "/api/v1/secrets/one", {"value": GOOD})
+        wait_for(lambda: trails() == ["a:403>b", None], "that one alone is tried again")
+        self.assertLess(time.monotonic() - began, 30)  # not by itself
+
+    def test_the_log_names_it_once(self):
+        """Also where the next one answers: nobody would ever know."""
+        self.apply(model("m", "a sim-f+fail-401+times-1"), provider="credentials: [one, two]")
+        self.assertEqual([self.ask().header("x-aigw-fallback") for _ in range(4)], ["a:401>a", None, None, None])
+        with open(self.stack.path("agentd.log"), encoding="utf-8") as f:
+            lines = [line for line in f if "event=provider.auth_failed" in line]
+        self.assertEqual(len(lines), 1)
+        self.assertIn(" provider=a credential=one status=401 model=sim-f", lines[0])
 
 
 class Quota(Case):

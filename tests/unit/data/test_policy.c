@@ -438,6 +438,19 @@ static void files_are_merged(void **state)
 	buf_fini(&report);
 }
 
+static void check_warnings(const char *yaml, const char *want)
+{
+	struct policy_doc *d;
+	struct buf report;
+
+	buf_init(&report, 65536);
+	d = build_files(&yaml, 1, &report);
+	assert_string_equal(buf_cstr(&report), want);
+	assert_non_null(d);
+	policy_doc_free(d);
+	buf_fini(&report);
+}
+
 static void warnings(void **state)
 {
 	static const struct {
@@ -501,17 +514,28 @@ static void warnings(void **state)
 	};
 
 	(void)state;
-	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		struct policy_doc *d;
-		struct buf report;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+		check_warnings(cases[i].yaml, cases[i].want);
+}
 
-		buf_init(&report, 65536);
-		d = build_files(&cases[i].yaml, 1, &report);
-		assert_non_null(d);
-		assert_string_equal(buf_cstr(&report), cases[i].want);
-		policy_doc_free(d);
-		buf_fini(&report);
-	}
+static void warnings_of_retry(void **state)
+{
+	(void)state;
+	check_warnings(V "providers:\n"
+			 "- {name: p, type: openai}\n"
+			 "- {name: q, type: openai, errors: {'404': transient}}\n"
+			 "prices: [{provider: p, model: '*', from: 2026-01-01, input: 1},\n"
+			 "         {provider: q, model: '*', from: 2026-01-01, input: 1}]\n"
+			 "models:\n"
+			 "- {name: a, targets: [{provider: p, model: m}], retry: {on: [429]}}\n"
+			 "- {name: b, targets: [{provider: p, model: m}],\n"
+			 "   retry: {attempts: 2, on: [408, 409, 404, 503, timeout]}}\n"
+			 "- {name: c, targets: [{provider: q, model: m}], retry: {attempts: 2, on: "
+			 "[404]}}\n",
+		"a.yaml:8:61: warning: 'on' acts between tries, and model 'a' has one; set "
+		"'attempts', or remove it\n"
+		"a.yaml:10:40: warning: 404 is as a rule no failure that another try helps, and "
+		"does nothing in 'on' then; a provider's 'errors' can make it transient\n");
 }
 
 static void the_example_is_without_fault(void **state)
@@ -620,6 +644,7 @@ int main(void)
 		cmocka_unit_test(price_versions),
 		cmocka_unit_test(files_are_merged),
 		cmocka_unit_test(warnings),
+		cmocka_unit_test(warnings_of_retry),
 		cmocka_unit_test(the_example_is_without_fault),
 		cmocka_unit_test(any_allocation_may_fail),
 	};
