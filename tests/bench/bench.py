@@ -6,7 +6,7 @@ rotation, and figures are medians over the rotations. CPU per call is the CPU ti
 process tree over a run divided by the calls that the upstream answered in it: the steadiest figure.
 Compare ratios; absolute numbers of two machines do not compare.
 
-Measures (--only): calls, latency, held, tls, strict, readers, against. Targets: direct, relay, nginx, aigw.
+Measures (--only): calls, latency, held, tls, strict, readers, slow, against. Targets: direct, relay, nginx, aigw.
 Exit code: 0 every floor holds (always with --quick), 1 one does not, 2 the benchmark could not run.
 """
 import argparse
@@ -59,6 +59,7 @@ def choice(ap, flag, text, known):
 def settings(o, files):
   """How long and how often. A proxied stream takes two descriptors."""
   o.streams = min(500 if o.quick else 5000, (files - 1000) // 2)
+  o.slow = min(100 if o.quick else 5000, (files - 1000) // 3)  # two descriptors of each reader, one of each sender
   o.reps, o.pairs, o.strict_reps = (1, 2, 2) if o.quick else (5, 9, 7)
   o.seconds, o.settle, o.patience = (1.0, 1.0, 0.5) if o.quick else (4.0, 3.0, 10.0)
 

@@ -1,11 +1,12 @@
 """Measures that compare two states of aigw in interleaved pairs: this build with an older one, and the
-agent with and without readers of its stats mount. Records go to Bench.results like all others."""
+agent with and without readers of its stats mount, or slow clients. Records go to Bench.results like all others."""
+import json
 import os
 import subprocess
 import sys
 
 from measures import RATE, SHAPES, Started, line_read, load_run, load_start, rotated, times
-from procs import Failed, LIBC, PR_SET_PDEATHSIG, wait_until
+from procs import Child, Failed, LIBC, PR_SET_PDEATHSIG, free_port, wait_until
 from targets import Aigw, Place
 
 READ_STREAMS = 200
@@ -87,6 +88,59 @@ def pair_run(bench, target, mount, rep, reading):
     bench.add("readers", rep=rep, reading=True, turns=readers.turns() - before, **got)
 
 
+class Slow:
+  """slow.py at the lowest priority on the load's core."""
+
+  def __init__(self, bench, target, provider):
+    self.bench, self.count = bench, bench.set.slow
+    argv = [sys.executable, os.path.join(os.path.dirname(os.path.abspath(__file__)), "slow.py"), "--idle", "--to", target.to.rsplit(":", 1)[1],
+            "--provider", str(provider), "--key", target.headers["Authorization"].removeprefix("Bearer "), "--readers", str(self.count), "--senders", str(self.count)]
+    self.child = Child(argv, bench.place.load_cpus, bench.place.log("slow"), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+  def __enter__(self):
+    if line_read(self.child, 120).strip() != "ready":
+      self.child.stop()
+      raise Failed(f"{self.count} slow readers and senders do not come to stand, see {self.bench.place.log('slow')}")
+    return self
+
+  def ended(self):
+    text, _ = self.child.popen.communicate(timeout=60)
+    return json.loads(text.strip().splitlines()[-1])["ended"]
+
+  def __exit__(self, *_):
+    self.child.stop()
+
+
+def measure_slow(bench):
+  """p99 of 100 clients at a fixed rate, with and without so many who read and send slowly, and what those hold."""
+  if "aigw" not in bench.set.targets:
+    return
+  target = Aigw("aigw", bench.place, bench.upstream)
+  provider = free_port()
+  target.others = {"large": provider}
+  with Started([target]):
+    for rep in range(bench.set.pairs):
+      for slow in rotated([False, True], rep):
+        slow_run(bench, target, provider, rep, slow)
+
+
+def slow_run(bench, target, provider, rep, slow):
+  args = ["--rate", RATE // 2, "--conns", 100, "--size", 1024, *times(bench)]
+  if not slow:
+    bench.add("slow", rep=rep, slow=False, count=0, kib=0.0, ended=0, **load_run(bench, target, args))
+    return
+  before = target.anonymous_kib()
+  with Slow(bench, target, provider) as clients:
+    got = load_run(bench, target, args)
+    kib = (target.anonymous_kib() - before) / (2 * clients.count)
+    bench.add("slow", rep=rep, slow=True, count=clients.count, kib=kib, ended=clients.ended(), **got)
+  wait_until("the slow clients are gone", lambda: descriptors(target.child.pid) < 1000, 60)
+
+
+def descriptors(pid):
+  return len(os.listdir(f"/proc/{pid}/fd"))
+
+
 def measure_against(bench):
   """CPU per call of this build and of an older one (--against), in interleaved pairs."""
   if not bench.set.against:
@@ -101,4 +155,4 @@ def measure_against(bench):
           bench.add("against", target=t.name, shape=shape, rep=rep, **load_run(bench, t, [*args, *times(bench)]))
 
 
-PAIRS = {"readers": measure_readers, "against": measure_against}
+PAIRS = {"readers": measure_readers, "slow": measure_slow, "against": measure_against}

@@ -5,6 +5,8 @@ from figures import (SATURATED, is_saturated, kib_each, mean_interval, median, m
 CPU_FLOORS = {"1 KB": 1.0, "32 KB": 0.7, "50-event stream": 0.5}  # times nginx
 P99_FLOOR = 1.2  # times the relay's added p99
 READERS_FLOOR = 1.15  # times the p99 without readers of the mount
+SLOW_FLOOR = 1.15  # times the p99 without slow clients
+SLOW_KIB = 64  # of each of them
 AGAINST_FLOOR = 1.05  # times the older build's CPU per call
 HELD_KIB = {"plain": 3, "tls": 48}
 IDLE_KIB = 8 * 1024
@@ -165,6 +167,13 @@ def reader_pairs(results):
   return [(having[r], lacking[r]) for r in sorted(having) if r in lacking]
 
 
+def slow_pairs(results):
+  """[(p99 with slow clients, without)]"""
+  records = results.get("slow", [])
+  having, lacking = (by_rep(pick(records, slow=s), "p99") for s in (True, False))
+  return [(having[r], lacking[r]) for r in sorted(having) if r in lacking]
+
+
 def against_pairs(results, shape):
   """[(CPU per call of this build, of the older one)]"""
   records = pick(results.get("against", []), shape=shape)
@@ -180,6 +189,11 @@ def pair_tables(results):
                  ["pair", "with readers", "without", "ratio"],
                  [[str(i + 1), number(a, 0), number(b, 0), number(ratio(a, b), 2)]
                   for i, (a, b) in enumerate(reader_pairs(results))])
+  if results.get("slow"):
+    beside = pick(results["slow"], slow=True)
+    out += table(f"1,000 calls/s of 100 clients beside {number(mid(beside, 'count'), 0)} slow readers and as many slow senders, who hold "
+                 f"{number(mid(beside, 'kib'), 1)} KiB each: p99, us", ["pair", "beside them", "without", "ratio"],
+                 [[str(i + 1), number(a, 0), number(b, 0), number(ratio(a, b), 2)] for i, (a, b) in enumerate(slow_pairs(results))])
   for shape in CPU_FLOORS if results.get("against") else ():
     out += table(f"{shape}: CPU us per call of this build and the older one", ["pair", "this", "older", "ratio"],
                  [[str(i + 1), number(a, 2), number(b, 2), number(ratio(a, b), 3)]
@@ -214,7 +228,9 @@ def interval_floor(name, pairs, limit):
 
 
 def pair_floors(results):
-  out = [interval_floor("p99 with readers of the mount", reader_pairs(results), READERS_FLOOR)]
+  out = [interval_floor("p99 with readers of the mount", reader_pairs(results), READERS_FLOOR),
+         interval_floor("p99 beside slow clients", slow_pairs(results), SLOW_FLOOR),
+         at_most("KiB per slow client", mid(pick(results.get("slow", []), slow=True), "kib"), SLOW_KIB)]
   for shape in CPU_FLOORS if results.get("against") else ():
     out.append(interval_floor(f"CPU per call to the older build, {shape}", against_pairs(results, shape), AGAINST_FLOOR))
   return out
@@ -245,7 +261,7 @@ def strict_floors(results):
 
 
 def failure_floor(results):
-  runs = [r for m in ("calls", "latency", "strict", "readers", "against") for r in results.get(m, [])]
+  runs = [r for m in ("calls", "latency", "strict", "readers", "slow", "against") for r in results.get(m, [])]
   lost = sum(r["failures"] for r in runs) + sum(r["streams"] - r["held"] for r in results.get("held", []))
   return floor("calls that failed, all targets", lost if runs or results.get("held") else None, "0", lost == 0, 0)
 

@@ -220,6 +220,7 @@ providers:
     base_url: {base_url}
     timeouts: {{connect: 2s, first_byte: 30s, idle: 60s, total: 10m}}
 {options}
+{others}
 prices:
   - {{provider: bench, model: "*", from: 2026-01-01, input: 0.15, output: 0.60}}
 models:
@@ -241,6 +242,7 @@ class Aigw(Target):
     super().__init__(name, place, upstream)
     self.durability, self.keep_controller, self.stats = durability, keep_controller, stats
     self.controller, self.state = None, None
+    self.others = {}  # further providers: name and port; model mock-NAME
 
   def provider(self):
     """(base_url, lines of the provider's options)"""
@@ -264,10 +266,12 @@ class Aigw(Target):
     ctld = self.place.write(folder, "ctld.yaml", CTLD.format(**names))
     agentd = self.place.write(folder, "agentd.yaml", AGENTD.format(**names))
     base_url, options = self.provider()
+    others = "".join(f'  - {{name: {n}, type: openai-compatible, base_url: "http://127.0.0.1:{p}/v1"}}\n' for n, p in self.others.items())
+    routes = {n: ("bench", m) for n, m in self.models.items()} | {f"mock-{n}": (n, "x") for n in self.others}
     policy = self.place.write(folder, "policy.yaml", POLICY.format(
-      base_url=base_url, options=options, models="\n".join(
-        f"  - {{name: {name}, targets: [{{provider: bench, model: \"{model}\"}}]}}"
-        for name, model in self.models.items())))
+      base_url=base_url, options=options, others=others, models="\n".join(
+        f"  - {{name: {name}, targets: [{{provider: {provider}, model: \"{model}\"}}]}}"
+        for name, (provider, model) in routes.items())))
     self.controller = Child([self.place.program("aigw-ctld"), "--config", ctld], self.place.load_cpus,
                             self.place.log(self.name + "-ctld"))
     wait_until("aigw-ctld", lambda: os.path.exists(f"{folder}/admin.sock"), START_S, self.controller)

@@ -139,9 +139,11 @@ def good_run():
   common = dict(failures=0, others=0.0)
   readers = [dict(rep=r, reading=on, turns=7 * on, p99=115.0 if on else 100.0, **common)
              for r in range(9) for on in (False, True)]
+  slow = [dict(rep=r, slow=on, count=5000 * on, kib=64.0 * on, p99=115.0 if on else 100.0, **common)
+          for r in range(9) for on in (False, True)]
   against = [dict(target=t, shape=s, rep=r, cpu_us=cpu, **common)
              for r in range(9) for s in report.CPU_FLOORS for t, cpu in (("aigw", 10.5), ("aigw-old", 10.0))]
-  return {"calls": calls, "latency": latency, "held": held, "strict": strict, "readers": readers, "against": against,
+  return {"calls": calls, "latency": latency, "held": held, "strict": strict, "readers": readers, "slow": slow, "against": against,
           "sync": [dict(rep=r, p50=100.0, p99=300.0) for r in range(3)]}
 
 
@@ -157,7 +159,7 @@ class Verdicts(unittest.TestCase):
   def test_good_run_passes_every_floor(self):
     got = report.floors(good_run())
     self.assertEqual([f for f in got if f[3] != "PASS"], [])
-    self.assertEqual(len(got), 17)
+    self.assertEqual(len(got), 19)
 
   def test_each_floor_fails_alone(self):
     aigw = {"target": "aigw"}
@@ -178,6 +180,8 @@ class Verdicts(unittest.TestCase):
       ("strict, first token later at p50", "strict", {"first_p50": lambda v: v + 26},
        {"durability": "strict", "shape": "50-event stream"}),
       ("p99 with readers of the mount", "readers", {"p99": lambda v: v * 1.01}, {"reading": True}),
+      ("p99 beside slow clients", "slow", {"p99": lambda v: v * 1.01}, {"slow": True}),
+      ("KiB per slow client", "slow", {"kib": lambda v: v + 1}, {"slow": True}),
       ("CPU per call to the older build, 32 KB", "against", {"cpu_us": lambda v: v * 1.01}, {**aigw, "shape": "32 KB"}),
       ("calls that failed, all targets", "calls", {"failures": lambda v: v + 1}, {"target": "nginx"}),
       ("calls that failed, all targets", "held", {"held": lambda v: v - 1, "held_kib": lambda v: v - 96},

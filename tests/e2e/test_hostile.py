@@ -12,7 +12,10 @@ import time
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from harness import Stack, build_root, wait_for
+os.environ["ASAN_OPTIONS"] = os.environ.get("ASAN_OPTIONS", "halt_on_error=1") + ":quarantine_size_mb=8"  # what is freed is not what is held
+from harness import POLICY, Stack, build_root, wait_for
+from provider import Provider, answer_bytes, answer_each
+from wire import request_bytes
 
 BUILD = build_root()
 
@@ -98,6 +101,54 @@ class Hostile(unittest.TestCase):
         with contextlib.suppress(OSError):
             s.sendall(more)
         return False
+
+
+LARGE = b'{"x":"' + b"a" * (2 << 20) + b'"}'
+
+
+class Slow(unittest.TestCase):
+    """Clients that take their answer or give their request by bytes. `./dev bench --only slow` has 5,000 of each and judges the time."""
+
+    COUNT = 300
+
+    def setUp(self):
+        self.provider = self.enterContext(Provider(serve=lambda conn: answer_each(conn, answer_bytes(LARGE))))
+        self.stack = self.enterContext(Stack(BUILD, POLICY.replace("prices:", f'  - {{name: large, type: openai-compatible, base_url: "http://127.0.0.1:{self.provider.port}/v1"}}\nprices:', 1)
+                                             .replace("customers:", "  - {name: large, targets: [{provider: large, model: x}]}\ncustomers:", 1)))
+
+    def rss(self):
+        with open(f"/proc/{self.stack.agent.pid}/statm", encoding="ascii") as f:
+            return int(f.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+    def test_they_hold_little_and_nobody_waits_for_them(self):
+        body = {"model": "large", "messages": [{"role": "user", "content": "hello"}]}
+        for _ in range(20):
+            self.assertEqual(self.stack.chat("small", way="unix").status, 200)
+        before = self.rss()
+        readers = [self.enterContext(self.stack.connect("unix")) for _ in range(self.COUNT)]
+        for wire in readers:
+            wire.send("/v1/chat/completions", body)
+        heads = [wire.head() for wire in readers]
+        self.assertEqual({a.status for a in heads}, {200})
+        senders = [self.enterContext(self.stack.connect("unix")) for _ in range(self.COUNT)]
+        whole = request_bytes("/v1/chat/completions", {**body, "model": "small"})
+        for wire in senders:
+            wire.sock.sendall(whole[:-20])
+        for n in range(10):  # a byte of each, and calls of others between
+            for wire in senders:
+                wire.sock.sendall(whole[len(whole) - 20 + n:][:1])
+            for _ in range(10):
+                self.assertEqual(self.stack.chat("small", way="unix").status, 200)
+        held = self.rss() - before
+        print(f"# {self.COUNT} slow readers and {self.COUNT} slow senders: {held / self.COUNT / 2 / 1024:.0f} KiB each under the sanitizers", file=sys.stderr)
+        self.assertLess(held, self.COUNT * (128 << 10))  # one read of 64 KiB, of 2 MB that each of them is to get
+        for wire in senders:
+            wire.sock.sendall(whole[-10:])
+        self.assertEqual({wire.answer().status for wire in senders}, {200})
+        for wire, a in zip(readers, heads):  # nothing is lost for being taken late
+            wire.finish(a)
+            self.assertTrue(a.whole and a.body == LARGE)
+        self.stack.wait_records(20 + 2 * self.COUNT + 100)
 
 
 if __name__ == "__main__":
