@@ -222,6 +222,8 @@ void agent_free(struct agent *a)
 	stats_free(a->gw.stats);
 	health_free(a->gw.health);
 	line_ring_free(a->gw.calls);
+	line_ring_free(a->gw.traces);
+	line_ring_free(a->gw.troubled);
 	free(a->workers);
 	arena_fini(&a->config_memory);
 	(void)pthread_mutex_destroy(&a->policy_lock);

@@ -27,7 +27,8 @@ static void on_log_line(struct slice line)
 
 int agent_keep_events(struct agent *a, struct errbuf *e)
 {
-	if (line_ring_new(&a->gw.calls) || (!events && line_ring_new(&events)))
+	if (line_ring_new(&a->gw.calls) || line_ring_new(&a->gw.traces) ||
+		line_ring_new(&a->gw.troubled) || (!events && line_ring_new(&events)))
 		return err_set(e, -ENOMEM, "out of memory");
 	a->events = events;
 	log_set_tap(on_log_line);
@@ -132,6 +133,8 @@ void agent_start_control(struct agent *a)
 		.tree = a->tree,
 		.inflight = a->gw.inflight,
 		.calls = a->gw.calls,
+		.traces = a->gw.traces,
+		.troubled = a->gw.troubled,
 		.events = a->events,
 		.drain = on_drain,
 		.owner = a,

@@ -10,39 +10,45 @@ static const enum slot_text sources[FINISHED_TEXTS] = {
 
 _Static_assert(sizeof(struct finished) <= LINE_MAX_BYTES, "it fits an entry of the ring");
 
-void finished_post(struct line_ring *ring, const struct slot *s)
+size_t finished_fill(struct finished *f, const struct slot *s, size_t max)
 {
-	struct finished f;
 	struct slice id = slot_text(s, SLOT_TEXT_op_id);
-	size_t n = 0;
+	size_t n = 0, room = max - offsetof(struct finished, text);
 
-	f.start_us = s->v.start_us;
-	f.duration_us = s->v.duration_us;
-	f.first_byte_us = s->v.first_byte_us;
-	f.input_tokens = s->v.input_tokens;
-	f.cached_input_tokens = s->v.cached_input_tokens;
-	f.output_tokens = s->v.output_tokens;
-	f.cost_nano = s->v.cost_nano;
-	f.uid = s->v.uid;
-	f.status = (uint16_t)s->v.status;
-	f.outcome = (uint8_t)s->v.outcome;
-	f.priced = s->v.priced;
-	f.stream = s->v.stream;
-	f.estimated = s->v.estimated;
-	if (id.n == sizeof(f.op_id))
-		memcpy(f.op_id, id.p, sizeof(f.op_id));
+	f->start_us = s->v.start_us;
+	f->duration_us = s->v.duration_us;
+	f->first_byte_us = s->v.first_byte_us;
+	f->input_tokens = s->v.input_tokens;
+	f->cached_input_tokens = s->v.cached_input_tokens;
+	f->output_tokens = s->v.output_tokens;
+	f->cost_nano = s->v.cost_nano;
+	f->uid = s->v.uid;
+	f->status = (uint16_t)s->v.status;
+	f->outcome = (uint8_t)s->v.outcome;
+	f->priced = s->v.priced;
+	f->stream = s->v.stream;
+	f->estimated = s->v.estimated;
+	if (id.n == sizeof(f->op_id))
+		memcpy(f->op_id, id.p, sizeof(f->op_id));
 	else
-		memset(f.op_id, 0, sizeof(f.op_id));
+		memset(f->op_id, 0, sizeof(f->op_id));
 	for (int i = 0; i < FINISHED_TEXTS; i++) {
 		struct slice t = slot_text(s, sources[i]);
 
-		t.n = MIN(t.n, sizeof(f.text) - n);
+		t.n = MIN(t.n, room - n);
 		if (t.n)
-			memcpy(f.text + n, t.p, t.n);
-		f.text_n[i] = (uint8_t)t.n;
+			memcpy(f->text + n, t.p, t.n);
+		f->text_n[i] = (uint8_t)t.n;
 		n += t.n;
 	}
-	line_ring_post(ring, slice_of((const char *)&f, offsetof(struct finished, text) + n));
+	return offsetof(struct finished, text) + n;
+}
+
+void finished_post(struct line_ring *ring, const struct slot *s)
+{
+	struct finished f;
+
+	line_ring_post(ring, slice_of((const char *)&f, finished_fill(&f, s, sizeof(f))));
 }
 
 bool finished_read(struct slice bytes, struct finished *ret)

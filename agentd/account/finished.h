@@ -30,6 +30,8 @@ struct finished {
 	char text[LINE_MAX_BYTES - 112]; /* one behind the other; only what is used is copied */
 };
 
+/* Takes it out of the slot; at most max bytes, for which texts are cut. Returns how many. */
+size_t finished_fill(struct finished *f, const struct slot *s, size_t max);
 /* The slot's worker, before the slot goes to the committer. */
 void finished_post(struct line_ring *ring, const struct slot *s);
 

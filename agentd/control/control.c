@@ -321,6 +321,13 @@ static void dispatch(struct control *c, struct http_exchange *x, const struct ca
 		on_stats(c, x, g);
 		return;
 	}
+	if (explain_takes(http_path(x))) {
+		known = true;
+		if (slice_eq(http_method(x), SLICE("GET"))) {
+			explain_request(c, x);
+			return;
+		}
+	}
 	for (size_t i = 0; i < ARRAY_LEN(endpoints); i++) {
 		if (!slice_eq(http_path(x), slice_str(endpoints[i].path)))
 			continue;

@@ -32,8 +32,9 @@ struct control_config {
 	int fd; /* a socket that the service manager opened, taken also on failure; -1: at path */
 	struct stat_tree *tree;
 	struct inflight *inflight;
-	struct line_ring *calls;  /* struct finished */
-	struct line_ring *events; /* lines of the log */
+	struct line_ring *calls;             /* struct finished */
+	struct line_ring *traces, *troubled; /* struct trace */
+	struct line_ring *events;            /* lines of the log */
 	/* Control loop. False: it can't be changed any more, the agent is on its way out. */
 	bool (*drain)(bool on, void *owner);
 	void *owner;

@@ -35,6 +35,10 @@ json_t *show_event(struct slice line);
 usec event_time(struct slice line); /* wall; 0: it has none */
 struct slice event_kind(struct slice line);
 
+/* --- explain.c --- */
+bool explain_takes(struct slice path);
+void explain_request(struct control *c, struct http_exchange *x);
+
 /* --- follow.c --- */
 void follow_tail(struct control *c, struct http_exchange *x);
 void follow_events(struct control *c, struct http_exchange *x);

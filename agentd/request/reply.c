@@ -19,7 +19,7 @@ static void tries_text(const struct request *r, const struct policy_doc *d, stru
 	size_t from = b->n;
 
 	for (unsigned i = 0; i < r->n_tries; i++) {
-		const struct tried *t = &r->tries[i];
+		const struct trace_try *t = &r->tries[i];
 
 		(void)buf_slice(b, d->providers[m->targets[t->target].provider].name);
 		if (t->failure)

@@ -301,6 +301,8 @@ void request_finish(struct request *r)
 	if (r->attempt)
 		attempt_abort(r->attempt);
 	body_free(r);
+	free(r->tries);
+	r->tries = NULL;
 	upload_free(r);
 	request_drop_forward(r);
 	relay_forget(r);

@@ -8,7 +8,7 @@
 #define AGENTD_REQUEST_REQUEST_H
 
 #include "account/committer.h"
-#include "account/finished.h"
+#include "account/trace.h"
 #include "dialect/openai_answer.h"
 #include "policy/keyset.h"
 #include "request/body.h"
@@ -35,8 +35,9 @@ struct gateway {
 	struct keyset *keyset;
 	struct stats *stats;
 	struct health *health;
-	struct line_ring *calls;     /* struct finished of the last ones; NULL: not kept */
-	_Atomic uint64_t body_bytes; /* request bodies in memory */
+	struct line_ring *calls;             /* struct finished of the last ones; NULL: not kept */
+	struct line_ring *traces, *troubled; /* struct trace; with calls or not at all */
+	_Atomic uint64_t body_bytes;         /* request bodies in memory */
 	_Atomic uint64_t max_body, body_memory;
 	_Atomic uint64_t project_bytes[STAT_MAX_OBJECTS]; /* of body_bytes, by the project's slot */
 	_Atomic uint64_t upload_bytes; /* reserved for uploads that are held whole; beside them */
@@ -149,9 +150,9 @@ struct request {
 	struct plan plan;
 	uint64_t require_tags;                           /* the key's, and what a header asks for */
 	uint64_t sticky_hash[POLICY_STICKY_HEADERS_MAX]; /* of the headers' values; 0: not there */
-	struct tried tries[TRIES_MAX];
-	usec total_at_us; /* when `total` ends */
-	usec hint_us;     /* what the provider's answer says to wait; 0: nothing */
+	struct trace_try *tries; /* TRACE_TRIES_MAX; NULL: none has come to nothing */
+	usec total_at_us;        /* when `total` ends */
+	usec hint_us;            /* what the provider's answer says to wait; 0: nothing */
 	usec began_us, wall_us, sent_us, first_us;
 	usec try_at_us; /* with awaits_content: when it was sent */
 	uint64_t ticket;

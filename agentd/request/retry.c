@@ -136,7 +136,7 @@ static void learn(struct request *r, enum error_class c, unsigned status)
 /* An SDK that tries again by itself has had its tries: one for each of its own. */
 static unsigned most_tries(const struct request *r)
 {
-	return r->sdk_retries ? 1u : MIN(model_of(r)->retry.attempts, (uint32_t)TRIES_MAX);
+	return r->sdk_retries ? 1u : MIN(model_of(r)->retry.attempts, (uint32_t)TRACE_TRIES_MAX);
 }
 
 /* An upload goes out once: what has been handed through is gone. */
@@ -247,11 +247,35 @@ static bool take_credit(struct request *r)
 	return true;
 }
 
-static void note(struct request *r, enum attempt_failure f, unsigned status)
+/* Memory only for those that need it: without it the head and the trace say less. */
+static struct trace_try *note(
+	struct request *r, enum error_class c, enum attempt_failure f, unsigned status)
 {
-	if (r->n_tries < TRIES_MAX)
-		r->tries[r->n_tries++] =
-			(struct tried){ r->plan.target[r->plan_at], (uint8_t)f, (uint16_t)status };
+	struct trace_try *t;
+
+	if (!r->tries)
+		r->tries = malloc(TRACE_TRIES_MAX * sizeof(*r->tries));
+	if (!r->tries || r->n_tries == TRACE_TRIES_MAX)
+		return NULL;
+	t = &r->tries[r->n_tries++];
+	*t = (struct trace_try){ .at_ms = (uint32_t)((loop_now(r->env->loop) - r->began_us) /
+						     USEC_PER_MS),
+		.status = (uint16_t)status,
+		.target = r->plan.target[r->plan_at],
+		.failure = (uint8_t)f,
+		.class = (uint8_t)c,
+		.next = TRACE_GIVEN_UP };
+	return t;
+}
+
+/* Where to, and for how long it waits. */
+static void note_next(
+	const struct request *r, struct trace_try *t, uint8_t at, bool again, usec wait)
+{
+	if (!t)
+		return;
+	t->wait_ms = (uint32_t)(wait / USEC_PER_MS);
+	t->next = again ? TRACE_AGAIN : at == r->plan_at ? TRACE_OTHER_CREDENTIAL : TRACE_FALLBACK;
 }
 
 static void say_next(const struct request *r, enum error_class c, enum attempt_failure f,
@@ -329,13 +353,14 @@ static bool is_picked(
 bool retry_follows(struct request *r, enum error_class c, enum attempt_failure f, unsigned status)
 {
 	bool may = retry_may_follow(r) && is_picked(&model_of(r)->retry, c, f, status);
-	bool next = false;
+	struct trace_try *tried;
+	bool next = false, again = false;
 	uint8_t at = 0;
 	usec wait = 0;
 
 	r->resent += r->attempt->replaced;
 	learn(r, c, status);
-	note(r, f, status);
+	tried = note(r, c, f, status);
 	if (may && c != CLASS_caller_fault)
 		next = find_next(r, c, &at);
 	/* Whether what was replaced was stale or broke under the call nobody knows: it may have
@@ -343,11 +368,12 @@ bool retry_follows(struct request *r, enum error_class c, enum attempt_failure f
 	if (may && !next && r->attempts + r->resent >= most_tries(r))
 		r->spent = true;
 	else if (may && !next)
-		next = find_again(r, c, &at, &wait);
+		next = again = find_again(r, c, &at, &wait);
 	/* Going on to another target needs no credit: it is not that one's trouble. */
-	if (!next || (wait && !take_credit(r)))
+	if (!next || (again && !take_credit(r)))
 		return false;
-	say_next(r, c, f, status, wait ? "again" : "fallback", at, wait);
+	note_next(r, tried, at, again, wait);
+	say_next(r, c, f, status, again ? "again" : "fallback", at, wait);
 	stats_add(r->env->stats, STAT_GLOBAL, 0, STAT_retries, 1);
 	stats_add(r->env->stats, STAT_PROVIDER, policy_of(r)->provider_stat[r->provider],
 		STAT_retries, 1);

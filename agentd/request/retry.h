@@ -8,14 +8,6 @@
 
 struct request;
 
-/* A try at a provider that came to nothing: what the answer's head and the log say of it. */
-#define TRIES_MAX 10
-struct tried {
-	uint8_t target;  /* of the model's */
-	uint8_t failure; /* enum attempt_failure; 0: by status */
-	uint16_t status; /* 0: none came */
-};
-
 /* After a try that came to nothing. True: another one follows, and the request waits for
  * it; what came of the answer is forgotten. */
 bool retry_follows(struct request *r, enum error_class c, enum attempt_failure f, unsigned status);

@@ -214,13 +214,46 @@ static bool leaves_no_record(const struct request *r)
 	       r->fail == FAIL_draining || (r->client_gone && !r->counted);
 }
 
+/* Told from others by what there is to tell: a choice, or trouble. */
+static void post_trace(struct request *r, const struct slot *s)
+{
+	bool trouble = r->n_tries || r->outcome != USAGE_OK;
+	const struct policy_doc *d;
+	const struct policy_model *m;
+	struct trace t;
+
+	if (!r->counted || r->fail == FAIL_model_not_allowed)
+		return;
+	d = r->rules->rules->policy->doc;
+	m = &d->models[r->model];
+	if (m->n_targets == 1 && !trouble)
+		return;
+	t.n_targets = (uint8_t)m->n_targets;
+	t.n_tries = r->tries ? r->n_tries : 0;
+	t.degraded = r->plan.degraded;
+	t.served = r->attempts ? (uint8_t)(r->target - (uint32_t)(m->targets - d->targets))
+			       : TRACE_NONE;
+	for (uint32_t i = 0; i < m->n_targets; i++) {
+		t.targets[i] = (struct trace_target){ r->plan.why[i], r->plan.state[i] };
+		t.provider[i] = d->providers[m->targets[i].provider].name;
+		t.model[i] = m->targets[i].model;
+	}
+	if (t.n_tries)
+		memcpy(t.tries, r->tries, t.n_tries * sizeof(*r->tries));
+	trace_post(r->env->gw->traces, s, &t);
+	if (trouble)
+		trace_post(r->env->gw->troubled, s, &t);
+}
+
 static void submit(struct request *r)
 {
 	struct slot *s = inflight_slot(r->env->gw->inflight, r->slot);
 	struct gateway *gw = r->env->gw;
 
-	if (gw->calls)
+	if (gw->calls) {
 		finished_post(gw->calls, s);
+		post_trace(r, s);
+	}
 	slot_set_state(s, SLOT_SETTLED);
 	r->ticket = committer_submit(gw->committer, r->env->worker, r->slot);
 	r->slot = SLOT_NONE;

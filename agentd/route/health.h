@@ -42,7 +42,8 @@ enum target_state {
 	TARGET_PROBING, /* another call is trying it */
 	TARGET_RATE_LIMITED,
 	TARGET_NO_CREDENTIAL,
-	TARGET_PROVIDER_QUOTA
+	TARGET_PROVIDER_QUOTA,
+	TARGET_STATE_COUNT
 };
 const char *target_state_name(enum target_state s);
 

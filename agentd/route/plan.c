@@ -234,6 +234,7 @@ static bool order(const struct policy_model *m, const struct target_now *now,
 		bool well = is_well(&now[i]);
 		uint8_t at = ret->n;
 
+		ret->state[i] = (uint8_t)now[i].state;
 		if (!is_eligible(&m->targets[i], ask, any_size, &ret->why[i])) {
 			small |= ret->why[i] == PLAN_TOO_SMALL;
 			continue;

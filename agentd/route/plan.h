@@ -25,7 +25,8 @@ enum plan_why {
 	PLAN_TAGS,      /* it lacks a tag that is required */
 	PLAN_LACKS,     /* it can't do what the request needs */
 	PLAN_TOO_SMALL, /* for the prompt, or for the output asked for */
-	PLAN_OUT        /* see its state */
+	PLAN_OUT,       /* see its state */
+	PLAN_WHY_COUNT
 };
 const char *plan_why_name(enum plan_why w);
 
@@ -54,6 +55,7 @@ struct plan {
 	uint8_t target[POLICY_TARGETS_MAX]; /* of the model's targets, best first */
 	uint8_t why[POLICY_TARGETS_MAX];    /* of each target, in the model's order */
 	uint16_t kept;                      /* bits, by the model's order: PLAN_KEPT */
+	uint8_t state[POLICY_TARGETS_MAX];  /* likewise: how it stood */
 	bool degraded;                      /* all are out, and one is tried all the same */
 	usec recover_us;                    /* no place: until the soonest is back */
 };

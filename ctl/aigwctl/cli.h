@@ -93,6 +93,7 @@ int cmd_project_list(struct cli *c);
 int cmd_project_show(struct cli *c);
 int cmd_price_list(struct cli *c);
 int cmd_explain(struct cli *c);
+int cmd_explain_request(struct cli *c);
 int cmd_env(struct cli *c);
 int cmd_chat(struct cli *c);
 int cmd_completion(struct cli *c);

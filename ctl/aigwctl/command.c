@@ -204,13 +204,17 @@ static int read_words(int argc, char *const *argv, struct invocation *inv, struc
 /* Longest match of the words' beginning with a whole row. */
 static const struct command *row_find(const struct invocation *inv)
 {
-	for (unsigned i = 0; i < command_count; i++) {
-		unsigned n = command_words(&command_table[i]);
+	const struct command *best = NULL;
 
-		if (n <= inv->n_words && command_matches(&command_table[i], inv->words, n))
-			return &command_table[i];
+	for (unsigned i = 0; i < command_count; i++) {
+		const struct command *cmd = &command_table[i];
+		unsigned n = command_words(cmd);
+
+		if (n <= inv->n_words && command_matches(cmd, inv->words, n) &&
+			(!best || n > command_words(best)))
+			best = cmd;
 	}
-	return NULL;
+	return best;
 }
 
 /* How many of the words begin some row. */

@@ -218,6 +218,11 @@ const struct command command_table[] = {
 		"The code is the member `code` of an error, or stands in a record's outcome. Needs "
 		"no "
 		"controller." },
+	{ { "explain", "request" }, "ID", 1, false, LOCAL, cmd_explain_request,
+		"what became of a call, and why",
+		{ "aigwctl explain request req_8Qm2h0xVbT1kLw9ZsYcN4a" },
+		"The id is in the answer's x-request-id and in aigwctl tail. This host's agent "
+		"remembers the last 4096 calls, and as many that failed or fell back." },
 	{ { "chat" }, "[--model NAME] [PROMPT]...", 0, true,
 		TALK | FLAG_BIT(model) | FLAG_BIT(output), cmd_chat,
 		"ask a model through this host's agent",

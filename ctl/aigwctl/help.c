@@ -71,40 +71,55 @@ static void print_all(FILE *out)
 		(void)fprintf(out, "  %3d  %s\n", (int)command_exits[i].code, command_exits[i].doc);
 }
 
-/* Behind a whole row stand arguments: "key show key_1 -h". */
-static bool is_meant(const struct command *cmd, const char *const *words, unsigned n)
+/* The longest row that the words name whole; behind it stand arguments: "key show key_1 -h". */
+static const struct command *whole_row(const char *const *words, unsigned n)
 {
-	unsigned has = command_words(cmd);
+	const struct command *best = NULL;
 
-	return command_matches(cmd, words, MIN(n, has));
+	for (unsigned i = 0; i < command_count; i++) {
+		const struct command *cmd = &command_table[i];
+		unsigned has = command_words(cmd);
+
+		if (has <= n && command_matches(cmd, words, has) &&
+			(!best || has > command_words(best)))
+			best = cmd;
+	}
+	return best;
+}
+
+/* Rows that go on from the words: "explain" to "explain request". */
+static unsigned print_longer(FILE *out, const char *const *words, unsigned n, const char *title)
+{
+	unsigned found = 0;
+
+	for (unsigned i = 0; i < command_count; i++) {
+		const struct command *cmd = &command_table[i];
+
+		if (command_words(cmd) <= n || !command_matches(cmd, words, n))
+			continue;
+		if (!found++)
+			(void)fprintf(out, "%s", title);
+		print_row(out, cmd);
+	}
+	return found;
 }
 
 int help_print(FILE *out, const char *const *words, unsigned n)
 {
-	const struct command *last = NULL;
-	unsigned found = 0;
+	const struct command *row = whole_row(words, n);
 
 	if (n == 0) {
 		print_all(out);
 		return 0;
 	}
-	for (unsigned i = 0; i < command_count; i++) {
-		if (!is_meant(&command_table[i], words, n))
-			continue;
-		last = &command_table[i];
-		found++;
-	}
-	if (!found)
-		return -ENOENT;
-	if (found == 1) {
-		print_one(out, last);
+	if (row) {
+		print_one(out, row);
+		(void)print_longer(out, words, n, "\nBeside it:\n");
 		return 0;
 	}
-	(void)fprintf(out, "Commands (`aigwctl COMMAND -h` says more):\n");
-	for (unsigned i = 0; i < command_count; i++)
-		if (is_meant(&command_table[i], words, n))
-			print_row(out, &command_table[i]);
-	return 0;
+	return print_longer(out, words, n, "Commands (`aigwctl COMMAND -h` says more):\n")
+		       ? 0
+		       : -ENOENT;
 }
 
 int cmd_help(struct cli *c)

@@ -1,0 +1,219 @@
+/* explain request: what became of one call, and why, as this host's agent remembers it. */
+#include "client.h"
+#include "exchange.h"
+#include "format.h"
+#include "local.h"
+#include "print.h"
+
+#include <aigw/clock.h>
+
+struct story {
+	const struct cli *c;
+	const json_t *call;
+	const char *currency;
+	usec began_us; /* wall */
+};
+
+/* "09:36:53.502  upstream      " */
+static void begin_line(const struct story *s, usec at_us, const char *what, struct buf *b)
+{
+	char text[40];
+
+	clock_format_utc(at_us, true, text);
+	buf_reset(b);
+	(void)buf_printf(b, "%.12s  %-12s  ", text + 11, what);
+	(void)s;
+}
+
+static void put_line(const struct story *s, struct buf *b)
+{
+	cli_put_text(s->c->out, buf_view(b));
+	(void)fputc('\n', s->c->out);
+}
+
+static const char *target_name(const struct story *s, size_t i, const char *member)
+{
+	const json_t *t = json_array_get(json_object_get(s->call, "targets"), i);
+
+	return json_get_str(t, member, "?");
+}
+
+static void put_span(struct buf *b, int64_t ms)
+{
+	if (ms < 1000)
+		(void)buf_printf(b, "%" PRId64 " ms", ms);
+	else
+		(void)buf_printf(b, "%" PRId64 ".%02" PRId64 " s", ms / 1000, ms % 1000 / 10);
+}
+
+static const char *reason_text(const char *why)
+{
+	static const char *const words[][2] = {
+		{ "only", "the only target" },
+		{ "weight", "drawn by weight" },
+		{ "sticky", "sticky" },
+		{ "order", "in the file's order" },
+		{ "cheapest", "cheapest first" },
+		{ "fastest", "fastest first" },
+		{ "least_busy", "least busy first" },
+		{ "headroom", "most headroom first" },
+		{ "back_soonest", "all are out, this one is back soonest" },
+		{ "weight_0", "weight 0" },
+		{ "tags", "lacks a required tag" },
+		{ "lacks", "lacks a capability" },
+		{ "too_small", "too small" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(words); i++)
+		if (strcmp(why, words[i][0]) == 0)
+			return words[i][1];
+	return why;
+}
+
+static void put_targets(const struct story *s, struct buf *b, bool planned)
+{
+	const json_t *t;
+	bool some = false;
+	size_t i;
+
+	json_array_foreach(json_object_get(s->call, "targets"), i, t)
+	{
+		const char *why = json_get_str(t, "why", "?");
+
+		if (json_get_bool(t, "planned", true) != planned)
+			continue;
+		(void)buf_printf(b, "%s%s/%s (%s)",
+			some      ? ", "
+			: planned ? ""
+				  : "; left out: ",
+			json_get_str(t, "provider", "?"), json_get_str(t, "model", "?"),
+			strcmp(why, "out") == 0 ? json_get_str(t, "state", "?") : reason_text(why));
+		some = true;
+	}
+	if (!some && planned)
+		(void)buf_str(b, "no target");
+}
+
+static void put_route(const struct story *s, struct buf *b)
+{
+	const char *target = json_get_str(s->call, "target", NULL);
+
+	begin_line(s, s->began_us, "route", b);
+	(void)buf_printf(b, "%s -> ", json_get_str(s->call, "model", "?"));
+	if (json_object_get(s->call, "targets")) {
+		put_targets(s, b, true);
+		put_targets(s, b, false);
+	} else {
+		(void)buf_printf(b, "%s (the only target)", target ? target : "no target");
+	}
+	put_line(s, b);
+}
+
+/* "openai/gpt-4o: 429 (rate_limited) -> next target" */
+static void put_try(const struct story *s, size_t i, const json_t *t, struct buf *b)
+{
+	const json_t *tries = json_object_get(s->call, "tries"),
+		     *then = json_array_get(tries, i + 1);
+	const char *next = json_get_str(t, "next", "given_up");
+	size_t target = (size_t)json_get_int(t, "target", 0);
+	size_t to = (size_t)json_get_int(then ? then : s->call, then ? "target" : "served", 0);
+
+	begin_line(s, s->began_us + json_get_int(t, "at_ms", 0) * USEC_PER_MS, "upstream", b);
+	(void)buf_printf(
+		b, "%s/%s: ", target_name(s, target, "provider"), target_name(s, target, "model"));
+	if (json_is_integer(json_object_get(t, "status")))
+		(void)buf_printf(b, "status %" PRId64, json_get_int(t, "status", 0));
+	else
+		(void)buf_str(b, json_get_str(t, "failure", "?"));
+	(void)buf_printf(b, " (%s)", json_get_str(t, "class", "?"));
+	if (strcmp(next, "given_up") == 0) {
+		(void)buf_str(b, ", no other try");
+	} else if (strcmp(next, "other_credential") == 0) {
+		(void)buf_str(b, " -> the same with another credential");
+	} else {
+		(void)buf_printf(b, " -> %s/%s", target_name(s, to, "provider"),
+			target_name(s, to, "model"));
+		if (strcmp(next, "again") == 0) {
+			(void)buf_str(b, " after ");
+			put_span(b, json_get_int(t, "wait_ms", 0));
+		}
+	}
+	put_line(s, b);
+}
+
+static void put_end(const struct story *s, struct buf *b)
+{
+	const char *fail = json_get_str(s->call, "fail", NULL);
+	const char *cost = json_get_str(s->call, "cost", NULL);
+
+	begin_line(s, s->began_us + json_get_int(s->call, "duration_us", 0), "done", b);
+	(void)buf_printf(b, "%s", json_get_str(s->call, "outcome", "?"));
+	if (fail)
+		(void)buf_printf(b, ":%s", fail);
+	(void)buf_printf(b, " %" PRId64 "  in %" PRId64 " (cached %" PRId64 ") out %" PRId64 "%s  ",
+		json_get_int(s->call, "status", 0), json_get_int(s->call, "input_tokens", 0),
+		json_get_int(s->call, "cached_input_tokens", 0),
+		json_get_int(s->call, "output_tokens", 0),
+		json_get_bool(s->call, "estimated", false) ? " estimated" : "");
+	if (!cost || format_money(b, cost, format_money_decimals(cost), s->currency))
+		(void)buf_str(b, "unpriced");
+	if (fail)
+		(void)buf_printf(b, "  (aigwctl explain %s)", fail);
+	put_line(s, b);
+}
+
+static void tell(const struct story *s)
+{
+	const json_t *t;
+	struct buf b;
+	size_t i;
+
+	buf_init(&b, 64u << 10);
+	begin_line(s, s->began_us, "accepted", &b);
+	(void)buf_printf(&b, "%s -> project %s", json_get_str(s->call, "caller", "unknown"),
+		json_get_str(s->call, "project", "none"));
+	put_line(s, &b);
+	if (json_get_str(s->call, "model", NULL))
+		put_route(s, &b);
+	json_array_foreach(json_object_get(s->call, "tries"), i, t)
+	{
+		put_try(s, i, t, &b);
+	}
+	if (json_is_integer(json_object_get(s->call, "first_byte_us"))) {
+		int64_t us = json_get_int(s->call, "first_byte_us", 0);
+
+		begin_line(s, s->began_us + us, "first byte", &b);
+		(void)buf_printf(&b, "%s after ", json_get_str(s->call, "target", "?"));
+		put_span(&b, us / USEC_PER_MS);
+		put_line(s, &b);
+	}
+	put_end(s, &b);
+	buf_fini(&b);
+}
+
+int cmd_explain_request(struct cli *c)
+{
+	struct story s = { .c = c };
+	JSON_AUTO *status = NULL;
+	JSON_AUTO *call = NULL;
+	struct buf path;
+	usec end;
+	int code;
+
+	buf_init(&path, 4096);
+	(void)buf_str(&path, "/v1/requests/");
+	(void)exchange_escape(&path, slice_str(c->inv.args[0]));
+	code = local_call(c, "GET", buf_cstr(&path), SLICE_EMPTY, &call);
+	buf_fini(&path);
+	if (!code)
+		code = local_call(c, "GET", "/v1/status", SLICE_EMPTY, &status);
+	if (code || print_object(c, call))
+		return code;
+	if (format_parse_utc(json_get_str(call, "time", ""), &end) < 0)
+		return cli_fail(c, EXIT_FAILED, "the agent's answer holds no time");
+	s.call = call;
+	s.currency = json_get_str(status, "currency", "USD");
+	s.began_us = end - json_get_int(call, "duration_us", 0);
+	tell(&s);
+	return EXIT_DONE;
+}

@@ -1,0 +1,155 @@
+"""What became of a call, and why: aigwctl explain request for each kind of call, in words.
+
+Usage: test_explain.py [BUILD_ROOT] [unittest arguments]
+"""
+import json
+import os
+import re
+import subprocess
+import sys
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "../lib"))
+from harness import Stack, build_root, wait_for  # noqa: E402
+
+BUILD = build_root()
+AIGWCTL = os.path.join(BUILD, "ctl/aigwctl/aigwctl")
+RETRY = "retry: {attempts: 3, backoff: 1ms, budget: 100%}"
+
+HEAD = """\
+apiVersion: aigw/v1
+providers:
+  - {name: a, type: openai-compatible, base_url: $SIM, credential: sim, timeouts: {connect: 1s, first_byte: 400ms, idle: 400ms}, health: {open_after: 1000}}
+  - {name: b, type: openai-compatible, base_url: $SIM, credential: sim}
+  - {name: two, type: openai-compatible, base_url: $SIM, credentials: [wrong, sim]}
+  - {name: frail, type: openai-compatible, base_url: $SIM, credential: sim, health: {open_after: 1, half_open_after: 1h}}
+  - {name: keyless, type: openai-compatible, base_url: $SIM, credential: nobody}
+  - {name: nobody, type: openai-compatible, base_url: "http://127.0.0.1:9/v1"}
+prices:
+  - {provider: b, model: "*", from: 2020-01-01, input: 1, output: 2}
+customers:
+  - name: acme
+    projects: [{name: search}]
+identities:
+  - {uid: $UID, project: search}
+models:
+  - {name: lone, targets: [{provider: b, model: sim-b}]}
+"""
+
+
+def pair(name, first, second="{provider: b, model: sim-b, priority: 2}", more=""):
+    return f"  - {{name: {name}, targets: [{first}, {second}], {RETRY}{more}}}\n"
+
+
+def a(behaviour, provider="a"):
+    return f'{{provider: {provider}, model: "{behaviour}"}}'
+
+
+BOTH = "{provider: b, model: sim-b}"
+# name: (a row of the policy, members of the request, what the story says between `accepted` and `done`, how it ends)
+KINDS = {
+    "lone": ("", {}, ["route: lone -> b (the only target)", "first byte: b after T"], "ok 200"),
+    "weight": (pair("weight", '{provider: b, model: sim-b, weight: 1000}', '{provider: a, model: sim-a, weight: 0}'), {},
+               ["route: weight -> b/sim-b (drawn by weight); left out: a/sim-a (weight 0)", "first byte: b after T"], "ok 200"),
+    "sticky": (pair("sticky", '{provider: b, model: sim-b, weight: 1000}', '{provider: a, model: sim-a, weight: 0}', ", sticky: user"), {"user": "u"},
+               ["route: sticky -> b/sim-b (sticky); left out: a/sim-a (weight 0)", "first byte: b after T"], "ok 200"),
+    "order": (pair("order", BOTH, "{provider: a, model: sim-a}", ", strategy: priority"), {},
+              ["route: order -> b/sim-b (in the file's order), a/sim-a (in the file's order)", "first byte: b after T"], "ok 200"),
+    "cheapest": (pair("cheapest", "{provider: a, model: sim-a}", BOTH, ", strategy: cheapest"), {},
+                 ["route: cheapest -> a/sim-a (cheapest first), b/sim-b (cheapest first)", "first byte: b after T"], "ok 200"),
+    "lacks": (pair("lacks", "{provider: a, model: sim-a, capabilities: [chat]}"), {"reasoning_effort": "low"},
+              ["route: lacks -> b/sim-b (drawn by weight); left out: a/sim-a (lacks a capability)", "first byte: b after T"], "ok 200"),
+    "tags": (pair("tags", "{provider: a, model: sim-a}", "{provider: b, model: sim-b, tags: [eu]}", ", require_tags: [eu]"), {},
+             ["route: tags -> b/sim-b (drawn by weight); left out: a/sim-a (lacks a required tag)", "first byte: b after T"], "ok 200"),
+    "small": (pair("small", "{provider: a, model: sim-a, context_window: 10}"), {},
+              ["route: small -> b/sim-b (drawn by weight); left out: a/sim-a (too small)", "first byte: b after T"], "ok 200"),
+    "keyless": (pair("keyless", a("x", "keyless")), {},
+                ["route: keyless -> b/sim-b (drawn by weight); left out: keyless/x (no_credential)", "first byte: b after T"], "ok 200"),
+    "none": (pair("none", a("sim-a"), BOTH, ", require_tags: [moon]"), {},
+             ["route: none -> no target; left out: a/sim-a (lacks a required tag), b/sim-b (lacks a required tag)"], "refused:no_eligible_target 403"),
+    "status": (pair("status", a("sim-1+fail-503")), {}, ["upstream: a/sim-1+fail-503: status 503 (transient) -> b/sim-b", "first byte: b after T"], "ok 200"),
+    "limited": (pair("limited", a("sim-2+fail-429")), {}, ["upstream: a/sim-2+fail-429: status 429 (rate_limited) -> b/sim-b", "first byte: b after T"], "ok 200"),
+    "reset": (pair("reset", a("sim-3+fail-reset")), {}, ["upstream: a/sim-3+fail-reset: closed_early (transient) -> b/sim-b", "first byte: b after T"], "ok 200"),
+    "timeout": (pair("timeout", a("sim-4+fail-hang")), {}, ["upstream: a/sim-4+fail-hang: timeout_first_byte (transient) -> b/sim-b", "first byte: b after T"], "ok 200"),
+    "long": (pair("long", a("sim-5+fail-400+code-context_length_exceeded")), {},
+             ["upstream: a/sim-5+fail-400+code-context_length_exceeded: status 400 (context_length) -> b/sim-b", "first byte: b after T"], "ok 200"),
+    "unsupported": (pair("unsupported", a("sim-6+fail-404")), {}, ["upstream: a/sim-6+fail-404: status 404 (unsupported) -> b/sim-b", "first byte: b after T"], "ok 200"),
+    "quota": (pair("quota", a("sim-7+fail-402", "frail")), {}, ["upstream: frail/sim-7+fail-402: status 402 (provider_quota) -> b/sim-b", "first byte: b after T"], "ok 200"),
+    "caller": (pair("caller", a("sim-8+fail-422")), {}, ["upstream: a/sim-8+fail-422: status 422 (caller_fault), no other try", "first byte: a after T"], "failed:upstream_error 422"),
+    "again": (f'  - {{name: again, targets: [{a("sim-9+fail-500+times-1")}], {RETRY}}}\n', {},
+              ["route: again -> a/sim-9+fail-500+times-1 (the only target)", "upstream: a/sim-9+fail-500+times-1: status 500 (transient) -> a/sim-9+fail-500+times-1 after T",
+               "first byte: a after T"], "ok 200"),
+    "unreachable": (f'  - {{name: unreachable, targets: [{a("x", "nobody")}]}}\n', {},
+                    ["route: unreachable -> nobody/x (the only target)", "upstream: nobody/x: no_connection (transient), no other try"], "failed:upstream_unavailable 503"),
+    "event": (pair("event", a("sim-11+error-event-0")), {"stream": True}, ["upstream: a/sim-11+error-event-0: status 502 (transient) -> b/sim-b", "first byte: b after T"], "ok 200"),
+    "credential": (pair("credential", a("sim-b", "two")), {},
+                   ["upstream: two/sim-b: status 401 (provider_auth) -> the same with another credential", "first byte: two after T"], "ok 200"),
+}
+
+
+class Requests(unittest.TestCase):
+    maxDiff = None
+
+    POLICY = HEAD + "".join(row for row, *_ in KINDS.values()) + pair("open", a("sim-12+fail-503", "frail"))
+
+    @classmethod
+    def setUpClass(cls):
+        cls.stack = cls.enterClassContext(Stack(BUILD, cls.POLICY, expected=["event=provider.quota"],
+                                                secrets={"sim": "sk-provider-0123456789", "wrong": "sk-wrong-0123456789"}, sim=["--require-key", "sk-provider-0123456789"]))
+
+    def aigwctl(self, *args):
+        return subprocess.run([AIGWCTL, "--agent", self.stack.path("control.sock"), *args], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+
+    def story(self, request_id):
+        """Lines without their times; spans of time are T."""
+        wait_for(lambda: self.aigwctl("explain", "request", request_id).returncode != 3, "the call is settled")
+        text = self.aigwctl("explain", "request", request_id).stdout
+        lines = []
+        for line in text.splitlines():
+            self.assertRegex(line, r"^\d\d:\d\d:\d\d\.\d\d\d  ")
+            what, said = re.match(r"(\S+(?: \S+)*)\s{2,}(.*)", line[14:]).groups()
+            lines.append(f"{what}: {re.sub(r'[0-9.]+ m?s$', 'T', said)}")
+        return lines
+
+    def test_each_kind(self):
+        for name, (_, members, between, end) in KINDS.items():
+            with self.subTest(name):
+                answer = self.stack.chat(name, way="unix", **members)
+                got = self.story(answer.header("x-request-id"))
+                self.assertEqual(got[0], f"accepted: uid:{os.getuid()} -> project search")
+                if not any(line.startswith("route") for line in between):
+                    between = [got[1], *between]
+                    self.assertIn("(drawn by weight), b/sim-b (drawn by weight)", got[1])
+                self.assertEqual(got[1:-1], between)
+                self.assertTrue(got[-1].startswith(f"done: {end}  in "), got[-1])
+
+    def test_an_open_circuit(self):
+        self.stack.chat("open", way="unix")
+        got = self.story(self.stack.chat("open", way="unix").header("x-request-id"))
+        self.assertIn("route: open -> b/sim-b (drawn by weight); left out: frail/sim-12+fail-503 (open)", got)
+
+    def test_as_json(self):
+        answer = self.stack.chat("status", way="unix")
+        self.story(answer.header("x-request-id"))
+        got = json.loads(self.aigwctl("explain", "request", answer.header("x-request-id"), "-o", "json").stdout)
+        self.assertEqual([t["provider"] for t in got["targets"]], ["a", "b"])
+        self.assertEqual([(t["target"], t["status"], t["class"], t["next"]) for t in got["tries"]], [(0, 503, "transient", "fallback")])
+        self.assertEqual((got["served"], got["outcome"], got["degraded"]), (1, "ok", False))
+
+    def test_what_is_not_there(self):
+        for request_id, code, says in (("req_" + "0" * 26, 3, "no finished call"), ("hello", 2, "is no request id"), ("", 2, "is no request id")):
+            r = self.aigwctl("explain", "request", request_id)
+            self.assertEqual(r.returncode, code, r.stdout)
+            self.assertIn(says, r.stdout)
+
+    def test_good_traffic_does_not_push_trouble_out(self):
+        bad = self.stack.chat("status", way="unix").header("x-request-id")
+        with self.stack.connect("unix") as wire:
+            for _ in range(4200):
+                wire.call("/v1/chat/completions", {"model": "order", "messages": []})
+        self.assertTrue(any("status 503" in line for line in self.story(bad)))
+
+
+if __name__ == "__main__":
+    unittest.main()
