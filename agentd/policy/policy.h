@@ -22,6 +22,10 @@ struct policy {
 	 * pair_at on; else that is UINT32_MAX. */
 	uint32_t *target_place, *credential_place, *pair_place, *pair_at;
 	uint32_t n_pairs;
+	/* By index of doc->providers: bits of its credentials whose secret this host has, as last
+	 * loaded. To be shown: what a call may use is in its rules, which come to each worker later
+	 * than this. */
+	_Atomic uint32_t *found;
 	uint64_t *target_hash; /* of its names: the same on every host, whatever else changes */
 	struct policy_names *names;
 };
@@ -41,6 +45,7 @@ struct policy_places {
 	uint32_t n;
 };
 struct policy_places policy_places_of(const struct policy *p, uint32_t target);
+uint32_t policy_found(const struct policy *p, uint32_t provider); /* as it is now */
 
 /* All: index or -1. */
 int policy_model(const struct policy *p, struct slice name); /* name or alias */

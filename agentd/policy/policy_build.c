@@ -30,6 +30,7 @@ void policy_destroy(struct policy *p)
 	free(p->credential_place);
 	free(p->pair_place);
 	free(p->pair_at);
+	free(p->found);
 	free(p->target_hash);
 	policy_doc_free(p->doc);
 	free(p);
@@ -249,6 +250,11 @@ static void count_pairs(struct policy *p)
 	}
 }
 
+uint32_t policy_found(const struct policy *p, uint32_t provider)
+{
+	return atomic_load_explicit(&p->found[provider], memory_order_relaxed);
+}
+
 struct policy_places policy_places_of(const struct policy *p, uint32_t target)
 {
 	const struct policy_provider *provider =
@@ -285,12 +291,13 @@ int policy_build(struct policy_doc *doc, uint64_t revision, usec applied_us, str
 	if (p->pair_at)
 		count_pairs(p);
 	p->pair_place = table_alloc(p->n_pairs, sizeof(uint32_t));
+	p->found = table_alloc(doc->n_providers, sizeof(*p->found));
 	p->target_hash = table_alloc(doc->n_targets, sizeof(uint64_t));
 	if (p->target_hash)
 		hash_targets(p);
 	if (!p->names || !p->model_stat || !p->provider_stat || !p->project_stat ||
 		!p->target_place || !p->credential_place || !p->pair_place || !p->pair_at ||
-		!p->target_hash)
+		!p->target_hash || !p->found)
 		r = err_set(e, -ENOMEM, "no memory for the policy");
 	else
 		r = build_names(p, e);

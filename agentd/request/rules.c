@@ -51,6 +51,7 @@ static int build_provider(
 		*secret = secret_set_get(r->secrets, p->credentials[k], NULL, NULL);
 		r->usable[i] |= (uint32_t)(secret->n > 0) << k;
 	}
+	atomic_store_explicit(&r->policy->found[i], r->usable[i], memory_order_relaxed);
 	if (!p->url.tls)
 		return 0;
 	if (proxy_takes(r->proxy, &p->url) && build_tunnel(r, i))

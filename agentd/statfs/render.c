@@ -345,6 +345,12 @@ static struct health_numbers numbers_of(const struct render *r, const struct pol
 	return n;
 }
 
+/* -1: not by waiting. */
+static int64_t recover_ms(usec recover)
+{
+	return recover == TARGET_NEVER ? -1 : recover / USEC_PER_MS;
+}
+
 static void render_targets(const struct render *r, struct node n, struct buf *b)
 {
 	struct node_view v = view_of(r);
@@ -361,7 +367,7 @@ static void render_targets(const struct render *r, struct node n, struct buf *b)
 		struct policy_places places = policy_places_of(p, (uint32_t)(t - p->doc->targets));
 		struct health_numbers now = numbers_of(r, &places);
 		struct health_ways ways = { places.target, places.credentials, places.pairs,
-			places.n, UINT32_MAX };
+			places.n, policy_found(p, t->provider) };
 		enum target_state state;
 		uint32_t way;
 		usec recover;
@@ -374,13 +380,37 @@ static void render_targets(const struct render *r, struct node n, struct buf *b)
 			"%s model=%s share=%" PRIu32 "%% priority=%" PRIu32 " weight=%" PRIu32
 			" state=%s recover_ms=%" PRId64 " opened=%" PRIu64 " in_flight=%" PRIu32,
 			provider, model, share_of(m, t), t->priority, t->weight,
-			target_state_name(state), recover / USEC_PER_MS,
+			target_state_name(state), recover_ms(recover),
 			health_trips(r->health, places.target), now.in_flight);
 		if (now.latency_us)
 			(void)buf_printf(b, " ttft_us=%" PRId64, now.latency_us);
 		else
 			(void)buf_str(b, " ttft_us=-");
 		(void)buf_printf(b, " headroom=%" PRIu32 "%%\n", now.left * 100 / HEALTH_LEFT_ALL);
+	}
+}
+
+static void render_credentials(const struct render *r, struct node n, struct buf *b)
+{
+	struct node_view v = view_of(r);
+	int i = node_object_index(&v, STAT_PROVIDER, n.object);
+	const struct policy *p = r->policy;
+	const struct policy_provider *provider;
+
+	if (i < 0)
+		return;
+	provider = &p->doc->providers[i];
+	for (uint32_t k = 0; k < provider->n_credentials; k++) {
+		uint32_t place =
+			p->credential_place[provider->credentials - p->doc->credentials + k];
+		enum target_state state = TARGET_NO_CREDENTIAL;
+		usec recover = TARGET_NEVER;
+
+		if (policy_found(p, (uint32_t)i) >> k & 1)
+			state = health_state(r->health, place, r->mono_us, &recover);
+		(void)buf_printf(b, SLICE_FMT " state=%s recover_ms=%" PRId64 "\n",
+			SLICE_ARG(provider->credentials[k]), target_state_name(state),
+			recover_ms(recover));
 	}
 }
 

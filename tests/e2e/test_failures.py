@@ -52,6 +52,9 @@ class Case(unittest.TestCase):
     def ask(self, name="m", **more):
         return self.stack.chat(name, way="unix", **more)
 
+    def standing(self):
+        return {line.split()[0]: line.split("state=")[1].split()[0] for line in self.stack.agent_stat("providers/a/credentials").splitlines()}
+
     def calls(self, mark):
         return [line for line in self.stack.sim_log() if line["event"] == "recv" and (line["model"] or "").startswith(mark)]
 
@@ -193,6 +196,8 @@ class Credentials(Case):
         a = self.ask()
         self.assertEqual(a.json()["error"]["code"], "upstream_no_credential")
         self.assertIn("'nobody', nor another one for this provider", a.json()["error"]["message"])
+        self.assertEqual(self.stack.agent_stat("providers/a/credentials"), "nobody state=no_credential recover_ms=-1\nnoone state=no_credential recover_ms=-1\n")
+        self.assertIn(" state=no_credential recover_ms=-1 ", self.stack.agent_stat("models/m/targets"))
         status = self.stack.api("GET", "/api/v1/status")
         self.assertEqual([c["name"] for c in next(p for p in status["providers"] if p["name"] == "a")["credentials"]], ["nobody", "noone"])
 
@@ -201,8 +206,10 @@ class Credentials(Case):
         a = self.ask()
         self.assertEqual((a.status, a.header("x-aigw-fallback")), (200, "a:401>a:401>b"))
         self.assertEqual(self.ask().header("x-aigw-fallback"), None)
+        self.assertEqual(self.standing(), {"wrong": "no_credential", "other": "no_credential"})
         self.stack.api("PUT", "/api/v1/secrets/other", {"value": GOOD})  # rotated: it deserves a try
         wait_for(lambda: self.ask().header("x-aigw-provider") == "a", "the new secret serves")
+        self.assertEqual(self.standing(), {"wrong": "no_credential", "other": "ok"})
 
 
 class Refused(Case):
@@ -237,6 +244,7 @@ class Quota(Case):
         """An empty account is one credential's: the next one of the same provider goes on."""
         self.apply(model("m", "a sim-q+fail-429+code-insufficient_quota+times-1"), provider="credentials: [one, two]")
         self.assertEqual([(a.status, a.header("x-aigw-fallback")) for a in (self.ask(), self.ask(), self.ask())], [(200, "a:429>a"), (200, None), (200, None)])
+        self.assertEqual(self.standing(), {"one": "provider_quota", "two": "ok"})
 
     def test_a_limit_is_a_credentials_at_this_target(self):
         self.apply(model("m", "a sim-r+fail-429+retry-after-60+times-1"), model("n", "a sim-n"), provider="credentials: [one, two]")

@@ -66,6 +66,7 @@ void fixture_begin(struct fixture *f)
 	for (uint32_t i = 0; i < f->policy->doc->n_providers; i++)
 		f->policy->provider_stat[i] =
 			stats_slot(f->stats, STAT_PROVIDER, f->policy->doc->providers[i].name);
+	f->policy->found[0] = 1;
 	for (uint32_t i = 0; i < f->policy->doc->n_projects; i++)
 		f->policy->project_stat[i] =
 			stats_slot(f->stats, STAT_PROJECT, f->policy->doc->projects[i].name);

@@ -100,6 +100,8 @@ static void single_values(void **state)
 	check(v, "models/" FIXTURE_MODEL_FILE "/targets",
 		"local model=llama3:8b share=100% priority=1 weight=100 state=ok recover_ms=0 "
 		"opened=0 in_flight=0 ttft_us=- headroom=100%\n");
+	check(v, "providers/openai/credentials", "openai state=ok recover_ms=0\n");
+	check(v, "providers/local/credentials", "");
 }
 
 static void readme_explains_every_file(void **state)
