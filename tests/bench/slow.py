@@ -3,8 +3,8 @@
 
   slow.py --to PORT --provider PORT --key KEY [--readers N] [--senders N] [--model NAME]
 
-A reader asks for an answer of 1 MB and takes 256 bytes of it every few seconds; a sender gives a byte of a large body as often. What the
-gateway ends is begun anew. Prints `ready` when all stand, then goes on until stdin closes; then a line of JSON: how many the gateway
+A reader asks for an answer of 1 MB and takes 256 bytes of it every few seconds; a sender gives a byte of a body of 4 KB as often. What the
+gateway ends is begun anew later. Prints `ready` when all stand, then goes on until stdin closes; then a line of JSON: how many the gateway
 has ended.
 """
 import argparse
@@ -31,12 +31,12 @@ class Slow:
     self.provider.setblocking(False)
     self.calls = {}    # fd of a provider's connection: [socket, request so far, bytes sent]
     self.clients = {}  # fd: [socket, kind, stands]
-    self.due = collections.deque()  # (when, fd, socket): the next piece of each, in order
+    self.due = collections.deque()  # (when, fd, socket): the next piece of each, or (when, None, kind): one anew; in order
     self.standing = self.ended = 0
     body = json.dumps({"model": o.model, "messages": [{"role": "user", "content": "hello"}]}).encode()
     fields = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {o.key}\r\ncontent-type: application/json\r\n"
     self.request = {"reader": f"{fields}content-length: {len(body)}\r\n\r\n".encode() + body,
-                    "sender": f"{fields}content-length: 1000000\r\n\r\n".encode() + body[:-2]}
+                    "sender": f"{fields}content-length: 4000\r\n\r\n".encode() + body[:-2]}
 
   # ---- the provider
 
@@ -95,17 +95,26 @@ class Slow:
     self.standing -= stands
     s.close()
     self.ended += 1
-    self.begin(kind)
+    self.due.append((time.monotonic() + EVERY_S, None, kind))
 
   def readable(self, fd):
     client = self.clients[fd]
     if client[1] == "sender":
       self.end(fd)  # 408, or it was closed
       return
+    try:
+      if not client[0].recv(12, socket.MSG_PEEK).endswith(b" 200"):
+        raise ConnectionError
+    except OSError:
+      self.end(fd)
+      return
     client[2] = True
     self.standing += 1
 
   def piece(self, fd, s):
+    if fd is None:
+      self.begin(s)
+      return
     client = self.clients.get(fd)
     if not client or client[0] is not s:
       return
@@ -145,6 +154,8 @@ class Slow:
       while todo and len(self.clients) - self.standing < AT_ONCE:
         self.begin(todo.pop())
       self.turn(0.05)
+    if self.o.idle:
+      os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     print("ready", flush=True)
     self.poll.register(0, select.EPOLLIN | select.EPOLLHUP)
     while self.turn(0.05):
@@ -160,10 +171,8 @@ def main():
   ap.add_argument("--model", default="mock-large")
   ap.add_argument("--readers", type=int, default=0)
   ap.add_argument("--senders", type=int, default=0)
-  ap.add_argument("--idle", action="store_true", help="run only when nothing else wants the core")
+  ap.add_argument("--idle", action="store_true", help="from then on run only when nothing else wants the core")
   o = ap.parse_args()
-  if o.idle:
-    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
   Slow(o).run()
 
 
