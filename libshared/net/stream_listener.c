@@ -1,10 +1,16 @@
 /* Accepting sockets. */
 #include <aigw/stream.h>
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #define ACCEPTS_PER_EVENT 64 /* then others have their turn */
+
+/* A peer that does not read lets so much lie in the kernel; by itself that would take megabytes on
+ * loopback, and some thousand such peers all the memory that the host has for TCP. */
+#define UNSENT_BYTES (128u << 10)
 
 /* Without descriptors or memory the next connection can only wait, and the socket stays readable:
  * it is left alone for a while. */
@@ -48,6 +54,7 @@ static void on_retry(struct deadline *d)
 int stream_listen(struct stream_listener *l, struct loop *loop, int fd, int backlog,
 	void (*connection)(struct stream_listener *l))
 {
+	unsigned unsent = UNSENT_BYTES;
 	int err;
 
 	memset(l, 0, sizeof(*l));
@@ -56,6 +63,8 @@ int stream_listen(struct stream_listener *l, struct loop *loop, int fd, int back
 	l->accepted = -1;
 	l->connection = connection;
 	deadline_init(&l->retry, on_retry);
+	/* Accepted sockets inherit it; a unix socket has its own bound, and refuses. */
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof(unsent));
 	err = listen(fd, backlog) ? -errno : uv_poll_init(&loop->uv, &l->poll, fd);
 	if (err) {
 		(void)close(fd);

@@ -8,6 +8,7 @@ import resource
 import select
 import socket
 import sys
+import threading
 import time
 import unittest
 
@@ -119,6 +120,31 @@ class Slow(unittest.TestCase):
     def rss(self):
         with open(f"/proc/{self.stack.agent.pid}/statm", encoding="ascii") as f:
             return int(f.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+    def test_what_lies_in_the_kernel_is_bounded(self):
+        """Over TCP, where a socket on loopback would take megabytes: how much of an answer the provider gets rid of while nobody reads."""
+        key = self.stack.make_key("search")
+        with Provider() as provider:
+            self.stack.apply(POLICY.replace("base_url: $SIM", f'base_url: "http://127.0.0.1:{provider.port}/v1"'))
+            self.stack.wait_ready()
+            wire = self.enterContext(self.stack.connect("tcp"))
+            wire.send("/v1/chat/completions", {"model": "small", "messages": []}, headers=[("authorization", f"Bearer {key}")])
+            with provider.accept() as conn:
+                conn.request()
+                conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 32768)
+                data, sent = memoryview(answer_bytes(b'{"x":"' + b"a" * (8 << 20) + b'"}')), 0
+                conn.sock.settimeout(1)
+                with contextlib.suppress(TimeoutError):
+                    while sent < len(data):
+                        sent += conn.sock.send(data[sent:sent + 16384])
+                print(f"# {sent >> 10} KiB are on their way", file=sys.stderr)
+                self.assertLess(sent, 2 << 20)
+                conn.sock.settimeout(60)
+                rest = threading.Thread(target=conn.sock.sendall, args=(data[sent:],))
+                rest.start()
+                a = wire.answer()
+                rest.join()
+            self.assertEqual((a.whole, len(a.body)), (True, (8 << 20) + 8))
 
     def test_they_hold_little_and_nobody_waits_for_them(self):
         body = {"model": "large", "messages": [{"role": "user", "content": "hello"}]}
