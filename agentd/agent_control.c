@@ -137,6 +137,8 @@ void agent_start_control(struct agent *a)
 		.troubled = a->gw.troubled,
 		.events = a->events,
 		.drain = on_drain,
+		.set_drain = agent_set_drain,
+		.drains = agent_drains,
 		.owner = a,
 	};
 	struct errbuf why;

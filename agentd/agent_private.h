@@ -43,6 +43,7 @@ struct agent {
 	struct uplink *uplink;
 	struct stat_tree *tree;
 	struct stat_mount *mount;
+	struct drains drains;
 	struct control *local;    /* control.sock; NULL: off, or it could not be opened */
 	struct line_ring *events; /* lines of the log */
 	struct mount_door door;
@@ -100,6 +101,14 @@ int agent_keep_events(struct agent *a, struct errbuf *e); /* before any thread: 
 void agent_start_control(struct agent *a); /* without it the agent goes on, and has said why */
 void agent_stop_control(struct agent *a);
 void agent_stop_request_lines(struct agent *a); /* after the workers */
+
+/* --- agent_drains.c --- */
+void agent_load_drains(struct agent *a);                        /* at start, before the workers */
+void agent_put_drains(struct agent *a, const struct policy *p); /* before workers see p */
+/* For the control socket; `by` is a user id. -ENOENT: the policy has none such. -ENOSPC. */
+int agent_set_drain(
+	struct drain *d, bool on, bool *ret_changed, uint32_t by, struct errbuf *e, void *owner);
+const struct drains *agent_drains(void *owner);
 
 /* --- agent_rules.c --- */
 int agent_start_rules(struct agent *a,

@@ -116,6 +116,7 @@ static void publish(struct agent *a, struct rules *rules, uint64_t revision)
 	rules_unref(a->rules);
 	a->rules = rules;
 	prepare_series(stats_series(a->gw.stats), rules->policy);
+	agent_put_drains(a, rules->policy);
 	if (revision)
 		atomic_store_explicit(&a->policy_is_fresh, true, memory_order_relaxed);
 	pthread_mutex_lock(&a->policy_lock);
@@ -235,6 +236,7 @@ int agent_start_rules(struct agent *a, struct errbuf *e)
 	b->keys_stored = on_keys_stored;
 	b->secret_stored = on_secret_stored;
 	err = builder_start(b, &a->rules, e);
+	agent_load_drains(a);
 	if (a->rules) {
 		a->shown_policy = policy_ref(a->rules->policy);
 		prepare_series(stats_series(a->gw.stats), a->rules->policy);

@@ -48,6 +48,19 @@ static void fill_slots(struct stats *s, struct policy *p)
 		p->project_stat[i] = stats_slot(s, STAT_PROJECT, p->doc->projects[i].name);
 }
 
+/* Of the target as this model has it: another model may go on using it. */
+static uint32_t drain_place(struct health *h, const struct policy_doc *d,
+	const struct policy_model *m, const struct policy_target *t)
+{
+	char text[2 * POLICY_MODEL_NAME_MAX + 16];
+	struct buf b = buf_over(text, sizeof(text));
+
+	(void)buf_slice(&b, t->model);
+	(void)buf_str(&b, "\n\n");
+	(void)buf_slice(&b, m->name);
+	return health_place(h, d->providers[t->provider].name, buf_view(&b));
+}
+
 /* Behind a line feed, which no name of a model holds, stands the credential. */
 static uint32_t credential_place(
 	struct health *h, struct slice provider, struct slice model, struct slice credential)
@@ -74,6 +87,12 @@ static void fill_places(struct health *h, struct policy *p)
 			p->pair_place[p->pair_at[i] + k] = credential_place(
 				h, provider->name, d->targets[i].model, provider->credentials[k]);
 	}
+	for (uint32_t m = 0; m < d->n_models; m++)
+		for (uint32_t i = 0; i < d->models[m].n_targets; i++) {
+			const struct policy_target *t = &d->models[m].targets[i];
+
+			p->drain_place[t - d->targets] = drain_place(h, d, &d->models[m], t);
+		}
 	for (uint32_t i = 0; i < d->n_providers; i++)
 		for (uint32_t k = 0; k < d->providers[i].n_credentials; k++)
 			p->credential_place[d->providers[i].credentials - d->credentials + k] =

@@ -302,6 +302,9 @@ static const struct endpoint {
 	{ "GET", "/v1/events", follow_events },
 	{ "POST", "/v1/drain", on_drain },
 	{ "POST", "/v1/resume", on_resume },
+	{ "POST", "/v1/targets/drain", targets_drain },
+	{ "POST", "/v1/targets/resume", targets_resume },
+	{ "GET", "/v1/targets/drained", targets_drained },
 	{ "GET", "/v1/log-level", on_log_level },
 	{ "PUT", "/v1/log-level", on_set_log_level },
 };

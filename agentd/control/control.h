@@ -1,8 +1,8 @@
 /* The agent's local admin face: HTTP and JSON on control.sock, served by the control loop. It shows
  * the tree of the stats mount, the metrics, the calls in flight, the finished ones as they finish,
- * and events; it can drain, resume and set the log level. There is no way to change policy here.
- * The peer's credentials decide, whatever the socket's mode lets in: root, the agent's own user,
- * and members of the group aigw-admin.
+ * and events; it can drain, resume and set the log level, of the agent or of targets. There is no
+ * way to change policy here. The peer's credentials decide, whatever the socket's mode lets in:
+ * root, the agent's own user, and members of the group aigw-admin.
  *
  * Everything that a client could make large is bounded: connections, followers, request bodies, and
  * what is queued for a follower who does not read (the rings go on, and he is told what he lost).
@@ -14,6 +14,7 @@
 #include "statfs/stat_tree.h"
 #include "stats/line_ring.h"
 
+#include <aigw/drain.h>
 #include <aigw/loop.h>
 
 #define CONTROL_MAX_CONNS      64u
@@ -37,6 +38,10 @@ struct control_config {
 	struct line_ring *events;            /* lines of the log */
 	/* Control loop. False: it can't be changed any more, the agent is on its way out. */
 	bool (*drain)(bool on, void *owner);
+	/* Of targets. May complete d's name. 0, -ENOENT, -ENOSPC, with a sentence. */
+	int (*set_drain)(struct drain *d, bool on, bool *ret_changed, uint32_t by, struct errbuf *e,
+		void *owner);
+	const struct drains *(*drains)(void *owner); /* until the next call */
 	void *owner;
 };
 

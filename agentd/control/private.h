@@ -1,5 +1,6 @@
 /* The control socket between its files: who may and which endpoint (control.c), answers that go on
- * (follow.c), objects as JSON (show.c). Only for these files; control loop. */
+ * (follow.c), drains of targets (targets.c), objects as JSON (show.c). Only for these files;
+ * control loop. */
 #ifndef AGENTD_CONTROL_PRIVATE_H
 #define AGENTD_CONTROL_PRIVATE_H
 
@@ -38,6 +39,11 @@ struct slice event_kind(struct slice line);
 /* --- explain.c --- */
 bool explain_takes(struct slice path);
 void explain_request(struct control *c, struct http_exchange *x);
+
+/* --- targets.c --- */
+void targets_drain(struct control *c, struct http_exchange *x);
+void targets_resume(struct control *c, struct http_exchange *x);
+void targets_drained(struct control *c, struct http_exchange *x);
 
 /* --- follow.c --- */
 void follow_tail(struct control *c, struct http_exchange *x);

@@ -21,6 +21,7 @@ struct policy {
 	 * filled likewise. A target whose provider has several credentials has one with each, from
 	 * pair_at on; else that is UINT32_MAX. */
 	uint32_t *target_place, *credential_place, *pair_place, *pair_at;
+	uint32_t *drain_place; /* by doc->targets */
 	uint32_t n_pairs;
 	/* By index of doc->providers: bits of its credentials whose secret this host has, as last
 	 * loaded. To be shown: what a call may use is in its rules, which come to each worker later
@@ -43,6 +44,7 @@ struct policy_places {
 	const uint32_t *credentials; /* n */
 	const uint32_t *pairs;       /* n; NULL: the target's own */
 	uint32_t n;
+	uint32_t drain;
 };
 struct policy_places policy_places_of(const struct policy *p, uint32_t target);
 uint32_t policy_found(const struct policy *p, uint32_t provider); /* as it is now */

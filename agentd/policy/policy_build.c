@@ -31,6 +31,7 @@ void policy_destroy(struct policy *p)
 	free(p->pair_place);
 	free(p->pair_at);
 	free(p->found);
+	free(p->drain_place);
 	free(p->target_hash);
 	policy_doc_free(p->doc);
 	free(p);
@@ -264,7 +265,8 @@ struct policy_places policy_places_of(const struct policy *p, uint32_t target)
 	return (struct policy_places){ .target = p->target_place[target],
 		.credentials = p->credential_place + (provider->credentials - p->doc->credentials),
 		.pairs = pair_at == UINT32_MAX ? NULL : p->pair_place + pair_at,
-		.n = provider->n_credentials };
+		.n = provider->n_credentials,
+		.drain = p->drain_place[target] };
 }
 
 int policy_build(struct policy_doc *doc, uint64_t revision, usec applied_us, struct policy **ret,
@@ -288,6 +290,7 @@ int policy_build(struct policy_doc *doc, uint64_t revision, usec applied_us, str
 	p->target_place = table_alloc(doc->n_targets, sizeof(uint32_t));
 	p->credential_place = table_alloc(doc->n_credentials, sizeof(uint32_t));
 	p->pair_at = table_alloc(doc->n_targets, sizeof(uint32_t));
+	p->drain_place = table_alloc(doc->n_targets, sizeof(uint32_t));
 	if (p->pair_at)
 		count_pairs(p);
 	p->pair_place = table_alloc(p->n_pairs, sizeof(uint32_t));
@@ -297,7 +300,7 @@ int policy_build(struct policy_doc *doc, uint64_t revision, usec applied_us, str
 		hash_targets(p);
 	if (!p->names || !p->model_stat || !p->provider_stat || !p->project_stat ||
 		!p->target_place || !p->credential_place || !p->pair_place || !p->pair_at ||
-		!p->target_hash || !p->found)
+		!p->drain_place || !p->target_hash || !p->found)
 		r = err_set(e, -ENOMEM, "no memory for the policy");
 	else
 		r = build_names(p, e);

@@ -115,6 +115,7 @@ struct health_ways rules_ways(const struct rules *r, uint32_t target)
 		.credentials = p.credentials,
 		.pairs = p.pairs,
 		.n = p.n,
+		.drain = p.drain,
 		.usable = r->usable[r->policy->doc->targets[target].provider] };
 }
 

@@ -23,6 +23,8 @@ static bool take_target(struct request *r, usec now)
 		s = health_stand(h, &ways, *turn, now, &recover, &way);
 		*turn = way + 1;
 		r->credential = (uint8_t)way;
+		if (s == TARGET_DRAINED)
+			continue;
 		if (r->plan.degraded) {
 			r->holds_probe = true; /* whatever comes of it counts */
 			return true;

@@ -13,9 +13,10 @@ struct place {
 	_Atomic uint64_t circuit;
 	_Atomic uint64_t hold; /* microseconds << 3 | enum target_state; 0: none */
 	_Atomic uint64_t trips;
-	_Atomic uint64_t window; /* ms of its begin << 32 | results << 16 | of these, failures */
-	_Atomic uint64_t row;    /* whose failures: ROW_MIXED, caller */
-	_Atomic uint64_t ok;     /* the last success: seconds << 32 | caller */
+	_Atomic uint64_t drained; /* microseconds: its end; 0: it is not */
+	_Atomic uint64_t window;  /* ms of its begin << 32 | results << 16 | of these, failures */
+	_Atomic uint64_t row;     /* whose failures: ROW_MIXED, caller */
+	_Atomic uint64_t ok;      /* the last success: seconds << 32 | caller */
 	_Atomic uint64_t
 		latency;        /* microseconds << 32 | milliseconds of the last sample; 0: none */
 	_Atomic uint64_t asked; /* microseconds: the first call since then; 0: all have answered */
@@ -47,6 +48,7 @@ const char *target_state_name(enum target_state s)
 		[TARGET_RATE_LIMITED] = "rate_limited",
 		[TARGET_NO_CREDENTIAL] = "no_credential",
 		[TARGET_PROVIDER_QUOTA] = "provider_quota",
+		[TARGET_DRAINED] = "drained",
 	};
 
 	return names[s];
@@ -153,8 +155,14 @@ enum target_state health_stand(const struct health *h, const struct health_ways 
 {
 	enum target_state best = TARGET_NO_CREDENTIAL, s;
 	usec soonest = TARGET_NEVER, recover;
+	usec drained = (usec)atomic_load_explicit(
+		&h->places[w->drain < HEALTH_PLACES ? w->drain : 0].drained, memory_order_relaxed);
 
 	*ret_way = 0;
+	if (drained > now) {
+		*ret_recover_us = drained - now;
+		return TARGET_DRAINED;
+	}
 	for (uint32_t k = 0; k < w->n; k++) {
 		uint32_t i = (first + k) % w->n;
 
@@ -350,6 +358,14 @@ void health_release(struct health *h, uint32_t place)
 
 	if (p)
 		atomic_store_explicit(&p->hold, 0, memory_order_relaxed);
+}
+
+void health_drain(struct health *h, uint32_t place, usec until_us)
+{
+	struct place *p = place_of(h, place);
+
+	if (p)
+		atomic_store_explicit(&p->drained, (uint64_t)until_us, memory_order_relaxed);
 }
 
 uint64_t health_trips(const struct health *h, uint32_t place)

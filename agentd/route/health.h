@@ -19,6 +19,8 @@
  * caller alone opens nothing while another one has had success there within HEALTH_OTHERS_US. By
  * approximation: of each second's successes the first one's caller is known.
  *
+ *   drained   until when an operator wants nothing sent, of each model's target its own.
+ *
  * Beside these stand numbers that strategies ask for: calls in flight, the time to first content
  * and what is left of the provider's limit. Relaxed atomics too; a race costs a number its last
  * bit, not its sense.
@@ -30,7 +32,7 @@
 #include <aigw/base.h>
 #include <aigw/slice.h>
 
-#define HEALTH_PLACES  4096                     /* place 0 is for those beyond: always well */
+#define HEALTH_PLACES  16384                    /* place 0 is for those beyond: always well */
 #define HEALTH_HOLD_US (24 * 3600 * USEC_PER_S) /* no hint holds longer */
 #define HEALTH_WINDOW_US                                                                           \
 	(10 * USEC_PER_S) /* in which results are counted for a share; then from none again */
@@ -43,6 +45,7 @@ enum target_state {
 	TARGET_RATE_LIMITED,
 	TARGET_NO_CREDENTIAL,
 	TARGET_PROVIDER_QUOTA,
+	TARGET_DRAINED, /* by an operator: gets no call, by whatever way */
 	TARGET_STATE_COUNT
 };
 const char *target_state_name(enum target_state s);
@@ -70,6 +73,7 @@ struct health_ways {
 				  one credential they are the target's */
 	uint32_t n;
 	uint32_t usable; /* bits: the secret is there */
+	uint32_t drain;  /* the place of an operator's word */
 };
 /* *ret_way: the credential to be used, the first from `first` on that stands well. Where none does,
  * the one that is back soonest, and what holds it holds the target. */
@@ -97,6 +101,8 @@ void health_note_ok(struct health *h, uint32_t place, usec now, uint32_t caller)
 /* The later end counts. True: it was free before. */
 bool health_hold(struct health *h, uint32_t place, enum target_state why, usec now, usec us);
 void health_release(struct health *h, uint32_t place); /* of a hold */
+/* Until when it gets no calls; 0: it does. */
+void health_drain(struct health *h, uint32_t place, usec until_us);
 /* Times the circuit has opened since the start. */
 uint64_t health_trips(const struct health *h, uint32_t place);
 

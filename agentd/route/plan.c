@@ -147,16 +147,18 @@ static bool is_before(const struct policy_model *m, const struct target_now *now
 /* None can be called now. */
 static void none_is_well(const struct policy_model *m, const struct target_now *now, struct plan *p)
 {
+	usec soonest = TARGET_NEVER;
 	int best = -1;
 
 	for (uint32_t i = 0; i < m->n_targets; i++)
-		if (p->why[i] == PLAN_OUT && now[i].recover_us != TARGET_NEVER &&
-			(best < 0 || now[i].recover_us < now[best].recover_us))
-			best = (int)i;
-	if (best < 0)
-		return;
-	p->recover_us = now[best].recover_us;
-	if (!m->try_best)
+		if (p->why[i] == PLAN_OUT && now[i].recover_us != TARGET_NEVER) {
+			soonest = MIN(soonest, now[i].recover_us);
+			if (now[i].state != TARGET_DRAINED &&
+				(best < 0 || now[i].recover_us < now[best].recover_us))
+				best = (int)i;
+		}
+	p->recover_us = soonest == TARGET_NEVER ? 0 : soonest;
+	if (best < 0 || !m->try_best)
 		return;
 	p->degraded = true;
 	p->why[best] = PLAN_BEST;

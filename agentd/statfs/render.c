@@ -367,7 +367,7 @@ static void render_targets(const struct render *r, struct node n, struct buf *b)
 		struct policy_places places = policy_places_of(p, (uint32_t)(t - p->doc->targets));
 		struct health_numbers now = numbers_of(r, &places);
 		struct health_ways ways = { places.target, places.credentials, places.pairs,
-			places.n, policy_found(p, t->provider) };
+			places.n, policy_found(p, t->provider), places.drain };
 		enum target_state state;
 		uint32_t way;
 		usec recover;

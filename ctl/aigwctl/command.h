@@ -72,6 +72,8 @@ enum flag_id {
 	FLAG_follow,
 	FLAG_kind,
 	FLAG_lines,
+	FLAG_for,
+	FLAG_target,
 	FLAG_COUNT
 };
 

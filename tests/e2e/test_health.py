@@ -1,8 +1,10 @@
-"""When a target is left alone, and when it is not: circuits by the share of failures, how many of them at once, one caller's own failures.
+"""When a target is left alone, and when it is not: circuits by the share of failures, how many of them at once, one caller's own failures; an
+operator's drains.
 
 Usage: test_health.py [BUILD_ROOT] [unittest arguments]
 """
 import os
+import subprocess
 import sys
 import unittest
 
@@ -105,6 +107,94 @@ class Callers(unittest.TestCase):
         for _ in range(3):
             self.stack.chat("m", "poison", key=key)
         self.assertEqual(states(self.stack, "m")["own"], "open")
+
+
+class Drains(unittest.TestCase):
+    """An operator's word, by the agent's control socket: nothing is sent there, by whatever way."""
+
+    ROWS = ("  - {name: m, strategy: priority, targets: [{provider: a, model: sim-a}, {provider: b, model: sim-b}]}\n"
+            "  - {name: n, aliases: [nn], when_all_out: try_best, targets: [{provider: a, model: sim-a}]}\n"
+            "  - {name: s, sticky: user, targets: [{provider: a, model: sim-a}, {provider: b, model: sim-b}]}\n"
+            "  - {name: f, strategy: priority, retry: {attempts: 5, backoff: 1ms, budget: 100%}, targets: [{provider: b, model: sim-f+fail-500}, {provider: a, model: sim-a}]}\n")
+
+    def setUp(self):
+        self.stack = self.enterContext(Stack(BUILD, head("open_after: 1, half_open_after: 1ms") + self.ROWS))
+
+    def ctl(self, *args, code=0):
+        got = subprocess.run([os.path.join(BUILD, "ctl/aigwctl/aigwctl"), *args, "--agent", self.stack.path("control.sock")],
+                             capture_output=True, text=True, timeout=60, check=False)
+        self.assertEqual(got.returncode, code, got)
+        return got.stdout + got.stderr
+
+    def calls_of_a(self):
+        return len([l for l in self.stack.sim_log() if l["event"] == "recv" and l["model"] == "sim-a"])
+
+    def everything(self):
+        """Each way that could lead to a."""
+        for name in ("m", "n", "nn", "f"):
+            for stream in (False, True):
+                self.stack.chat(name, way="unix", stream=stream)
+        for i in range(12):
+            self.assertEqual(self.stack.chat("s", way="unix", user=f"u-{i}").header("x-aigw-provider"), "b")
+
+    def test_a_drained_provider_gets_nothing_by_any_way(self):
+        self.assertIn("gets no calls of this host for 1h", self.ctl("provider", "drain", "a"))
+        self.assertEqual([states(self.stack, name)["a"] for name in "mnsf"], ["drained"] * 4)
+        before = self.calls_of_a()
+        self.everything()
+        a = self.stack.chat("n", way="unix")
+        self.assertEqual((a.status, a.json()["error"]["code"]), (503, "upstream_unavailable"))
+        self.assertIn("a is drained", a.json()["error"]["message"])
+        self.assertAlmostEqual(int(a.header("retry-after-ms")), 3600000, delta=60000)
+        self.stack.apply(head("open_after: 1, half_open_after: 1ms") + self.ROWS.replace("name: m,", "name: m2,"))  # a new policy changes nothing
+        wait_for(lambda: self.stack.chat("m2", way="unix").header("x-aigw-provider") == "b", "the new policy is in force")
+        self.stack.end(self.stack.agent)
+        self.stack.start_agent()  # nor does a restart
+        self.everything()
+        self.assertEqual(self.calls_of_a(), before)
+        self.assertIn("gets calls again", self.ctl("provider", "resume", "a"))
+        self.assertIn("was not drained", self.ctl("provider", "resume", "a"))
+        self.assertEqual(self.stack.chat("n", way="unix").status, 200)
+        log = self.stack.agent_log()
+        self.assertIn("event=drain.set kind=provider name=a target=- ", log)
+        self.assertIn("event=drain.resumed", log)
+
+    def test_one_target_and_one_model(self):
+        self.ctl("model", "disable", "m", "--target", "a/sim-a", "--for", "2h")
+        self.assertEqual((states(self.stack, "m"), states(self.stack, "n")), ({"a": "drained", "b": "ok"}, {"a": "ok"}))
+        self.assertEqual({self.stack.chat("m", way="unix").header("x-aigw-provider") for _ in range(5)}, {"b"})
+        self.assertEqual(self.stack.chat("n", way="unix").header("x-aigw-provider"), "a")
+        self.assertRegex(self.ctl("model", "targets", "m"), r"(?s)a +sim-a +1 +100 +drained +(2h|1h59m59s|\d+m|\d+s).*b +sim-b +1 +100 +ok +- ")
+        self.ctl("model", "enable", "m", "--target", "a/sim-a")
+        self.assertEqual(self.stack.chat("m", way="unix").header("x-aigw-provider"), "a")
+        self.ctl("model", "disable", "nn")  # by its alias
+        self.assertEqual(self.stack.chat("n", way="unix").status, 503)
+        self.ctl("model", "enable", "n")
+        self.assertEqual(self.stack.chat("n", way="unix").status, 200)
+
+    def test_it_ends_by_itself(self):
+        self.ctl("provider", "drain", "a", "--for", "2s")
+        self.assertEqual(self.stack.chat("m", way="unix").header("x-aigw-provider"), "b")
+        wait_for(lambda: self.stack.chat("m", way="unix").header("x-aigw-provider") == "a", "it is over")
+        self.assertIn("was not drained", self.ctl("provider", "resume", "a"))
+
+    def test_running_calls_go_on(self):
+        self.stack.script({"sim-a": "pace-20000+tokens-40"})
+        wire = self.stack.connect("unix")
+        wire.send("/v1/chat/completions", {"model": "n", "stream": True, "messages": [{"role": "user", "content": "x"}]})
+        self.assertEqual(wire.head().status, 200)
+        self.ctl("provider", "drain", "a")
+        self.assertEqual(self.stack.chat("n", way="unix").status, 503)
+        record = wait_for(lambda: next((r for r in self.stack.records() if r["outcome"] == "ok"), None), "the running one ends well")
+        self.assertEqual(record["provider"], "a")
+
+    def test_what_is_wrong_is_said(self):
+        self.assertIn("no provider nobody", self.ctl("provider", "drain", "nobody", code=3))
+        self.assertIn("no target m with a/none", self.ctl("model", "disable", "m", "--target", "a/none", code=3))
+        self.assertIn("write a whole number with its unit", self.ctl("provider", "drain", "a", "--for", "soon", code=2))
+        self.assertIn("from 1 s to 30 days", self.ctl("provider", "drain", "a", "--for", "31d", code=2))
+        self.assertIn("PROVIDER/MODEL", self.ctl("model", "disable", "m", "--target", "a", code=2))
+        self.ctl("model", "targets", "none", code=3)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ STAT_NODE(models,           "models",                 0040555, GLOBAL,   none,  
 STAT_NODE(model,            "models/NAME",            0040555, MODEL,    none,     "")
 STAT_NODE(model_stat,       "models/NAME/stat",       0100444, MODEL,    stat,     "Totals of one model.")
 STAT_NODE(model_latency,    "models/NAME/latency",    0100444, MODEL,    times,    "Times of one model in microseconds.")
-STAT_NODE(model_targets,    "models/NAME/targets",    0100444, MODEL,    targets,  "Where its calls go: PROVIDER model=NAME share=PERCENT priority=N weight=N state=ok|open|probing|rate_limited|no_credential|provider_quota recover_ms=N|-1 opened=TIMES in_flight=N ttft_us=N|- headroom=PERCENT; ttft_us with the strategy fastest, headroom with headroom.")
+STAT_NODE(model_targets,    "models/NAME/targets",    0100444, MODEL,    targets,  "Where its calls go: PROVIDER model=NAME share=PERCENT priority=N weight=N state=ok|open|probing|rate_limited|no_credential|provider_quota|drained recover_ms=N|-1 opened=TIMES in_flight=N ttft_us=N|- headroom=PERCENT; ttft_us with the strategy fastest, headroom with headroom.")
 STAT_NODE(providers,        "providers",              0040555, GLOBAL,   none,     "")
 STAT_NODE(provider,         "providers/NAME",         0040555, PROVIDER, none,     "")
 STAT_NODE(provider_state,   "providers/NAME/state",   0100444, PROVIDER, state,    "ok, or failing: calls failed lately and none succeeded.")

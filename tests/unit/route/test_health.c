@@ -202,6 +202,29 @@ static void one_callers_failures_are_its_own(void **state)
 	assert_true(fails_of(T0 + 91 * USEC_PER_S, false, 1, 0));
 }
 
+static void an_operators_word_comes_first(void **state)
+{
+	uint32_t drain = health_place(health, SLICE("openai"), SLICE("gpt-4o-mini\n\nm")), way;
+	uint32_t credential = health_place(health, SLICE("openai"), SLICE("\nkey"));
+	struct health_ways w = { place, &credential, NULL, 1, 1, drain };
+	usec recover;
+
+	(void)state;
+	health_drain(health, drain, T0 + 5 * USEC_PER_S);
+	assert_int_equal(health_stand(health, &w, 0, T0, &recover, &way), TARGET_DRAINED);
+	assert_int_equal(recover, 5 * USEC_PER_S);
+	for (int i = 0; i < OPEN_AFTER; i++)
+		(void)fails(T0, false);
+	assert_int_equal(health_stand(health, &w, 0, T0, &recover, &way), TARGET_DRAINED);
+	assert_int_equal(
+		health_stand(health, &w, 0, T0 + 5 * USEC_PER_S, &recover, &way), TARGET_OPEN);
+	health_drain(health, drain, T0 + 90 * USEC_PER_S);
+	assert_int_equal(health_stand(health, &w, 0, T0 + OPEN_US, &recover, &way), TARGET_DRAINED);
+	health_drain(health, drain, 0);
+	assert_int_equal(health_stand(health, &w, 0, T0 + OPEN_US, &recover, &way), TARGET_OPEN);
+	assert_int_equal(recover, 0);
+}
+
 static struct health_numbers numbers(usec now)
 {
 	return health_read(health, place, now);
@@ -376,6 +399,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(one_call_tries_it, begin, end),
 		cmocka_unit_test_setup_teardown(a_lost_probe_is_taken_over, begin, end),
 		cmocka_unit_test_setup_teardown(holds_end_by_themselves, begin, end),
+		cmocka_unit_test_setup_teardown(an_operators_word_comes_first, begin, end),
 		cmocka_unit_test_setup_teardown(half_of_enough_open_it, begin, end),
 		cmocka_unit_test_setup_teardown(one_callers_failures_are_its_own, begin, end),
 		cmocka_unit_test_setup_teardown(latency_follows, begin, end),

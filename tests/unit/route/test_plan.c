@@ -95,6 +95,12 @@ static void skips(void **state)
 	now[1] = now[2] =
 		(struct target_now){ .state = TARGET_NO_CREDENTIAL, .recover_us = TARGET_NEVER };
 	check(""); /* nothing can be tried; weight 0 not even now */
+	now[1] = now[2] = (struct target_now){ .state = TARGET_DRAINED, .recover_us = 70 };
+	check(""); /* an operator's word is the last one */
+	assert_int_equal(plan.recover_us, 70);
+	now[2] = (struct target_now){ .state = TARGET_OPEN, .recover_us = 90 };
+	check("c");
+	assert_int_equal(plan.recover_us, 70);
 }
 
 static void shares_are_the_weights(void **state)
@@ -288,7 +294,8 @@ static void random_targets(void)
 		targets[i].context_window = chance(3);
 		targets[i].max_output = chance(3);
 		targets[i].max_ejected = chance(2) ? 100 : chance(100);
-		now[i].state = chance(2) ? TARGET_OK : (enum target_state)chance(6);
+		now[i].state =
+			chance(2) ? TARGET_OK : (enum target_state)chance(TARGET_DRAINED + 1);
 		now[i].recover_us = now[i].state == TARGET_OK ? 0 : (usec)chance(3);
 		now[i].price = chance(5);
 		now[i].numbers =
@@ -357,6 +364,7 @@ static void random_models(void **state)
 				plan.degraded || is_well(t) || plan_keeps(&plan, t, now[t].state));
 			assert_true(!fitting || fits(t, &ask));
 			assert_true(plan.why[t] < PLAN_WEIGHT_0);
+			assert_int_not_equal(now[t].state, TARGET_DRAINED); /* not even the last */
 			if (i > 0)
 				assert_true(targets[plan.target[i - 1]].priority <=
 					    targets[t].priority);
