@@ -28,9 +28,17 @@ static void on_hello(struct wire_hello *h, void *owner)
 	h->keys_seq = keyset_seq(a->gw.keyset);
 }
 
-#define STATUS_SECRETS 64
+#define STATUS_SECRETS 256 /* as many as the controller takes */
 static char status_texts[STATUS_SECRETS][128];
 static struct slice status_secrets[STATUS_SECRETS], status_warnings[4];
+
+static bool stands_before(const struct policy_doc *d, uint32_t i)
+{
+	for (uint32_t k = 0; k < i; k++)
+		if (slice_eq(d->credentials[k], d->credentials[i]))
+			return true;
+	return false;
+}
 
 static void status_of_secrets(struct agent *a, struct wire_agent_status *s)
 {
@@ -43,6 +51,8 @@ static void status_of_secrets(struct agent *a, struct wire_agent_status *s)
 		struct slice name = d->credentials[i];
 		char *text = status_texts[s->secrets.n];
 
+		if (stands_before(d, i))
+			continue;
 		version = 0;
 		source = agent_secret_source(a, name, &version);
 		(void)snprintf(text, sizeof(status_texts[0]), SLICE_FMT " %s %" PRIu64,

@@ -201,6 +201,22 @@ class Credentials(Case):
         status = self.stack.api("GET", "/api/v1/status")
         self.assertEqual([c["name"] for c in next(p for p in status["providers"] if p["name"] == "a")["credentials"]], ["nobody", "noone"])
 
+    def test_the_controller_hears_of_all(self):
+        rows = "".join(f"  - {{name: p{p}, type: openai, credentials: [same, {', '.join(f'c{p}-{k}' for k in range(15))}]}}\n" for p in range(6))
+        os.mkdir(self.stack.path("secrets.d"))
+        with open(os.open(self.stack.path("secrets.d", "c5-14"), os.O_WRONLY | os.O_CREAT, 0o600), "w") as f:
+            f.write(GOOD)
+        self.stack.agent_settings["secrets_dir"] = self.stack.path("secrets.d")
+        self.stack.apply(HEAD.replace("$A", "credential: sim").replace("providers:\n", "providers:\n" + rows) + model("m", "a sim-a"))
+        self.stack.end(self.stack.agent)
+        self.stack.write_agent_settings()
+        self.stack.start_agent()
+
+        def sources():
+            providers = {p["name"]: p["credentials"] for p in self.stack.api("GET", "/api/v1/status")["providers"]}
+            return [list(providers[name][at]["sources"].values()) for name, at in (("p5", 15), ("p5", 14), ("p0", 0), ("b", 0))]
+        wait_for(lambda: sources() == [["secrets_dir"], ["none"], ["none"], ["cache"]], "each has its source")
+
     def test_all_are_refused(self):
         self.apply(model("m", "a sim-a", "b sim-b"), provider="credentials: [wrong, other]")
         a = self.ask()
