@@ -139,6 +139,7 @@ void agent_start_control(struct agent *a)
 		.drain = on_drain,
 		.set_drain = agent_set_drain,
 		.drains = agent_drains,
+		.route = agent_route,
 		.owner = a,
 	};
 	struct errbuf why;

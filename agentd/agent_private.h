@@ -110,6 +110,10 @@ int agent_set_drain(
 	struct drain *d, bool on, bool *ret_changed, uint32_t by, struct errbuf *e, void *owner);
 const struct drains *agent_drains(void *owner);
 
+/* --- agent_route.c --- */
+json_t *agent_route(
+	const struct control_route *q, void *owner, enum admin_error *code, struct errbuf *why);
+
 /* --- agent_rules.c --- */
 int agent_start_rules(struct agent *a,
 	struct errbuf *e); /* credentials, and the policy of the cache if there is one */

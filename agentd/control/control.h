@@ -15,6 +15,8 @@
 #include "stats/line_ring.h"
 
 #include <aigw/drain.h>
+#include <aigw/admin_error.h>
+#include <aigw/json.h>
 #include <aigw/loop.h>
 
 #define CONTROL_MAX_CONNS      64u
@@ -26,6 +28,14 @@
 	(20 * USEC_PER_MS) /* how often the rings are looked at, if somebody follows */
 #define CONTROL_FILE_BYTES ((size_t)16 << 20) /* of one rendered file or list */
 #define CONTROL_GROUP      "aigw-admin"
+
+/* What is asked of `explain route`; slices are valid within the call. */
+struct control_route {
+	struct slice project, endpoint; /* endpoint empty: chat */
+	struct slice tags;              /* as the header x-aigw-require-tags has them */
+	struct slice body;              /* as an application would send it */
+	int64_t input_tokens;           /* 0: by the body's length */
+};
 
 struct control_config {
 	struct loop *loop;
@@ -42,6 +52,9 @@ struct control_config {
 	int (*set_drain)(struct drain *d, bool on, bool *ret_changed, uint32_t by, struct errbuf *e,
 		void *owner);
 	const struct drains *(*drains)(void *owner); /* until the next call */
+	/* Control loop. A new reference; NULL: an error. */
+	json_t *(*route)(const struct control_route *q, void *owner, enum admin_error *code,
+		struct errbuf *why);
 	void *owner;
 };
 

@@ -1,10 +1,12 @@
-/* GET /v1/requests/ID: one finished call, with what was decided about it. */
+/* GET /v1/requests/ID: one finished call, with what was decided about it. POST /v1/route: what
+ * would be. */
 #include "account/trace.h"
 #include "control/private.h"
 #include "route/plan.h"
 #include "stats/stats.h"
 
 #include <aigw/error_class.h>
+#include <aigw/text.h>
 
 #define REQUESTS_PATH "/v1/requests/"
 
@@ -135,4 +137,29 @@ void explain_request(struct control *c, struct http_exchange *x)
 			"failed or fell back, until the agent restarts",
 			(int)id.n, id.p, LINE_RING_LINES);
 	}
+}
+
+/* --- POST /v1/route ------------------------------------------------------------------- */
+
+void explain_route(struct control *c, struct http_exchange *x)
+{
+	struct control_route q = { .body = http_body(x) };
+	struct slice tokens;
+	enum admin_error code;
+	struct errbuf why;
+	json_t *v;
+
+	(void)http_query_get(x, SLICE("project"), &q.project);
+	(void)http_query_get(x, SLICE("endpoint"), &q.endpoint);
+	(void)http_query_get(x, SLICE("tags"), &q.tags);
+	if (http_query_get(x, SLICE("input_tokens"), &tokens) &&
+		(text_parse_i64(tokens, &q.input_tokens) || q.input_tokens < 0)) {
+		control_error(x, ADMIN_ERROR_usage, "input_tokens is a number");
+		return;
+	}
+	v = c->cfg.route(&q, c->cfg.owner, &code, &why);
+	if (v)
+		control_answer(x, 200, v);
+	else
+		control_error(x, code, "%s", why.text);
 }

@@ -38,6 +38,7 @@ struct slice event_kind(struct slice line);
 
 /* --- explain.c --- */
 bool explain_takes(struct slice path);
+void explain_route(struct control *c, struct http_exchange *x);
 void explain_request(struct control *c, struct http_exchange *x);
 
 /* --- targets.c --- */

@@ -110,17 +110,3 @@ void measure_end(struct request *r)
 	if (r->awaits_content)
 		tell_latency(r, false);
 }
-
-struct health_numbers measure_read(const struct request *r, uint32_t target, usec now)
-{
-	struct health_ways w = rules_ways(r->rules->rules, target);
-	struct health_numbers n = health_read(r->env->gw->health, w.target, now);
-
-	/* With several credentials the one that has most left is yet to come. */
-	for (uint32_t i = 0; w.pairs && i < w.n; i++) {
-		uint32_t left = health_read(r->env->gw->health, w.pairs[i], now).left;
-
-		n.left = i && left < n.left ? n.left : left;
-	}
-	return n;
-}

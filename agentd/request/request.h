@@ -252,10 +252,9 @@ bool admit_refused(struct request *r); /* takes a slot for a short record */
 void send_step(struct request *r);     /* send.c */
 void measure_begin(struct request *r); /* measure.c: a try goes to r->target */
 void measure_head(struct request *r, const struct h1_head *h);
-void measure_content(struct request *r); /* its first content is there; idempotent */
-void measure_end(struct request *r);     /* it is over, however; idempotent */
-struct health_numbers measure_read(const struct request *r, uint32_t target, usec now);
-extern const struct attempt_events relay_events;              /* relay.c */
+void measure_content(struct request *r);         /* its first content is there; idempotent */
+void measure_end(struct request *r);             /* it is over, however; idempotent */
+extern const struct attempt_events relay_events; /* relay.c */
 unsigned send_bytes_of(struct attempt *a, struct slice *out); /* send.c */
 void relay_end(
 	struct request *r); /* settled (and durable, if it has to be): the held end goes out */

@@ -1,6 +1,6 @@
 /* What is asked, and which targets are to be tried: how they stand is read once, the rest is
  * plan_make()'s. */
-#include "dialect/openai_needs.h"
+#include "request/decide.h"
 #include "request/request.h"
 #include "request/upload.h"
 
@@ -81,92 +81,12 @@ static uint32_t target_of(const struct request *r, uint8_t i)
 	return (uint32_t)(d->models[r->model].targets - d->targets) + i;
 }
 
-static int64_t price_of(struct request *r, uint32_t target)
-{
-	const struct policy_price *p = worker_rules_price(r->rules, target, r->wall_us);
-	int64_t sum;
-
-	return !p || __builtin_add_overflow(
-			     p->price.nano[PRICE_input], p->price.nano[PRICE_output], &sum)
-		       ? INT64_MAX
-		       : sum;
-}
-
-static struct target_now stand_of(
-	struct request *r, const struct policy_model *m, uint32_t target, usec now)
-{
-	struct health_ways ways = rules_ways(r->rules->rules, target);
-	struct target_now n = { .hash = policy_of(r)->target_hash[target] };
-	uint32_t way;
-
-	if (m->strategy == STRATEGY_cheapest)
-		n.price = price_of(r, target);
-	else if (m->strategy >= STRATEGY_fastest)
-		n.numbers = measure_read(r, target, now);
-	n.state = health_stand(r->env->gw->health, &ways, 0, now, &n.recover_us, &way);
-	return n;
-}
-
 /* Who should get the same target again. */
 uint64_t route_caller(const struct request *r)
 {
 	if (r->has_key)
 		return plan_seed(slice_of(r->key_id, VKEY_ID_LEN));
-	return r->has_uid && r->caller ? r->caller->cred.uid : 0;
-}
-
-/* Chance, or what this call has in common with others. */
-static uint64_t seed_of(
-	const struct request *r, const struct policy_model *m, struct slice cache_key)
-{
-	uint64_t seed = 0;
-
-	if (m->sticky == STICKY_header)
-		seed = r->sticky_hash[m->sticky_header];
-	else if (m->sticky == STICKY_cache_key && cache_key.n)
-		seed = plan_seed(cache_key);
-	else if (m->sticky != STICKY_key && m->sticky != STICKY_request && r->facts.user.n > 2)
-		seed = plan_seed(r->facts.user);
-	else if (m->sticky != STICKY_request)
-		seed = route_caller(r);
-	return seed ? seed : r->env->op_prefix + r->env->op_count * UINT64_C(0x9e3779b97f4a7c15);
-}
-
-static uint32_t endpoint_need(uint8_t endpoint)
-{
-	switch (endpoint) {
-	case ENDPOINT_chat: return CAPABILITY_BIT(chat);
-	case ENDPOINT_completions: return CAPABILITY_BIT(completions);
-	case ENDPOINT_responses: return CAPABILITY_BIT(responses);
-	case ENDPOINT_embeddings: return CAPABILITY_BIT(embeddings);
-	case ENDPOINT_transcriptions:
-	case ENDPOINT_translations: return CAPABILITY_BIT(transcription);
-	case ENDPOINT_speech: return CAPABILITY_BIT(speech);
-	case ENDPOINT_images:
-	case ENDPOINT_image_edits:
-	case ENDPOINT_image_variations: return CAPABILITY_BIT(images);
-	default: return CAPABILITY_BIT(moderations);
-	}
-}
-
-static struct plan_ask ask_of(struct request *r, const struct policy_model *m)
-{
-	const struct policy_project *project = &policy_of(r)->doc->projects[r->project];
-	struct plan_ask ask = { .tags = m->require_tags | project->require_tags | r->require_tags,
-		.output_tokens = r->facts.max_output_tokens };
-	struct openai_needs needs = { 0 };
-	bool looks = m->lists_capabilities || m->has_windows || m->sticky == STICKY_cache_key;
-
-	if (looks && !r->upload)
-		openai_needs(slice_of(r->body.bytes, r->body.n), &needs);
-	if (m->lists_capabilities)
-		ask.needs = endpoint_need(r->endpoint) | needs.features;
-	/* Four bytes a token; pictures and sound count by rules of their own. */
-	if (m->has_windows && !r->upload &&
-		!(needs.features & (CAPABILITY_BIT(vision) | CAPABILITY_BIT(audio))))
-		ask.input_tokens = (int64_t)(r->body.n + 3) / 4;
-	ask.seed = seed_of(r, m, needs.cache_key);
-	return ask;
+	return r->has_uid && r->caller ? r->caller->cred.uid + UINT64_C(1) : 0;
 }
 
 /* None may ever serve it: what each lacks. */
@@ -246,36 +166,37 @@ static void refuse_plan(
 	buf_fini(&b);
 }
 
-/* Some could serve it, but not now. */
-static bool is_out(const struct request *r, const struct policy_model *m)
-{
-	bool out = false;
-
-	for (uint32_t i = 0; i < m->n_targets; i++)
-		out |= r->plan.why[i] == PLAN_OUT;
-	return out;
-}
-
 bool route_plan(struct request *r)
 {
 	const struct policy_model *m = &policy_of(r)->doc->models[r->model];
-	struct target_now now[POLICY_TARGETS_MAX];
-	struct plan_ask ask = ask_of(r, m);
-	usec at = loop_now(r->env->loop);
+	const struct decide_ask ask = { .rules = r->rules->rules,
+		.worker = r->rules,
+		.health = r->env->gw->health,
+		.project = r->project,
+		.model = r->model,
+		.endpoint = r->endpoint,
+		.facts = &r->facts,
+		.body = r->upload ? SLICE_EMPTY : slice_of(r->body.bytes, r->body.n),
+		.require_tags = r->require_tags,
+		.sticky_hash = r->sticky_hash,
+		.caller = m->sticky == STICKY_request ? 0 : route_caller(r),
+		.chance = r->env->op_prefix + r->env->op_count * UINT64_C(0x9e3779b97f4a7c15),
+		.now = loop_now(r->env->loop),
+		.wall_us = r->wall_us };
+	struct decision d;
 
-	for (uint8_t i = 0; i < m->n_targets; i++)
-		now[i] = stand_of(r, m, target_of(r, i), at);
-	plan_make(m, now, &ask, &r->plan);
+	d.plan = &r->plan; /* the rest is filled as far as the model has targets */
+	decide(&ask, &d);
 	r->plan_at = 0;
 	if (r->plan.n) {
 		r->target = target_of(r, r->plan.target[0]);
 		r->provider = policy_of(r)->doc->targets[r->target].provider;
 		return true;
 	}
-	if (is_out(r, m))
-		refuse_plan(r, m, now);
+	if (d.is_out)
+		refuse_plan(r, m, d.now);
 	else
-		refuse_ineligible(r, m, &ask);
+		refuse_ineligible(r, m, &d.needs);
 	return false;
 }
 

@@ -99,6 +99,7 @@ int cmd_project_show(struct cli *c);
 int cmd_price_list(struct cli *c);
 int cmd_explain(struct cli *c);
 int cmd_explain_request(struct cli *c);
+int cmd_explain_route(struct cli *c);
 int cmd_env(struct cli *c);
 int cmd_chat(struct cli *c);
 int cmd_completion(struct cli *c);

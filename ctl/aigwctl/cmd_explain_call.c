@@ -1,4 +1,5 @@
-/* explain request: what became of one call, and why, as this host's agent remembers it. */
+/* explain request: what became of one call, and why, as this host's agent remembers it. explain
+ * route: what would become of one. */
 #include "client.h"
 #include "exchange.h"
 #include "format.h"
@@ -6,6 +7,7 @@
 #include "print.h"
 
 #include <aigw/clock.h>
+#include <aigw/text.h>
 
 struct story {
 	const struct cli *c;
@@ -215,5 +217,151 @@ int cmd_explain_request(struct cli *c)
 	s.currency = json_get_str(status, "currency", "USD");
 	s.began_us = end - json_get_int(call, "duration_us", 0);
 	tell(&s);
+	return EXIT_DONE;
+}
+
+/* --- explain route -------------------------------------------------------------------- */
+
+/* A member that needs it, for each capability that a body can show. */
+static const struct {
+	const char *name, *member;
+} needs[] = {
+	{ "tools", "\"tools\":[{}]" },
+	{ "parallel_tools", "\"parallel_tool_calls\":true" },
+	{ "json_schema", "\"response_format\":{\"type\":\"json_schema\"}" },
+	{ "vision", "\"messages\":[{\"content\":[{\"type\":\"image_url\"}]}]" },
+	{ "audio", "\"modalities\":[\"audio\"]" },
+	{ "reasoning", "\"reasoning_effort\":\"low\"" },
+	{ "prefill", "\"messages\":[{\"role\":\"assistant\"}]" },
+};
+
+static bool put_need(struct buf *b, struct slice name)
+{
+	for (size_t i = 0; i < ARRAY_LEN(needs); i++)
+		if (slice_eq(name, slice_str(needs[i].name))) {
+			(void)buf_printf(b, ",%s", needs[i].member);
+			return true;
+		}
+	return false;
+}
+
+/* The smallest request that needs what was asked for. */
+static int put_request(const struct cli *c, struct buf *b)
+{
+	const char *list = cli_flag(c, FLAG_needs), *tokens = cli_flag(c, FLAG_output_tokens);
+	const char *user = cli_flag(c, FLAG_user);
+	int64_t n;
+
+	(void)buf_str(b, "{\"model\":");
+	(void)text_json_quote(b, slice_str(c->inv.args[0]));
+	if (tokens && (text_parse_i64(slice_str(tokens), &n) || n < 1))
+		return cli_fail(c, EXIT_USAGE, "--output-tokens %.60s: must be a number", tokens);
+	if (tokens)
+		(void)buf_printf(b, ",\"max_tokens\":%s", tokens);
+	if (user) {
+		(void)buf_str(b, ",\"user\":");
+		(void)text_json_quote(b, slice_str(user));
+	}
+	while (list && *list) {
+		size_t word = strcspn(list, ",");
+
+		if (!put_need(b, slice_of(list, word)))
+			return cli_fail(c, EXIT_USAGE,
+				"--needs %.60s: write some of tools, parallel_tools, json_schema, "
+				"vision, audio, reasoning, prefill, with commas between them",
+				cli_flag(c, FLAG_needs));
+		list += word + (list[word] == ',');
+	}
+	return buf_str(b, "}") ? EXIT_FAILED : EXIT_DONE;
+}
+
+static int route_path(const struct cli *c, struct buf *b)
+{
+	static const struct {
+		int flag;
+		const char *name;
+	} params[] = { { FLAG_endpoint, "endpoint" }, { FLAG_require_tags, "tags" },
+		{ FLAG_input_tokens, "input_tokens" } };
+
+	(void)buf_str(b, "/v1/route?project=");
+	(void)exchange_escape(b, slice_str(cli_flag(c, FLAG_project)));
+	for (size_t i = 0; i < ARRAY_LEN(params); i++) {
+		const char *value = cli_flag(c, (enum flag_id)params[i].flag);
+
+		if (!value)
+			continue;
+		(void)buf_printf(b, "&%s=", params[i].name);
+		(void)exchange_escape(b, slice_str(value));
+	}
+	return b->err;
+}
+
+/* "  1  openai/gpt-4o  drawn by weight" */
+static void put_place(const struct cli *c, const json_t *t, size_t place)
+{
+	const char *why = json_get_str(t, "why", "?"), *state = json_get_str(t, "state", "?");
+	struct buf b;
+
+	buf_init(&b, 4096);
+	if (place)
+		(void)buf_printf(&b, "%5zu  ", place);
+	else
+		(void)buf_str(&b, "    -  ");
+	(void)buf_printf(&b, "%s/%s  %s", json_get_str(t, "provider", "?"),
+		json_get_str(t, "model", "?"), strcmp(why, "out") == 0 ? "out" : reason_text(why));
+	if (strcmp(state, "ok") != 0)
+		(void)buf_printf(&b, ", %s", state);
+	if (json_get_int(t, "recover_ms", 0) > 0) {
+		(void)buf_str(&b, ", back in ");
+		put_span(&b, json_get_int(t, "recover_ms", 0));
+	}
+	cli_put_text(c->out, buf_view(&b));
+	(void)fputc('\n', c->out);
+	buf_fini(&b);
+}
+
+static void put_decision(const struct cli *c, const json_t *v)
+{
+	const char *refused = json_get_str(v, "refused", NULL);
+	const json_t *t;
+	size_t i;
+
+	(void)fprintf(c->out, "%s for project %s, revision %" PRId64 "\n",
+		json_get_str(v, "model", "?"), json_get_str(v, "project", "?"),
+		json_get_int(v, "revision", 0));
+	json_array_foreach(json_object_get(v, "plan"), i, t)
+	{
+		put_place(c, t, i + 1);
+	}
+	json_array_foreach(json_object_get(v, "left_out"), i, t)
+	{
+		put_place(c, t, 0);
+	}
+	if (refused)
+		(void)fprintf(c->out, "refused: %s  (aigwctl explain %s)\n", refused, refused);
+}
+
+int cmd_explain_route(struct cli *c)
+{
+	JSON_AUTO *answer = NULL;
+	struct buf path, body;
+	int code;
+
+	if (!cli_flag(c, FLAG_project))
+		return cli_fail(c, EXIT_USAGE, "whose call? aigwctl explain route %s --project P",
+			c->inv.args[0]);
+	buf_init(&path, 16u << 10);
+	buf_init(&body, 4096);
+	code = put_request(c, &body);
+	if (!code && (route_path(c, &path) || body.err))
+		code = cli_fail(c, EXIT_USAGE, "what is asked is too long");
+	if (!code)
+		code = local_call(c, "POST", buf_cstr(&path), buf_view(&body), &answer);
+	buf_fini(&path);
+	buf_fini(&body);
+	if (code)
+		return code;
+	if (!print_object(c, answer))
+		put_decision(c, answer);
 	return EXIT_DONE;
 }

@@ -32,7 +32,15 @@ const struct flag command_flags[FLAG_COUNT] = {
 	[FLAG_no_wait] = { "no-wait", 0, NULL, NULL, "return when the controller has stored it" },
 	[FLAG_project] = { "project", 0, "P", NULL, "the project that pays" },
 	[FLAG_require_tags] = { "require-tags", 0, "A,B", NULL,
-		"its calls go only to targets that carry all of these tags" },
+		"only targets that carry all of these tags" },
+	[FLAG_needs] = { "needs", 0, "A,B", NULL,
+		"capabilities that the request needs: tools, parallel_tools, json_schema, vision, "
+		"audio, reasoning, prefill" },
+	[FLAG_endpoint] = { "endpoint", 0, "E", NULL,
+		"which URL: chat (the default), completions, embeddings, responses and so on" },
+	[FLAG_input_tokens] = { "input-tokens", 0, "N", NULL, "how long its prompt is" },
+	[FLAG_output_tokens] = { "output-tokens", 0, "N", NULL, "the most that it asks for" },
+	[FLAG_user] = { "user", 0, "U", NULL, "its end user, for stickiness" },
 	[FLAG_expires] = { "expires", 0, "DUR", NULL, "ends by itself after this time: 12h, 90d" },
 	[FLAG_by] = { "by", 0, "A,B", NULL,
 		"group by any of customer project key model provider agent uid outcome endpoint "
@@ -245,6 +253,19 @@ const struct command command_table[] = {
 		{ "aigwctl explain request req_8Qm2h0xVbT1kLw9ZsYcN4a" },
 		"The id is in the answer's x-request-id and in aigwctl tail. This host's agent "
 		"remembers the last 4096 calls, and as many that failed or fell back." },
+	{ { "explain", "route" },
+		"MODEL --project P [--endpoint E] [--needs A,B] [--require-tags A,B] "
+		"[--input-tokens N] "
+		"[--output-tokens N] [--user U]",
+		1, false,
+		LOCAL | FLAG_BIT(project) | FLAG_BIT(endpoint) | FLAG_BIT(needs) |
+			FLAG_BIT(require_tags) | FLAG_BIT(input_tokens) | FLAG_BIT(output_tokens) |
+			FLAG_BIT(user),
+		cmd_explain_route, "where a call would go now, and why",
+		{ "aigwctl explain route gpt-4o-mini --project search",
+			"aigwctl explain route gpt-4o-mini --project search --needs tools,vision" },
+		"Decided by this host's agent as for a real request; nothing is sent. Where chance "
+		"draws, another call may go elsewhere." },
 	{ { "chat" }, "[--model NAME] [PROMPT]...", 0, true,
 		TALK | FLAG_BIT(model) | FLAG_BIT(output), cmd_chat,
 		"ask a model through this host's agent",

@@ -248,6 +248,12 @@ class Sticky(Case):
         self.check(lambda value: self.stack.chat("n", headers=[("X-Other", value), ("x-session", "1")]))
         self.assertEqual(len({self.served() for _ in range(40)}), 2)  # without it each call for itself
 
+    def test_by_who_calls(self):
+        """On the unix socket without a key it is the user, whoever that is."""
+        for way in ("key", "user", "cache_key"):
+            self.apply(model("m", target("a", "sim-a"), target("b", "sim-b"), sticky=way))
+            self.assertEqual(len({self.served() for _ in range(30)}), 1, way)
+
     def test_by_the_cache_key(self):
         self.apply(model("m", target("a", "sim-a"), target("b", "sim-b"), sticky="cache_key"))
         self.check(lambda value: self.stack.chat("m", prompt_cache_key=value))

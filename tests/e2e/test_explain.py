@@ -4,6 +4,7 @@ Usage: test_explain.py [BUILD_ROOT] [unittest arguments]
 """
 import json
 import os
+import random
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import unittest
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../lib"))
 from harness import Stack, build_root, wait_for  # noqa: E402
+from wire import Wire  # noqa: E402
 
 BUILD = build_root()
 AIGWCTL = os.path.join(BUILD, "ctl/aigwctl/aigwctl")
@@ -149,6 +151,99 @@ class Requests(unittest.TestCase):
             for _ in range(4200):
                 wire.call("/v1/chat/completions", {"model": "order", "messages": []})
         self.assertTrue(any("status 503" in line for line in self.story(bad)))
+
+
+class Routes(unittest.TestCase):
+    """explain route says what would be decided, by the very function that decides."""
+    maxDiff = None
+    PAIRS = int(os.environ.get("AIGW_PAIRS", "10000"))
+    PROVIDERS = "abcdefgh"
+    MODELS = 60
+
+    @staticmethod
+    def random_policy(chance):
+        rows = [f'  - {{name: {p}, type: openai-compatible, base_url: $SIM, credential: {chance.choice(["sim", "sim", "sim", "nobody"])}}}' for p in Routes.PROVIDERS]
+        prices = [f'  - {{provider: {p}, model: "*", from: 2020-01-01, input: {chance.randint(1, 9)}, output: {chance.randint(1, 9)}}}' for p in Routes.PROVIDERS]
+        models = []
+        for m in range(Routes.MODELS):
+            way = chance.choice(["strategy: priority", "strategy: cheapest", "sticky: user", "sticky: cache_key"])
+            targets = []
+            for p in chance.sample(Routes.PROVIDERS, chance.randint(1, 6)):
+                more = [f"priority: {chance.randint(1, 3)}"]
+                if way.startswith("sticky"):
+                    more.append(f"weight: {chance.choice([0, 1, 50, 100])}")
+                if chance.random() < 0.5:
+                    more.append("tags: [" + ", ".join(chance.sample(["eu", "us", "baa"], chance.randint(1, 3))) + "]")
+                if chance.random() < 0.4:
+                    more.append("capabilities: [" + ", ".join(chance.sample(["tools", "vision", "json_schema", "reasoning", "audio", "prefill"], chance.randint(1, 5))) + "]")
+                if chance.random() < 0.3:
+                    more.append(f"context_window: {chance.choice([20, 60, 200])}")
+                if chance.random() < 0.3:
+                    more.append(f"max_output_tokens: {chance.choice([10, 50])}")
+                targets.append(f'{{provider: {p}, model: sim-{p}, {", ".join(more)}}}')
+            if "weight: " in targets[0] and all("weight: 0" in t for t in targets):
+                targets[0] = targets[0].replace("weight: 0", "weight: 7")
+            models.append(f'  - {{name: m{m}, targets: [{", ".join(targets)}], {way}' + (", require_tags: [eu]" if chance.random() < 0.2 else "") + "}")
+        return "\n".join(["apiVersion: aigw/v1", "providers:", *rows, "prices:", *prices, "models:", *models, "customers:", "  - name: acme",
+                          "    projects: [{name: search}]", "identities:", "  - {uid: $UID, project: search}", ""])
+
+    @staticmethod
+    def random_request(chance):
+        body = {"model": f"m{chance.randrange(Routes.MODELS)}", "messages": [{"role": "user", "content": "x" * chance.choice([1, 100, 400])}]}
+        if chance.random() < 0.3:
+            body["tools"] = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
+        if chance.random() < 0.2:
+            body["reasoning_effort"] = "low"
+        if chance.random() < 0.2:
+            body["messages"].append({"role": "assistant", "content": "It"})
+        if chance.random() < 0.4:
+            body["max_tokens"] = chance.choice([5, 30, 90])
+        body["user"] = f"u-{chance.randrange(50)}"  # without one chance or the caller decides
+        if chance.random() < 0.3:
+            body["prompt_cache_key"] = f"k-{chance.randrange(50)}"
+        return body, chance.choice(["", "", "eu", "us,baa", "moon"])
+
+    def test_the_same_decision(self):
+        seed = int(os.environ.get("AIGW_SEED", random.randrange(1 << 30)))
+        chance = random.Random(seed)
+        with Stack(BUILD, self.random_policy(chance)) as stack, stack.connect("unix") as api, Wire(stack.path("control.sock"), timeout=60) as control:
+            served = refused = 0
+            for _ in range(self.PAIRS):
+                body, tags = self.random_request(chance)
+                said = control.call(f"/v1/route?project=search&tags={tags}", body).json()
+                answer = api.call("/v1/chat/completions", body, [("x-aigw-require-tags", tags)] if tags else [])
+                with self.subTest(seed=seed, body=body, tags=tags, said=said):
+                    if not said["plan"]:
+                        self.assertIn(answer.json()["error"]["code"], (said["refused"], "upstream_no_credential"))
+                        refused += 1
+                    else:
+                        self.assertEqual((answer.status, answer.header("x-aigw-provider")), (200, said["plan"][0]["provider"]))
+                        served += 1
+            self.assertGreater(served, self.PAIRS / 4)
+            self.assertGreater(refused, self.PAIRS / 20)
+            self.assertEqual(sum(line["event"] == "recv" for line in stack.sim_log()), served)  # nothing but the calls was sent
+
+    def test_in_words(self):
+        policy = HEAD + pair("m", a("sim-a"), "{provider: b, model: sim-b, priority: 2, tags: [eu]}") + pair("t", "{provider: a, model: sim-a, capabilities: [vision]}")
+        with Stack(BUILD, policy) as stack:
+            def ctl(*args):
+                r = subprocess.run([AIGWCTL, "--agent", stack.path("control.sock"), "explain", "route", *args], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+                return r.returncode, r.stdout
+            self.assertEqual(ctl("m", "--project", "search"), (0, "m for project search, revision 1\n    1  a/sim-a  drawn by weight\n    2  b/sim-b  drawn by weight\n"))
+            self.assertEqual(ctl("m", "--project", "search", "--require-tags", "eu"),
+                             (0, "m for project search, revision 1\n    1  b/sim-b  drawn by weight\n    -  a/sim-a  lacks a required tag\n"))
+            self.assertEqual(ctl("m", "--project", "search", "--require-tags", "moon")[1].splitlines()[-1], "refused: no_eligible_target  (aigwctl explain no_eligible_target)")
+            for needs in ("tools", "parallel_tools", "json_schema", "audio", "reasoning", "prefill"):
+                self.assertIn("    -  a/sim-a  lacks a capability", ctl("t", "--project", "search", "--needs", needs)[1], needs)
+            self.assertNotIn("lacks", ctl("t", "--project", "search", "--needs", "vision")[1])
+            self.assertEqual(json.loads(ctl("m", "--project", "search", "-o", "json")[1])["plan"][0]["why"], "weight")
+            for args, code, says in ((("nothing", "--project", "search"), 3, "no model 'nothing'"), (("m", "--project", "nobody"), 3, "no project 'nobody'"), (("m",), 2, "--project P"),
+                                     (("m", "--project", "search", "--needs", "wings"), 2, "write some of tools"), (("m", "--project", "search", "--output-tokens", "x"), 2, "must be a number"),
+                                     (("m", "--project", "search", "--endpoint", "walk"), 2, "no endpoint 'walk'"), (("m", "--project", "search", "--input-tokens", "x"), 2, "is a number")):
+                got = ctl(*args)
+                self.assertEqual(got[0], code, got)
+                self.assertIn(says, got[1])
+            self.assertEqual(stack.sim_log(), [])
 
 
 if __name__ == "__main__":
