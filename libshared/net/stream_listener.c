@@ -10,7 +10,7 @@
 
 /* A peer that does not read lets so much lie in the kernel; by itself that would take megabytes on
  * loopback, and some thousand such peers all the memory that the host has for TCP. */
-#define UNSENT_BYTES (128u << 10)
+#define UNSENT_BYTES (32u << 10)
 
 /* Without descriptors or memory the next connection can only wait, and the socket stays readable:
  * it is left alone for a while. */

@@ -3,7 +3,7 @@
 
   slow.py --to PORT --provider PORT --key KEY [--readers N] [--senders N] [--model NAME]
 
-A reader asks for an answer of 1 MB and takes 256 bytes of it every few seconds; a sender gives a byte of a body of 4 KB as often. What the
+A reader asks for an answer of 512 KB and takes 256 bytes of it every few seconds; a sender gives a byte of a body of 4 KB as often. What the
 gateway ends is begun anew later. Prints `ready` when all stand, then goes on until stdin closes; then a line of JSON: how many the gateway
 has ended.
 """
@@ -17,7 +17,7 @@ import struct
 import sys
 import time
 
-ANSWER_BYTES = 1 << 20
+ANSWER_BYTES = 1 << 19
 EVERY_S = 5.0  # between two pieces of one client
 AT_ONCE = 200  # connections that come to stand at the same time
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % ANSWER_BYTES
