@@ -119,20 +119,20 @@ def measure_slow(bench):
   provider = free_port()
   target.others = {"large": provider}
   with Started([target]):
+    idle = target.anonymous_kib()
     for rep in range(bench.set.pairs):
       for slow in rotated([False, True], rep):
-        slow_run(bench, target, provider, rep, slow)
+        slow_run(bench, target, provider, rep, slow, idle)
 
 
-def slow_run(bench, target, provider, rep, slow):
+def slow_run(bench, target, provider, rep, slow, idle):
   args = ["--rate", RATE // 2, "--conns", 100, "--size", 1024, *times(bench)]
   if not slow:
     bench.add("slow", rep=rep, slow=False, count=0, kib=0.0, ended=0, **load_run(bench, target, args))
     return
-  before = target.anonymous_kib()
   with Slow(bench, target, provider) as clients:
     got = load_run(bench, target, args)
-    kib = (target.anonymous_kib() - before) / (2 * clients.count)
+    kib = (target.anonymous_kib() - idle) / (2 * clients.count)
     bench.add("slow", rep=rep, slow=True, count=clients.count, kib=kib, ended=clients.ended(), **got)
   wait_until("the slow clients are gone", lambda: descriptors(target.child.pid) < 1000, 60)
 
