@@ -1,4 +1,4 @@
-"""The scenarios of a failing provider, S01 to S24, as an application with the openai client sees them; and that its retries do not multiply ours.
+"""The scenarios of a failing provider, S01 to S24 but S14 (which needs on_cut: continue), as an application with the openai client sees them; and that its retries do not multiply ours.
 
 Usage: test_scenarios.py [BUILD_ROOT] [unittest arguments]
 AIGW_NPM, AIGW_NODE as for test_compat.py. AIGW_SOAK=20: so many rounds, with the clients by turns and S15 for 60 s in the last one.
