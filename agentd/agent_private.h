@@ -43,9 +43,9 @@ struct agent {
 	struct uplink *uplink;
 	struct stat_tree *tree;
 	struct stat_mount *mount;
-	struct drains drains;
-	struct control *local;    /* control.sock; NULL: off, or it could not be opened */
-	struct line_ring *events; /* lines of the log */
+	struct drains drains, their_drains; /* of this host's control socket; the controller's */
+	struct control *local;              /* control.sock; NULL: off, or it could not be opened */
+	struct line_ring *events;           /* lines of the log */
 	struct mount_door door;
 	struct sd sd;
 	struct deadline watchdog;
@@ -109,6 +109,8 @@ void agent_put_drains(struct agent *a, const struct policy *p); /* before worker
 int agent_set_drain(
 	struct drain *d, bool on, bool *ret_changed, uint32_t by, struct errbuf *e, void *owner);
 const struct drains *agent_drains(void *owner);
+void agent_take_drains(uint64_t version, const struct slice *lines, uint32_t n,
+	void *owner); /* the controller's */
 
 /* --- agent_route.c --- */
 json_t *agent_route(

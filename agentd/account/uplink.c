@@ -260,6 +260,15 @@ void uplink_keys_resync(struct uplink *u, uint64_t have_seq)
 	uplink_send(u, &m);
 }
 
+void uplink_drains_ack(struct uplink *u, uint64_t version)
+{
+	struct wire_message m = { .kind = WIRE_drains_ack };
+
+	m.drains_ack.version = version;
+	if (u->phase == PHASE_UP)
+		uplink_send(u, &m);
+}
+
 void uplink_secret_ack(struct uplink *u, struct slice name, uint64_t version, const char *source)
 {
 	struct wire_message m = { .kind = WIRE_secrets_ack };

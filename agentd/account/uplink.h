@@ -29,13 +29,14 @@ struct uplink_config {
 	/* Filled in for every agent_status, except spool_records, spool_oldest_us and wall_us. As
 	 * hello. */
 	void (*status)(struct wire_agent_status *s, void *owner);
-	/* Slices of these three are borrowed until they return. */
+	/* Slices of these four are borrowed until they return. */
 	void (*policy)(
 		uint64_t revision, struct slice packed, void *owner); /* whole, digest verified */
 	/* Whole snapshot, digest verified, or a change whose seq is known to follow. */
 	void (*keys)(bool snapshot, struct slice realm, uint64_t seq, const struct slice *records,
 		uint32_t n, void *owner);
 	void (*secret)(struct slice name, uint64_t version, struct slice bytes, void *owner);
+	void (*drains)(uint64_t version, const struct slice *lines, uint32_t n, void *owner);
 	/* It changed; why: a sentence, "" if all is well. CONNECTED with a sentence: policy and
 	 * keys come in, but the controller does not take usage (the store is quarantined or was
 	 * rolled back). */
@@ -52,6 +53,7 @@ enum uplink_state uplink_state(const struct uplink *u);
 void uplink_policy_result(struct uplink *u, uint64_t revision, bool ok, const char *reason);
 void uplink_keys_ack(struct uplink *u, uint64_t seq);
 void uplink_keys_resync(struct uplink *u, uint64_t have_seq);
+void uplink_drains_ack(struct uplink *u, uint64_t version);
 void uplink_secret_ack(struct uplink *u, struct slice name, uint64_t version, const char *source);
 void uplink_committed(struct uplink *u, uint64_t last_seq); /* new records may be sent */
 void uplink_status_now(struct uplink *u);

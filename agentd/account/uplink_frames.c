@@ -104,6 +104,9 @@ static void message_take(struct uplink *u, const struct wire_message *m)
 	else if (m->kind == WIRE_secrets_put)
 		u->cfg.secret(m->secrets_put.name, m->secrets_put.version, m->secrets_put.bytes,
 			u->cfg.owner);
+	else if (m->kind == WIRE_drains_put)
+		u->cfg.drains(m->drains_put.version, m->drains_put.lines.v,
+			(uint32_t)m->drains_put.lines.n, u->cfg.owner);
 	else if (m->kind != WIRE_unknown)
 		uplink_break(u, "the controller sent a message that only agents send");
 }

@@ -1,45 +1,8 @@
-/* Operators' drains over the control socket. */
+/* Operators' drains over the control socket: {"provider": P} or {"model": M} or {"model": M,
+ * "target": "P/M"}; with them "for_s". */
 #include "control/private.h"
 
 #include <aigw/clock.h>
-
-/* A word of the body, as far as it fits; false: it is not one. */
-static bool take_name(const json_t *body, const char *member, char *to, size_t cap)
-{
-	const char *s = json_get_str(body, member, NULL);
-	size_t n = s ? strlen(s) : 0;
-
-	if (!n || n >= cap || strpbrk(s, " \n"))
-		return false;
-	memcpy(to, s, n + 1);
-	return true;
-}
-
-/* {"provider": P} or {"model": M} or {"model": M, "target": "P/M"}; with them "for_us". */
-static const char *read_drain(const json_t *body, struct drain *d)
-{
-	int64_t for_us = json_get_int(body, "for_us", DRAIN_PRESET_US);
-	bool provider = json_object_get(body, "provider") != NULL;
-
-	*d = (struct drain){ .kind = DRAIN_provider };
-	if (provider == (json_object_get(body, "model") != NULL))
-		return "the body has to name a provider, or a model";
-	if (!take_name(body, provider ? "provider" : "model", d->name, sizeof(d->name)))
-		return "a name has 1 to 127 characters without spaces";
-	if (!provider) {
-		d->kind = json_object_get(body, "target") ? DRAIN_target : DRAIN_model;
-		if (d->kind == DRAIN_target &&
-			(!take_name(body, "target", d->target, sizeof(d->target)) ||
-				!strchr(d->target, '/')))
-			return "a target is PROVIDER/MODEL, as `model targets` lists them";
-	} else if (json_object_get(body, "target")) {
-		return "a target is one of a model's; name the model";
-	}
-	if (for_us < USEC_PER_S || for_us > DRAIN_MAX_US)
-		return "a drain lasts from 1 s to 30 days";
-	d->until_us = clock_wall_us() + for_us;
-	return NULL;
-}
 
 static json_t *show_drain(const struct drain *d)
 {
@@ -66,7 +29,9 @@ static void change(struct control *c, struct http_exchange *x, bool on)
 		control_error(x, ADMIN_ERROR_usage, "the body has to be a JSON object");
 		return;
 	}
-	wrong = read_drain(body, &d);
+	wrong = drain_make(&d, json_get_str(body, "provider", NULL),
+		json_get_str(body, "model", NULL), json_get_str(body, "target", NULL),
+		json_get_int(body, "for_s", DRAIN_PRESET_US / USEC_PER_S), clock_wall_us());
 	if (wrong) {
 		control_error(x, ADMIN_ERROR_usage, "%s", wrong);
 		return;

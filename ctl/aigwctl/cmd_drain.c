@@ -1,5 +1,7 @@
-/* provider drain, provider resume, model disable, model enable, model targets: what this host's
- * agent sends where, as an operator wants it for a while */
+/* provider drain, provider resume, model disable, model enable: where calls go, as an operator
+ * wants it for a while, at every agent by the controller, or at this host's agent where --agent is
+ * given; model targets: how targets stand at this host's */
+#include "client.h"
 #include "exchange.h"
 #include "local.h"
 #include "print.h"
@@ -20,30 +22,58 @@ static int read_span(struct cli *c, const char *text, int64_t *ret)
 }
 
 /* What was asked for, as the agent takes it. */
-static json_t *body_of(const struct cli *c, const char *kind, int64_t for_us)
+static json_t *body_of(const struct cli *c, const char *kind, int64_t for_s)
 {
 	const char *target = c->inv.value[FLAG_target];
 	json_t *v = json_pack("{s:o}", kind, json_slice(slice_str(c->inv.args[0])));
 
 	if (v && target)
 		(void)json_object_set_new(v, "target", json_slice(slice_str(target)));
-	if (v && for_us)
-		(void)json_object_set_new(v, "for_us", json_integer(for_us));
+	if (v && for_s)
+		(void)json_object_set_new(v, "for_s", json_integer(for_s));
 	return v;
 }
 
-static int ask(const struct cli *c, const char *path, const json_t *v, json_t **ret)
+/* Takes v. */
+static int ask(const struct cli *c, bool on, json_t *v, json_t **ret)
 {
 	struct buf body;
 	int code;
 
+	if (!cli_flag(c, FLAG_agent)) {
+		if (v)
+			(void)json_object_set_new(
+				v, "timeout_ms", json_integer(client_timeout_ms(c)));
+		return client_send(
+			c, "POST", on ? "/api/v1/drains" : "/api/v1/drains/resume", v, true, ret);
+	}
 	buf_init(&body, 4096);
 	if (!v || json_write(v, &body, false))
 		code = cli_fail(c, EXIT_FAILED, "out of memory");
 	else
-		code = local_call(c, "POST", path, buf_view(&body), ret);
+		code = local_call(c, "POST", on ? "/v1/targets/drain" : "/v1/targets/resume",
+			buf_view(&body), ret);
+	json_decref(v);
 	buf_fini(&body);
 	return code;
+}
+
+/* Who has not said yet that it does so. */
+static int report(const struct cli *c, const json_t *answer)
+{
+	struct buf list;
+	unsigned n;
+
+	buf_init(&list, 64u << 10);
+	if (client_agents_missing(answer, "confirmed|pending", &list))
+		cli_note(c, "not connected, will do so when they are: %s", buf_cstr(&list));
+	buf_reset(&list);
+	n = client_agents_missing(answer, "confirmed|offline", &list);
+	if (n)
+		(void)cli_fail(c, EXIT_PARTLY, "%u agent%s did not confirm it in time: %s", n,
+			n == 1 ? "" : "s", buf_cstr(&list));
+	buf_fini(&list);
+	return n ? EXIT_PARTLY : EXIT_DONE;
 }
 
 static void put_subject(const struct cli *c, const char *kind)
@@ -63,7 +93,7 @@ static int drain(struct cli *c, const char *kind, const char *back)
 {
 	const char *span = c->inv.value[FLAG_for];
 	const char *target = c->inv.value[FLAG_target];
-	JSON_AUTO *body = NULL;
+	bool here = cli_flag(c, FLAG_agent) != NULL;
 	JSON_AUTO *answer = NULL;
 	int64_t for_us = 0;
 	char left[32];
@@ -71,30 +101,33 @@ static int drain(struct cli *c, const char *kind, const char *back)
 
 	if (code)
 		return code;
-	body = body_of(c, kind, for_us);
-	code = ask(c, "/v1/targets/drain", body, &answer);
-	if (code || print_object(c, answer))
+	code = ask(c, true, body_of(c, kind, for_us / USEC_PER_S), &answer);
+	if (code)
 		return code;
+	if (print_object(c, answer))
+		return report(c, answer);
 	put_subject(c, kind);
 	text_format_duration(for_us ? for_us : 3600 * USEC_PER_S, left);
-	(void)fprintf(c->out, " gets no calls of this host for %s; those under way go on\n", left);
-	cli_note(c, "to take it back: aigwctl %s %s%s%s", back, c->inv.args[0],
-		target ? " --target " : "", target ? target : "");
-	return EXIT_DONE;
+	(void)fprintf(c->out, " gets no calls of %s for %s; those under way go on\n",
+		here ? "this host" : "any host", left);
+	cli_note(c, "to take it back: aigwctl %s %s%s%s%s", back, c->inv.args[0],
+		target ? " --target " : "", target ? target : "", here ? " --agent PATH" : "");
+	return report(c, answer);
 }
 
 static int resume(struct cli *c, const char *kind)
 {
-	JSON_AUTO *body = body_of(c, kind, 0);
 	JSON_AUTO *answer = NULL;
-	int code = ask(c, "/v1/targets/resume", body, &answer);
+	int code = ask(c, false, body_of(c, kind, 0), &answer);
 
-	if (code || print_object(c, answer))
+	if (code)
 		return code;
+	if (print_object(c, answer))
+		return report(c, answer);
 	put_subject(c, kind);
 	(void)fprintf(c->out, " %s\n",
 		json_get_bool(answer, "changed", false) ? "gets calls again" : "was not drained");
-	return EXIT_DONE;
+	return report(c, answer);
 }
 
 int cmd_provider_drain(struct cli *c)

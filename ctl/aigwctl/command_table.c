@@ -89,6 +89,7 @@ const struct flag command_flags[FLAG_COUNT] = {
 #define TALK  (FLAG_BIT(help) | FLAG_BIT(quiet) | FLAG_BIT(verbose) | FLAG_BIT(color))
 #define NET   (TALK | FLAG_BIT(ctl) | FLAG_BIT(timeout) | FLAG_BIT(output))
 #define LOCAL (TALK | FLAG_BIT(agent) | FLAG_BIT(timeout) | FLAG_BIT(output))
+#define DRAIN (NET | FLAG_BIT(agent))
 #define LIST                                                                                       \
 	(NET | FLAG_BIT(columns) | FLAG_BIT(no_header) | FLAG_BIT(limit) | FLAG_BIT(filter) |      \
 		FLAG_BIT(sort) | FLAG_BIT(watch))
@@ -185,21 +186,21 @@ const struct command command_table[] = {
 		"host." },
 	{ { "agent", "resume" }, "NAME", 1, false, LOCAL, cmd_agent_resume,
 		"take calls again after `agent drain`", { "aigwctl agent resume web-01" }, "" },
-	{ { "provider", "drain" }, "NAME [--for DUR]", 1, false, LOCAL | FLAG_BIT(for),
-		cmd_provider_drain, "send no calls of this host to a provider for a while",
+	{ { "provider", "drain" }, "NAME [--for DUR]", 1, false, DRAIN | FLAG_BIT(for),
+		cmd_provider_drain, "send no calls to a provider for a while",
 		{ "aigwctl provider drain azure-eu --for 30m" },
 		"Neither first tries nor later ones, by whatever way; those under way go on. It ends "
-		"by itself and survives a restart\n"
-		"of the agent; no revision knows of it." },
-	{ { "provider", "resume" }, "NAME", 1, false, LOCAL, cmd_provider_resume,
+		"by itself and survives restarts;\n"
+		"no revision knows of it. With --agent at this host alone, without the controller." },
+	{ { "provider", "resume" }, "NAME", 1, false, DRAIN, cmd_provider_resume,
 		"take `provider drain` back", { "aigwctl provider resume azure-eu" }, "" },
 	{ { "model", "disable" }, "NAME [--target PROVIDER/MODEL] [--for DUR]", 1, false,
-		LOCAL | FLAG_BIT(for) | FLAG_BIT(target), cmd_model_disable,
-		"serve no calls for a model on this host, or none at one of its targets, for a while",
+		DRAIN | FLAG_BIT(for) | FLAG_BIT(target), cmd_model_disable,
+		"serve no calls for a model, or none at one of its targets, for a while",
 		{ "aigwctl model disable gpt-4o-mini --target azure-eu/gpt4o-mini-prod --for 2h" },
 		"As `provider drain`, for this model alone." },
 	{ { "model", "enable" }, "NAME [--target PROVIDER/MODEL]", 1, false,
-		LOCAL | FLAG_BIT(target), cmd_model_enable, "take `model disable` back",
+		DRAIN | FLAG_BIT(target), cmd_model_enable, "take `model disable` back",
 		{ "aigwctl model enable gpt-4o-mini --target azure-eu/gpt4o-mini-prod" }, "" },
 	{ { "model", "targets" }, "NAME", 1, false, (LIST | FLAG_BIT(agent)) & ~FLAG_BIT(ctl),
 		cmd_model_targets, "where this host's agent sends a model's calls, and how each stands",

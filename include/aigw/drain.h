@@ -19,6 +19,10 @@ struct drain {
 	usec until_us;    /* wall */
 };
 
+/* As an operator says it: a provider, or a model, or a model and one target of it; NULL where it is
+ * not named. NULL: done; else what is wrong. */
+const char *drain_make(struct drain *ret, const char *provider, const char *model,
+	const char *target, int64_t for_s, usec wall_us);
 const char *drain_kind_name(enum drain_kind k);
 bool drain_is_same(const struct drain *a, const struct drain *b); /* whatever their times */
 /* Whether it holds this target of this model. */

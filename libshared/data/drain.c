@@ -10,6 +10,38 @@ const char *drain_kind_name(enum drain_kind k)
 	return kinds[k];
 }
 
+/* As far as it fits; false: it is no name. */
+static bool take_name(const char *s, char *to, size_t cap)
+{
+	size_t n = strlen(s);
+
+	if (!n || n >= cap || strpbrk(s, " \n"))
+		return false;
+	memcpy(to, s, n + 1);
+	return true;
+}
+
+const char *drain_make(struct drain *ret, const char *provider, const char *model,
+	const char *target, int64_t for_s, usec wall_us)
+{
+	*ret = (struct drain){ .kind = provider ? DRAIN_provider
+				       : target ? DRAIN_target
+						: DRAIN_model };
+	if (!provider == !model)
+		return "the body has to name a provider, or a model";
+	if (provider && target)
+		return "a target is one of a model's; name the model";
+	if (!take_name(provider ? provider : model, ret->name, sizeof(ret->name)))
+		return "a name has 1 to 127 characters without spaces";
+	if (target &&
+		(!take_name(target, ret->target, sizeof(ret->target)) || !strchr(target, '/')))
+		return "a target is PROVIDER/MODEL, as `model targets` lists them";
+	if (for_s < 1 || for_s > DRAIN_MAX_US / USEC_PER_S)
+		return "a drain lasts from 1 s to 30 days";
+	ret->until_us = wall_us + for_s * USEC_PER_S;
+	return NULL;
+}
+
 bool drain_is_same(const struct drain *a, const struct drain *b)
 {
 	return a->kind == b->kind && strcmp(a->name, b->name) == 0 &&

@@ -187,7 +187,7 @@ class Api(CtldTest):
             "POST /api/v1/policy", "GET /api/v1/policy", "GET /api/v1/revisions", "POST /api/v1/policy/rollback",
             "POST /api/v1/policy/diff", "GET /api/v1/providers", "GET /api/v1/models", "GET /api/v1/projects", "GET /api/v1/prices", "GET /api/v1/keys", "POST /api/v1/keys",
             "GET /api/v1/keys/{id}", "POST /api/v1/keys/{id}/revoke", "GET /api/v1/agents", "GET /api/v1/agents/{name}",
-            "GET /api/v1/secrets", "PUT /api/v1/secrets/{name}", "GET /api/v1/usage", "GET /api/v1/records",
+            "GET /api/v1/secrets", "PUT /api/v1/secrets/{name}", "GET /api/v1/drains", "POST /api/v1/drains", "POST /api/v1/drains/resume", "GET /api/v1/usage", "GET /api/v1/records",
             "POST /api/v1/rollups/rebuild", "GET /api/v1/audit"})
         schemas = api["components"]["schemas"]
 
@@ -485,6 +485,31 @@ class Keys(CtldTest):
         self.assertEqual([m for m, _ in b.seen if m.startswith("keys")], ["keys.change"])
 
 
+class Drains(CtldTest):
+    def test_the_whole_list_goes_to_every_agent(self):
+        """WIRE drains_put and drains_ack: confirmed, or named; one that comes later gets it, too."""
+        self.agent(name="a")
+        self.agent(name="c", ack=())  # an older one skips what it does not know
+        self.applied()
+        provider = self.ctld.get("providers")["providers"][0]["name"]
+        status, answer = self.ctld.api("POST", "drains", {"provider": provider, "timeout_ms": 300})
+        self.assertEqual((status, answer["changed"], [(x["name"], x["state"]) for x in answer["agents"]]), (200, True, [("a", "confirmed"), ("c", "pending")]))
+        got = self.agents[0].wait_for("drains.put")
+        self.assertEqual(got["version"], 1)
+        (line,) = got["lines"]
+        self.assertRegex(line if isinstance(line, str) else line.decode(), rf"^provider \d{{16}} {provider}$")
+        self.ctld.stop(signal.SIGKILL)
+        self.ctld.start()
+        late = self.agent(name="d")
+        self.assertEqual(len(late.wait_for("drains.put")["lines"]), 1)
+        self.assertEqual(self.ctld.api("POST", "drains/resume", {"provider": provider, "timeout_ms": 300})[1]["changed"], True)
+        self.assertEqual(late.wait_for("drains.put")["lines"], [])
+        self.assertEqual([r["action"] for r in self.ctld.get("audit")["entries"] if r["action"].startswith("drain")][:2], ["drain.resumed", "drain.set"])
+        for bad in ({}, {"provider": "x", "model": "y"}, {"provider": provider, "target": "a/b"}, {"provider": provider, "for_s": 0}, {"model": "m", "target": "x"}):
+            self.assertEqual(self.ctld.api("POST", "drains", bad)[0], 400, bad)
+        self.assertEqual(self.ctld.api("POST", "drains", {"provider": "nobody"})[0], 404)
+
+
 class Secrets(CtldTest):
     def test_pushed_and_never_told(self):
         self.agent(name="a")
@@ -503,8 +528,8 @@ class Secrets(CtldTest):
         secret = self.ctld.get("secrets")["secrets"][0]
         self.assertEqual((secret["name"], secret["version"], secret["agents"]["a"]), ("openai", 1, "cache"))
         provider = self.ctld.get("status")["providers"][0]
-        self.assertEqual(provider["secret"]["stored"], True)
-        self.assertEqual(provider["secret"]["sources"]["b"], "secrets_dir")
+        self.assertEqual(provider["credentials"][0]["stored"], True)
+        self.assertEqual(provider["credentials"][0]["sources"]["b"], "secrets_dir")
         self.assertNotIn(b"sk-very-secret", self.ctld.read_log())
         for bad in ("", "two\nlines", 5, "x" * 9000):
             self.assertEqual(self.ctld.api("PUT", "secrets/openai", {"value": bad})[0], 400)

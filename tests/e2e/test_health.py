@@ -159,6 +159,40 @@ class Drains(unittest.TestCase):
         self.assertIn("event=drain.set kind=provider name=a target=- ", log)
         self.assertIn("event=drain.resumed", log)
 
+    def test_by_the_controller(self):
+        """To every agent, kept by both over their restarts; what this host has drained is its own."""
+        def admin(*args, code=0):
+            got = subprocess.run([os.path.join(BUILD, "ctl/aigwctl/aigwctl"), *args, "--ctl", "unix:" + self.stack.path("admin.sock")],
+                                 capture_output=True, text=True, timeout=60, check=False, env={"PATH": os.environ["PATH"]})
+            self.assertEqual(got.returncode, code, got)
+            return got.stdout + got.stderr
+        self.assertIn("provider a gets no calls of any host for 2h", admin("provider", "drain", "a", "--for", "2h"))
+        before = self.calls_of_a()
+        self.everything()  # the command has waited for the agent
+        (drain,) = self.stack.api("GET", "/api/v1/drains")["drains"]
+        self.assertEqual((drain["kind"], drain["name"], drain["target"]), ("provider", "a", None))
+        self.assertIn("was not drained", self.ctl("provider", "resume", "a"))
+        self.stack.end(self.stack.ctld)
+        self.stack.end(self.stack.agent)
+        self.stack.start_agent()  # without the controller
+        self.everything()
+        self.stack.start_ctld()
+        self.assertEqual(len(self.stack.api("GET", "/api/v1/drains")["drains"]), 1)
+        self.everything()
+        self.assertEqual(self.calls_of_a(), before)
+        wait_for(lambda: self.stack.api("GET", "/api/v1/agents")["agents"][0]["state"] == "up", "it is connected")
+        self.assertIn("provider a gets calls again", admin("provider", "resume", "a"))
+        self.assertEqual(self.stack.chat("n", way="unix").status, 200)
+        admin("model", "disable", "nn", "--target", "a/sim-a")
+        self.assertEqual((states(self.stack, "n"), states(self.stack, "m")["a"]), ({"a": "drained"}, "ok"))
+        undone = self.stack.api("POST", "/api/v1/drains/resume", {"model": "n", "target": "a/sim-a"})
+        self.assertEqual((undone["kind"], undone["changed"], [a["state"] for a in undone["agents"]]), ("target", True, ["confirmed"]))
+        self.assertEqual(states(self.stack, "n"), {"a": "ok"})
+        self.assertIn("the running policy has no provider nobody", admin("provider", "drain", "nobody", code=3))
+        self.assertIn("from 1 s to 30 days", admin("provider", "drain", "a", "--for", "31d", code=2))
+        with open(self.stack.path("ctld.log"), encoding="utf-8") as f:
+            self.assertIn("event=drain.set", f.read())
+
     def test_one_target_and_one_model(self):
         self.ctl("model", "disable", "m", "--target", "a/sim-a", "--for", "2h")
         self.assertEqual((states(self.stack, "m"), states(self.stack, "n")), ({"a": "drained", "b": "ok"}, {"a": "ok"}))

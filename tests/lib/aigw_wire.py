@@ -134,7 +134,7 @@ class Spool:
 class Agent:
     """Connects, says hello, and keeps what comes in. `ack`: which notifications it acknowledges by itself."""
 
-    def __init__(self, path, name="web-01", spool=None, ack=("keys", "policy", "secrets"), features=("core/1",), realm=b"",
+    def __init__(self, path, name="web-01", spool=None, ack=("keys", "policy", "secrets", "drains"), features=("core/1",), realm=b"",
                  keys_seq=0, revision=0, digest=b"", hello=True, source="cache", wire_version=1):
         self.spool = spool or Spool()
         self.name = name
@@ -267,6 +267,8 @@ class Agent:
                     self.note("policy.result", {"revision": p["revision"], "ok": 1, "reason": ""})
         elif method == "secrets.put" and "secrets" in self.ack:
             self.note("secrets.ack", {"name": p["name"], "version": p["version"], "source": self.source})
+        elif method == "drains.put" and "drains" in self.ack:
+            self.note("drains.ack", {"version": p["version"]})
 
     def _ack_keys(self):
         if "keys" in self.ack:

@@ -376,6 +376,7 @@ void agents_message(struct session *s, struct slice payload, const struct wire_m
 	case WIRE_policy_result: feed_policy_result(all->feed, a, &m->policy_result); break;
 	case WIRE_keys_ack: feed_keys_ack(all->feed, a, m->keys_ack.seq); break;
 	case WIRE_keys_resync: feed_keys_resync(all->feed, a); break;
+	case WIRE_drains_ack: feed_drains_ack(all->feed, a, m->drains_ack.version); break;
 	case WIRE_secrets_ack: feed_secret_ack(all->feed, a, &m->secrets_ack); break;
 	case WIRE_agent_status:
 		status_take(a, &m->agent_status);

@@ -41,7 +41,8 @@ struct agent {
 	uint64_t revision, answered;
 	bool refused;
 	char reason[256];
-	uint64_t keys_seq; /* acknowledged */
+	uint64_t keys_seq;       /* acknowledged */
+	uint64_t drains_version; /* likewise */
 	/* its last status */
 	uint64_t uptime_s, requests, inflight, spool_records, spool_oldest_us;
 	int64_t clock_diff_us;

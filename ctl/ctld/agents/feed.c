@@ -352,6 +352,65 @@ static int secrets_push(struct store_txn *t, void *arg)
 	return store_secret_each(t, secret_push, arg);
 }
 
+/* --- drains -------------------------------------------------------------------------------------
+ */
+
+static void drains_send(const struct feed *f, struct session *s)
+{
+	struct wire_message m = { .kind = WIRE_drains_put };
+	struct slice lines[DRAINS_MAX];
+	char texts[DRAINS_MAX][440];
+
+	for (uint32_t i = 0; i < f->drains.n; i++) {
+		struct buf b = buf_over(texts[i], sizeof(texts[i]));
+
+		(void)drain_format(&b, &f->drains.v[i]);
+		lines[i] = buf_view(&b);
+	}
+	m.drains_put = (struct wire_drains_put){ f->drains_version, { lines, f->drains.n } };
+	session_send(s, LANE_ORDINARY, &m);
+}
+
+void feed_drains(struct feed *f, const struct drains *all, uint64_t version)
+{
+	struct list *it, *tmp;
+
+	f->drains = *all;
+	f->drains_version = version;
+	list_each(it, tmp, &f->agents->known)
+	{
+		struct agent *a = list_entry(it, struct agent, node);
+
+		if (a->session)
+			drains_send(f, a->session);
+	}
+	feed_changed(f);
+}
+
+void feed_drains_ack(struct feed *f, struct agent *a, uint64_t version)
+{
+	a->drains_version = version;
+	feed_changed(f);
+}
+
+const char *feed_drains_state(const struct agent *a, uint64_t version)
+{
+	if (!a->session)
+		return "offline";
+	return a->drains_version >= version ? "confirmed" : "pending";
+}
+
+static int drains_read(struct store_txn *t, void *arg)
+{
+	struct feed *f = arg;
+	struct slice lines;
+	int r = store_drains_get(t, &lines, &f->drains_version);
+
+	if (r == 0)
+		drains_parse(lines, &f->drains);
+	return r;
+}
+
 /* --- hello --------------------------------------------------------------------------------------
  */
 
@@ -374,6 +433,9 @@ void feed_hello(struct feed *f, struct agent *a, const struct wire_hello *h)
 	hello_keys(f, a, h);
 	if (store_read(f->store, secrets_push, a->session) < 0)
 		log_event(LOG_WARNING, "feed", "store.failed", "agent=%s what=secrets", a->name);
+	a->drains_version = 0;
+	if (f->drains_version)
+		drains_send(f, a->session);
 	if (f->policy) {
 		bool same = h->revision == f->policy->revision &&
 			    h->digest.n == sizeof(f->policy->digest) &&
@@ -412,6 +474,9 @@ int feed_init(struct feed *f, struct agents *all, struct store *s, struct errbuf
 	} else if (r < 0) {
 		return err_set(e, r, "%s", why.text);
 	}
+	r = store_read(s, drains_read, f);
+	if (r < 0)
+		return err_set(e, r, "can't read the drains from the store");
 	r = store_read(s, seq_read, &f->keys_seq);
 	return r < 0 ? err_set(e, r, "can't read the key sequence from the store") : 0;
 }

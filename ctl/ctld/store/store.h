@@ -89,6 +89,10 @@ int store_secret_put(struct store_txn *t, const struct store_secret *s,
 int store_secret_each(
 	struct store_txn *t, int (*fn)(const struct store_secret *s, void *arg), void *arg);
 
+/* --- drains: lines of drain.h, all of them; version 0: never any ---------------------------- */
+int store_drains_get(struct store_txn *t, struct slice *ret_lines, uint64_t *ret_version);
+int store_drains_put(struct store_txn *t, struct slice lines, uint64_t *ret_version); /* next */
+
 /* --- agents -------------------------------------------------------------------------------------
  */
 struct store_agent {

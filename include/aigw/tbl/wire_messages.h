@@ -64,6 +64,13 @@ WIRE_FIELD(secrets_ack, str, name)
 WIRE_FIELD(secrets_ack, u64, version)
 WIRE_FIELD(secrets_ack, str, source)           /* in force: credentials_directory, secrets_dir, cache, none */
 WIRE_END(secrets_ack)
+WIRE_MESSAGE(drains_put, "drains.put", NOTE)   /* controller: in place of all that it has sent before */
+WIRE_FIELD(drains_put, u64, version)
+WIRE_FIELD(drains_put, strs, lines)            /* drain.h */
+WIRE_END(drains_put)
+WIRE_MESSAGE(drains_ack, "drains.ack", NOTE)   /* agent: they act */
+WIRE_FIELD(drains_ack, u64, version)
+WIRE_END(drains_ack)
 WIRE_MESSAGE(usage_batch, "usage.batch", CALL) /* agent: records first_seq .. first_seq + n - 1 */
 WIRE_FIELD(usage_batch, bin, store_id)
 WIRE_FIELD(usage_batch, u64, first_seq)
