@@ -1,6 +1,6 @@
 /* provider drain, provider resume, model disable, model enable: where calls go, as an operator
  * wants it for a while, at every agent by the controller, or at this host's agent where --agent is
- * given; model targets: how targets stand at this host's */
+ * given; model targets, provider status: how they stand at this host's */
 #include "client.h"
 #include "exchange.h"
 #include "local.h"
@@ -210,6 +210,27 @@ static json_t *rows_of(struct slice text)
 	return rows;
 }
 
+/* A file or folder of the stats: /v1/stats/FOLDER/NAME/FILE; name and file may be NULL. */
+static int stats_text(const struct cli *c, const char *folder, const char *name, const char *file,
+	struct buf *text)
+{
+	struct buf path;
+	int code;
+
+	buf_init(&path, 4096);
+	(void)buf_printf(&path, "/v1/stats/%s", folder);
+	if (name) {
+		(void)buf_char(&path, '/');
+		(void)exchange_escape(&path, slice_str(name));
+	}
+	if (file)
+		(void)buf_printf(&path, "/%s", file);
+	buf_reset(text);
+	code = local_text(c, "GET", buf_cstr(&path), SLICE_EMPTY, text);
+	buf_fini(&path);
+	return code;
+}
+
 int cmd_model_targets(struct cli *c)
 {
 	const struct listing l = { .member = "targets",
@@ -217,21 +238,185 @@ int cmd_model_targets(struct cli *c)
 		.columns = target_columns,
 		.n_columns = ARRAY_LEN(target_columns) };
 	JSON_AUTO *answer = NULL;
-	struct buf path, text;
+	struct buf text;
 	int code;
 
-	buf_init(&path, 4096);
 	buf_init(&text, EXCHANGE_MAX_ANSWER);
-	(void)buf_str(&path, "/v1/stats/models/");
-	(void)exchange_escape(&path, slice_str(c->inv.args[0]));
-	(void)buf_str(&path, "/targets");
-	code = local_text(c, "GET", buf_cstr(&path), SLICE_EMPTY, &text);
+	code = stats_text(c, "models", c->inv.args[0], "targets", &text);
 	if (!code) {
 		answer = json_pack("{s:o}", "targets", rows_of(buf_view(&text)));
 		code = answer ? print_listing(c, answer, &l)
 			      : cli_fail(c, EXIT_FAILED, "out of memory");
 	}
-	buf_fini(&path);
+	buf_fini(&text);
+	return code;
+}
+
+/* --- provider status ------------------------------------------------------------------ */
+
+/* What is known of one provider: its row, and the targets that it has been asked of so far. */
+struct status {
+	const char *name;
+	int64_t targets, open, drained, in_flight;
+};
+
+/* Models may share a target: it counts once. */
+static void add_targets(struct status *st, const json_t *rows, json_t *seen)
+{
+	const json_t *row;
+	char target[256];
+	size_t i;
+
+	json_array_foreach(rows, i, row)
+	{
+		const char *state = json_get_str(row, "state", "");
+		int64_t n = 0;
+
+		if (strcmp(json_get_str(row, "provider", ""), st->name) != 0)
+			continue;
+		st->targets++;
+		st->open += strcmp(state, "open") == 0 || strcmp(state, "probing") == 0;
+		st->drained += strcmp(state, "drained") == 0;
+		(void)snprintf(
+			target, sizeof(target), "%s/%s", st->name, json_get_str(row, "model", ""));
+		if (json_object_get(seen, target))
+			continue;
+		(void)json_object_set_new(seen, target, json_true());
+		(void)text_parse_i64(slice_str(json_get_str(row, "in_flight", "0")), &n);
+		st->in_flight += n;
+	}
+}
+
+/* The number behind `key` in the line that begins with `line`; null: it is not there, or of no
+ * call. */
+static json_t *number_in(struct slice text, const char *line, const char *key)
+{
+	const char *at = text.n ? memmem(text.p, text.n, line, strlen(line)) : NULL;
+	const char *end = at ? memchr(at, '\n', (size_t)(text.p + text.n - at)) : NULL;
+	const char *word = end ? memmem(at, (size_t)(end - at), key, strlen(key)) : NULL;
+	int64_t v = 0;
+
+	if (!word || memmem(at, (size_t)(end - at), " n=0 ", 5))
+		return json_null();
+	for (word += strlen(key); word < end && *word >= '0' && *word <= '9'; word++)
+		v = v * 10 + (*word - '0');
+	return json_integer(v);
+}
+
+static int64_t sum_of(struct slice text)
+{
+	int64_t sum = 0, v = 0;
+
+	for (size_t i = 0; i < text.n; i++) {
+		char ch = text.p[i];
+
+		if (ch >= '0' && ch <= '9')
+			v = v * 10 + (ch - '0');
+		else
+			v = 0; /* of the key, or its end */
+		if (i + 1 < text.n && text.p[i + 1] == '\n')
+			sum += v;
+	}
+	return sum;
+}
+
+static int add_provider(
+	const struct cli *c, const char *name, const json_t *models, struct buf *text, json_t *rows)
+{
+	struct status st = { .name = name };
+	JSON_AUTO *seen = json_object();
+	const json_t *targets;
+	char circuit[64] = "closed";
+	json_t *row = json_object();
+	bool failing;
+	size_t i;
+	int code = stats_text(c, "providers", name, "state", text);
+
+	json_array_foreach(models, i, targets) add_targets(&st, targets, seen);
+	failing = text->n && text->p[0] == 'f';
+	if (st.open)
+		(void)snprintf(circuit, sizeof(circuit), "%" PRId64 " of %" PRId64 " open", st.open,
+			st.targets);
+	(void)json_object_set_new(row, "name", json_string(name));
+	(void)json_object_set_new(row, "state",
+		json_string(st.targets && st.drained == st.targets ? "drained"
+			    : failing                              ? "failing"
+								   : "ok"));
+	(void)json_object_set_new(row, "circuit", json_string(circuit));
+	(void)json_object_set_new(row, "in_flight", json_integer(st.in_flight));
+	if (!code)
+		code = stats_text(c, "providers", name, "latency", text);
+	(void)json_object_set_new(row, "ttft_p50_us", number_in(buf_view(text), "ttft ", " p50="));
+	(void)json_object_set_new(row, "ttft_p95_us", number_in(buf_view(text), "ttft ", " p95="));
+	if (!code)
+		code = stats_text(c, "providers", name, "errors", text);
+	(void)json_object_set_new(row, "errors", json_integer(sum_of(buf_view(text))));
+	return json_array_append_new(rows, row) ? EXIT_FAILED : code;
+}
+
+static const struct column status_columns[] = {
+	{ .title = "PROVIDER", .member = "name" },
+	{ .title = "STATE", .member = "state", .color = print_color_state },
+	{ .title = "CIRCUIT", .member = "circuit" },
+	{ .title = "IN FLIGHT", .member = "in_flight", .right = true },
+	{ .title = "TTFT P50 US", .member = "ttft_p50_us", .right = true },
+	{ .title = "P95 US", .member = "ttft_p95_us", .right = true },
+	{ .title = "ERRORS", .member = "errors", .right = true },
+};
+
+/* Names in a folder of the stats. */
+static int names_in(const struct cli *c, const char *folder, struct buf *text, json_t **ret)
+{
+	struct errbuf e;
+	int code = stats_text(c, folder, NULL, NULL, text);
+
+	*ret = code ? NULL : json_parse(buf_view(text), &e);
+	if (!code && !json_is_array(*ret))
+		code = cli_fail(c, EXIT_FAILED, "the agent's list of %s is malformed", folder);
+	return code;
+}
+
+int cmd_provider_status(struct cli *c)
+{
+	const struct listing l = { .member = "providers",
+		.name = "name",
+		.columns = status_columns,
+		.n_columns = ARRAY_LEN(status_columns) };
+	const char *only = c->inv.n_args ? c->inv.args[0] : NULL;
+	JSON_AUTO *providers = NULL;
+	JSON_AUTO *models = NULL;
+	JSON_AUTO *answer = NULL;
+	JSON_AUTO *targets = json_array();
+	json_t *rows = json_array();
+	const json_t *entry;
+	struct buf text;
+	size_t i;
+	int code;
+
+	if (c->inv.n_args > 1) {
+		json_decref(rows);
+		return cli_fail(c, EXIT_USAGE, "provider status takes one name, or none");
+	}
+	buf_init(&text, EXCHANGE_MAX_ANSWER);
+	code = names_in(c, "providers", &text, &providers);
+	if (!code)
+		code = names_in(c, "models", &text, &models);
+	for (i = 0; !code && i < json_array_size(models); i++) {
+		code = stats_text(c, "models", json_get_str(json_array_get(models, i), "name", ""),
+			"targets", &text);
+		(void)json_array_append_new(targets, rows_of(buf_view(&text)));
+	}
+	for (i = 0; !code && i < json_array_size(providers); i++) {
+		entry = json_array_get(providers, i);
+		if (!only || strcmp(json_get_str(entry, "name", ""), only) == 0)
+			code = add_provider(
+				c, json_get_str(entry, "name", ""), targets, &text, rows);
+	}
+	answer = json_pack("{s:o}", "providers", rows);
+	if (!code && only && !json_array_size(rows))
+		code = cli_fail(c, EXIT_NOT_FOUND, "this host's agent has no provider %s", only);
+	else if (!code)
+		code = print_listing(c, answer, &l);
 	buf_fini(&text);
 	return code;
 }

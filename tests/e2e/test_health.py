@@ -3,6 +3,7 @@ operator's drains.
 
 Usage: test_health.py [BUILD_ROOT] [unittest arguments]
 """
+import json
 import os
 import subprocess
 import sys
@@ -205,6 +206,26 @@ class Drains(unittest.TestCase):
         self.assertEqual(self.stack.chat("n", way="unix").status, 503)
         self.ctl("model", "enable", "n")
         self.assertEqual(self.stack.chat("n", way="unix").status, 200)
+
+    def test_provider_status(self):
+        self.assertRegex(self.ctl("provider", "status"), r"(?s)a +ok +closed +0 +- +- +0\n.*b +ok +closed +0 +- +- +0\n")
+        self.stack.chat("m", way="unix", stream=True)
+        self.stack.chat("f", way="unix")  # b fails once, its circuit opens; a answers
+        self.stack.apply(head("open_after: 1, half_open_after: 5m", "open_after: 1, half_open_after: 5m") + self.ROWS)
+        wait_for(lambda: self.stack.chat("f", way="unix").header("x-aigw-fallback") is None, "its circuit stays open")
+        self.stack.script({"sim-a": "fail-hang"})
+        wire = self.stack.connect("unix")
+        wire.send("/v1/chat/completions", {"model": "n", "messages": [{"role": "user", "content": "x"}]})
+        wait_for(lambda: json.loads(self.ctl("provider", "status", "a", "-o", "json"))["providers"][0]["in_flight"] == 1, "one is in flight")
+        a, b = json.loads(self.ctl("provider", "status", "-o", "json"))["providers"]
+        self.assertEqual((a["name"], a["circuit"], a["errors"]), ("a", "closed", 0))
+        self.assertTrue(0 < a["ttft_p50_us"] <= a["ttft_p95_us"])
+        self.assertEqual((b["name"], b["circuit"], b["ttft_p50_us"]), ("b", "1 of 3 open", None))
+        self.assertGreater(b["errors"], 0)
+        wire.reset()
+        self.ctl("provider", "drain", "a")
+        self.assertIn("drained", self.ctl("provider", "status", "a"))
+        self.ctl("provider", "status", "nobody", code=3)
 
     def test_it_ends_by_itself(self):
         self.ctl("provider", "drain", "a", "--for", "2s")
