@@ -48,9 +48,7 @@ static json_t *decision_json(
 		"project", json_slice(d->projects[a->project].name), "revision",
 		(json_int_t)p->revision, "plan", plan, "left_out", left_out, "degraded",
 		(int)v->plan->degraded, "refused",
-		v->plan->n  ? json_null()
-		: v->is_out ? json_string(fail_row(FAIL_upstream_unavailable)->name)
-			    : json_string(fail_row(FAIL_no_eligible_target)->name));
+		v->refused ? json_string(fail_row(v->refused)->name) : json_null());
 }
 
 /* Which model and for whom. */

@@ -113,6 +113,25 @@ static struct plan_ask needs_of(const struct decide_ask *a)
 	return ask;
 }
 
+/* Some could serve it, but not now; else none ever may. */
+static enum fail refusal_of(const struct policy_model *m, const struct decision *v)
+{
+	unsigned limited = 0, missing = 0, out = 0;
+
+	for (uint32_t i = 0; i < m->n_targets; i++) {
+		if (v->plan->why[i] != PLAN_OUT)
+			continue;
+		out++;
+		limited += v->now[i].state == TARGET_RATE_LIMITED;
+		missing += v->now[i].recover_us == TARGET_NEVER;
+	}
+	if (!out)
+		return FAIL_no_eligible_target;
+	if (missing == out)
+		return FAIL_upstream_no_credential;
+	return limited + missing == out ? FAIL_upstream_rate_limited : FAIL_upstream_unavailable;
+}
+
 void decide(const struct decide_ask *a, struct decision *ret)
 {
 	const struct policy_model *m = model_of(a);
@@ -122,7 +141,5 @@ void decide(const struct decide_ask *a, struct decision *ret)
 	for (uint32_t i = 0; i < m->n_targets; i++)
 		ret->now[i] = stand_of(a, first + i);
 	plan_make(m, ret->now, &ret->needs, ret->plan);
-	ret->is_out = false;
-	for (uint32_t i = 0; i < m->n_targets && !ret->plan->n; i++)
-		ret->is_out |= ret->plan->why[i] == PLAN_OUT;
+	ret->refused = ret->plan->n ? FAIL_none : refusal_of(m, ret);
 }

@@ -9,6 +9,8 @@
 #include "request/rules.h"
 #include "route/plan.h"
 
+#include <aigw/fail.h>
+
 struct decide_ask {
 	const struct rules *rules;
 	struct worker_rules *worker; /* keeps today's prices; NULL: they are looked up */
@@ -29,7 +31,7 @@ struct decision {
 	struct plan_ask needs;
 	struct target_now now[POLICY_TARGETS_MAX];
 	struct plan *plan; /* the caller's */
-	bool is_out;       /* no place: some could serve it, but not now. Else none ever may */
+	enum fail refused; /* no place: what the client is told; else FAIL_none */
 };
 
 void decide(const struct decide_ask *a, struct decision *ret);

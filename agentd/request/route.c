@@ -134,35 +134,29 @@ static void refuse_without_credential(struct request *r)
 		SLICE_ARG(p->credentials[0]));
 }
 
-static void refuse_plan(
-	struct request *r, const struct policy_model *m, const struct target_now *now)
+static void refuse_plan(struct request *r, const struct policy_model *m, const struct decision *v)
 {
 	const struct policy_doc *d = policy_of(r)->doc;
 	struct buf b;
-	unsigned limited = 0, missing = 0, out = 0;
 
+	r->retry_after_ms = (uint32_t)MIN(
+		(r->plan.recover_us + USEC_PER_MS - 1) / USEC_PER_MS, (usec)UINT32_MAX);
+	if (v->refused == FAIL_upstream_no_credential) {
+		refuse_without_credential(r);
+		return;
+	}
 	buf_init(&b, 1024);
 	for (uint32_t i = 0; i < m->n_targets; i++) {
 		if (r->plan.why[i] != PLAN_OUT)
 			continue;
-		out++;
-		limited += now[i].state == TARGET_RATE_LIMITED;
-		missing += now[i].recover_us == TARGET_NEVER;
 		(void)buf_printf(&b, "%s" SLICE_FMT " is %s", b.n ? ", " : "",
 			SLICE_ARG(d->providers[m->targets[i].provider].name),
-			target_state_name(now[i].state));
+			target_state_name(v->now[i].state));
 	}
-	r->retry_after_ms = (uint32_t)MIN(
-		(r->plan.recover_us + USEC_PER_MS - 1) / USEC_PER_MS, (usec)UINT32_MAX);
-	if (missing == out)
-		refuse_without_credential(r);
-	else
-		request_fail(r,
-			limited + missing == out ? FAIL_upstream_rate_limited
-						 : FAIL_upstream_unavailable,
-			"No target of this model can be called now: %s. The first is back in "
-			"%" PRIu32 " s.",
-			buf_cstr(&b), (r->retry_after_ms + 999) / 1000);
+	request_fail(r, v->refused,
+		"No target of this model can be called now: %s. The first is back in "
+		"%" PRIu32 " s.",
+		buf_cstr(&b), (r->retry_after_ms + 999) / 1000);
 	buf_fini(&b);
 }
 
@@ -193,10 +187,10 @@ bool route_plan(struct request *r)
 		r->provider = policy_of(r)->doc->targets[r->target].provider;
 		return true;
 	}
-	if (d.is_out)
-		refuse_plan(r, m, d.now);
-	else
+	if (d.refused == FAIL_no_eligible_target)
 		refuse_ineligible(r, m, &d.needs);
+	else
+		refuse_plan(r, m, &d);
 	return false;
 }
 
