@@ -103,6 +103,7 @@ int cmd_explain_request(struct cli *c);
 int cmd_explain_route(struct cli *c);
 int cmd_env(struct cli *c);
 int cmd_chat(struct cli *c);
+int cmd_try(struct cli *c);
 int cmd_completion(struct cli *c);
 int complete_words(struct cli *c, int n, char *const *words); /* `__complete -- WORDS` */
 int cmd_demo(struct cli *c);

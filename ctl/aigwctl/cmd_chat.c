@@ -1,8 +1,7 @@
 /* chat: one prompt to this host's agent, as an application would send it; the answer is printed as
- * it comes. With OPENAI_BASE_URL and OPENAI_API_KEY (as `env` sets them) it goes to that loopback
- * port, else to the unix socket, where the policy may know the caller without a key. */
+ * it comes. */
+#include "chat.h"
 #include "client.h"
-#include "exchange.h"
 
 #include <aigw/clock.h>
 #include <aigw/sse.h>
@@ -17,9 +16,7 @@
 
 struct chat {
 	struct cli *c;
-	struct exchange_peer peer;
-	char path[256]; /* before "/chat/completions" */
-	const char *key;
+	struct chat_way way;
 	const char *model;
 	char model_found[256];
 	struct buf rest; /* an event that is not whole */
@@ -31,35 +28,35 @@ struct chat {
 
 /* --- where ---------------------------------------------------------------------------- */
 
-static int find_agent(struct chat *t)
+int chat_way(const struct cli *c, struct chat_way *ret)
 {
 	const char *base = getenv("OPENAI_BASE_URL");
 	struct errbuf e;
 	struct url url;
 
-	t->key = getenv("OPENAI_API_KEY");
+	ret->key = getenv("OPENAI_API_KEY");
 	if (!base) {
-		(void)snprintf(t->path, sizeof(t->path), "/v1");
-		if (exchange_unix(SOCKET_DEFAULT, &t->peer, &e))
-			return cli_fail(t->c, EXIT_USAGE, "%s", e.text);
+		(void)snprintf(ret->path, sizeof(ret->path), "/v1");
+		if (exchange_unix(SOCKET_DEFAULT, &ret->peer, &e))
+			return cli_fail(c, EXIT_USAGE, "%s", e.text);
 		return EXIT_DONE;
 	}
 	if (url_parse(slice_str(base), &url, &e))
-		return cli_fail(t->c, EXIT_USAGE, "OPENAI_BASE_URL: %s", e.text);
+		return cli_fail(c, EXIT_USAGE, "OPENAI_BASE_URL: %s", e.text);
 	if (url.tls ||
 		!(slice_eq(url.host, SLICE("127.0.0.1")) || slice_eq(url.host, SLICE("localhost"))))
-		return cli_fail(t->c, EXIT_USAGE,
-			"OPENAI_BASE_URL is %s: chat asks the agent of this host, "
+		return cli_fail(c, EXIT_USAGE,
+			"OPENAI_BASE_URL is %s: the agent of this host is asked, "
 			"http://127.0.0.1:PORT/v1; unset it to use " SOCKET_DEFAULT,
 			base);
-	exchange_loopback(url.port, &t->peer);
-	(void)snprintf(t->path, sizeof(t->path), SLICE_FMT, SLICE_ARG(url.path));
+	exchange_loopback(url.port, &ret->peer);
+	(void)snprintf(ret->path, sizeof(ret->path), SLICE_FMT, SLICE_ARG(url.path));
 	return EXIT_DONE;
 }
 
 /* --- a call --------------------------------------------------------------------------- */
 
-static int say_refusal(const struct chat *t, const struct exchange_answer *a)
+static int say_refusal(const struct cli *c, const struct exchange_answer *a)
 {
 	struct errbuf e;
 	JSON_AUTO *v = json_parse(buf_view(&a->body), &e);
@@ -71,17 +68,16 @@ static int say_refusal(const struct chat *t, const struct exchange_answer *a)
 							: EXIT_FAILED;
 
 	if (!text)
-		return cli_fail(t->c, code, "the agent answered with status %u", a->status);
-	return cli_fail(
-		t->c, code, "%s (%s)", text, json_get_str(error, "code", "no code was given"));
+		return cli_fail(c, code, "the agent answered with status %u", a->status);
+	return cli_fail(c, code, "%s (%s)", text, json_get_str(error, "code", "no code was given"));
 }
 
-static int call(struct chat *t, const char *method, const char *below, struct slice body,
-	struct exchange_answer *a)
+int chat_call(const struct cli *c, const struct chat_way *w, const char *method, const char *below,
+	struct slice body, struct exchange_answer *a)
 {
 	char target[320], bearer[600];
 	struct exchange_field auth = { SLICE("authorization"), SLICE_EMPTY };
-	struct exchange_request rq = { .peer = &t->peer,
+	struct exchange_request rq = { .peer = &w->peer,
 		.method = method,
 		.target = target,
 		.body = body,
@@ -90,15 +86,15 @@ static int call(struct chat *t, const char *method, const char *below, struct sl
 	struct errbuf e;
 	int rc;
 
-	(void)snprintf(target, sizeof(target), "%s%s", t->path, below);
-	if (t->key && snprintf(bearer, sizeof(bearer), "Bearer %s", t->key) < (int)sizeof(bearer)) {
+	(void)snprintf(target, sizeof(target), "%s%s", w->path, below);
+	if (w->key && snprintf(bearer, sizeof(bearer), "Bearer %s", w->key) < (int)sizeof(bearer)) {
 		auth.value = slice_str(bearer);
 		rq.fields = &auth;
 		rq.n_fields = 1;
 	}
 	rc = interrupt_hold(&held, false);
 	if (rc)
-		return cli_fail(t->c, EXIT_FAILED, "signalfd: %s", strerror(-rc));
+		return cli_fail(c, EXIT_FAILED, "signalfd: %s", strerror(-rc));
 	rq.interrupt = &held;
 	rc = exchange_run(&rq, a, &e);
 	interrupt_release(&held);
@@ -107,9 +103,9 @@ static int call(struct chat *t, const char *method, const char *below, struct sl
 	if (rc == -ECANCELED)
 		return EXIT_FAILED;
 	if (rc)
-		return cli_fail(t->c, rc == -ETIMEDOUT ? EXIT_TIMED_OUT : EXIT_UNREACHABLE,
+		return cli_fail(c, rc == -ETIMEDOUT ? EXIT_TIMED_OUT : EXIT_UNREACHABLE,
 			"%s. Start aigw-agentd, or set OPENAI_BASE_URL (aigwctl env)", e.text);
-	return a->status == 200 ? EXIT_DONE : say_refusal(t, a);
+	return a->status == 200 ? EXIT_DONE : say_refusal(c, a);
 }
 
 /* The first that this caller may use. */
@@ -123,7 +119,7 @@ static int find_model(struct chat *t)
 	if (t->model)
 		return EXIT_DONE;
 	exchange_answer_init(&a);
-	code = call(t, "GET", "/models", SLICE_EMPTY, &a);
+	code = chat_call(t->c, &t->way, "GET", "/models", SLICE_EMPTY, &a);
 	if (!code) {
 		JSON_AUTO *v = json_parse(buf_view(&a.body), &e);
 		const char *id =
@@ -225,8 +221,9 @@ static int ask(struct chat *t, struct slice prompt)
 		a.owner = t;
 	}
 	t->began_us = clock_mono_us();
-	code = body.err ? cli_fail(t->c, EXIT_FAILED, "out of memory")
-			: call(t, "POST", "/chat/completions", buf_view(&body), &a);
+	code = body.err
+		       ? cli_fail(t->c, EXIT_FAILED, "out of memory")
+		       : chat_call(t->c, &t->way, "POST", "/chat/completions", buf_view(&body), &a);
 	if (!code && plain) {
 		cli_put_text(t->c->out, buf_view(&a.body));
 		(void)fputc('\n', t->c->out);
@@ -282,7 +279,7 @@ int cmd_chat(struct cli *c)
 	buf_init(&t.rest, 16u << 20);
 	code = read_prompt(c, &prompt);
 	if (!code)
-		code = find_agent(&t);
+		code = chat_way(c, &t.way);
 	if (!code)
 		code = find_model(&t);
 	if (!code)

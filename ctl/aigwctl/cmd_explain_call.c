@@ -5,6 +5,7 @@
 #include "format.h"
 #include "local.h"
 #include "print.h"
+#include "story.h"
 
 #include <aigw/clock.h>
 #include <aigw/text.h>
@@ -143,22 +144,30 @@ static void put_try(const struct story *s, size_t i, const json_t *t, struct buf
 	put_line(s, b);
 }
 
-static void put_end(const struct story *s, struct buf *b)
+/* "in 812 (cached 0) out 64  $0.00016" */
+static void put_amounts(const struct story *s, struct buf *b)
 {
-	const char *fail = json_get_str(s->call, "fail", NULL);
 	const char *cost = json_get_str(s->call, "cost", NULL);
 
-	begin_line(s, s->began_us + json_get_int(s->call, "duration_us", 0), "done", b);
-	(void)buf_printf(b, "%s", json_get_str(s->call, "outcome", "?"));
-	if (fail)
-		(void)buf_printf(b, ":%s", fail);
-	(void)buf_printf(b, " %" PRId64 "  in %" PRId64 " (cached %" PRId64 ") out %" PRId64 "%s  ",
-		json_get_int(s->call, "status", 0), json_get_int(s->call, "input_tokens", 0),
+	(void)buf_printf(b, "in %" PRId64 " (cached %" PRId64 ") out %" PRId64 "%s  ",
+		json_get_int(s->call, "input_tokens", 0),
 		json_get_int(s->call, "cached_input_tokens", 0),
 		json_get_int(s->call, "output_tokens", 0),
 		json_get_bool(s->call, "estimated", false) ? " estimated" : "");
 	if (!cost || format_money(b, cost, format_money_decimals(cost), s->currency))
 		(void)buf_str(b, "unpriced");
+}
+
+static void put_end(const struct story *s, struct buf *b)
+{
+	const char *fail = json_get_str(s->call, "fail", NULL);
+
+	begin_line(s, s->began_us + json_get_int(s->call, "duration_us", 0), "done", b);
+	(void)buf_printf(b, "%s", json_get_str(s->call, "outcome", "?"));
+	if (fail)
+		(void)buf_printf(b, ":%s", fail);
+	(void)buf_printf(b, " %" PRId64 "  ", json_get_int(s->call, "status", 0));
+	put_amounts(s, b);
 	if (fail)
 		(void)buf_printf(b, "  (aigwctl explain %s)", fail);
 	put_line(s, b);
@@ -193,13 +202,65 @@ static void tell(const struct story *s)
 	buf_fini(&b);
 }
 
+/* "b/sim-b (drawn by weight): ok 200 after 0.41 s, first byte after 0.39 s" */
+static void put_brief(const struct story *s, struct buf *b)
+{
+	const json_t *targets = json_object_get(s->call, "targets");
+	const json_t *t = json_array_get(targets, (size_t)json_get_int(s->call, "served", -1));
+	const char *who = json_get_str(s->call, "target", NULL);
+	size_t failed = json_array_size(json_object_get(s->call, "tries"));
+
+	if (t)
+		(void)buf_printf(b, "%s/%s (%s): ", json_get_str(t, "provider", "?"),
+			json_get_str(t, "model", "?"), reason_text(json_get_str(t, "why", "?")));
+	else
+		(void)buf_printf(b, "%s: ", who && !targets ? who : "no target");
+	(void)buf_printf(b, "%s %" PRId64 " after ", json_get_str(s->call, "outcome", "?"),
+		json_get_int(s->call, "status", 0));
+	put_span(b, json_get_int(s->call, "duration_us", 0) / USEC_PER_MS);
+	if (json_is_integer(json_object_get(s->call, "first_byte_us"))) {
+		(void)buf_str(b, ", first byte after ");
+		put_span(b, json_get_int(s->call, "first_byte_us", 0) / USEC_PER_MS);
+	}
+	put_line(s, b);
+	buf_reset(b);
+	put_amounts(s, b);
+	put_line(s, b);
+	if (failed)
+		cli_note(s->c, "came to nothing before: %zu; --show-route tells of them", failed);
+}
+
+int story_tell(struct cli *c, const json_t *call, bool brief)
+{
+	struct story s = { .c = c, .call = call };
+	JSON_AUTO *status = NULL;
+	struct buf b;
+	usec end;
+	int code;
+
+	if (print_object(c, call))
+		return EXIT_DONE;
+	code = local_call(c, "GET", "/v1/status", SLICE_EMPTY, &status);
+	if (code)
+		return code;
+	if (format_parse_utc(json_get_str(call, "time", ""), &end) < 0)
+		return cli_fail(c, EXIT_FAILED, "the agent's answer holds no time");
+	s.currency = json_get_str(status, "currency", "USD");
+	s.began_us = end - json_get_int(call, "duration_us", 0);
+	if (!brief) {
+		tell(&s);
+		return EXIT_DONE;
+	}
+	buf_init(&b, 64u << 10);
+	put_brief(&s, &b);
+	buf_fini(&b);
+	return EXIT_DONE;
+}
+
 int cmd_explain_request(struct cli *c)
 {
-	struct story s = { .c = c };
-	JSON_AUTO *status = NULL;
 	JSON_AUTO *call = NULL;
 	struct buf path;
-	usec end;
 	int code;
 
 	buf_init(&path, 4096);
@@ -207,17 +268,7 @@ int cmd_explain_request(struct cli *c)
 	(void)exchange_escape(&path, slice_str(c->inv.args[0]));
 	code = local_call(c, "GET", buf_cstr(&path), SLICE_EMPTY, &call);
 	buf_fini(&path);
-	if (!code)
-		code = local_call(c, "GET", "/v1/status", SLICE_EMPTY, &status);
-	if (code || print_object(c, call))
-		return code;
-	if (format_parse_utc(json_get_str(call, "time", ""), &end) < 0)
-		return cli_fail(c, EXIT_FAILED, "the agent's answer holds no time");
-	s.call = call;
-	s.currency = json_get_str(status, "currency", "USD");
-	s.began_us = end - json_get_int(call, "duration_us", 0);
-	tell(&s);
-	return EXIT_DONE;
+	return code ? code : story_tell(c, call, false);
 }
 
 /* --- explain route -------------------------------------------------------------------- */

@@ -79,6 +79,7 @@ enum flag_id {
 	FLAG_lines,
 	FLAG_for,
 	FLAG_target,
+	FLAG_show_route,
 	FLAG_COUNT
 };
 

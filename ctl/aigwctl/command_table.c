@@ -83,6 +83,8 @@ const struct flag command_flags[FLAG_COUNT] = {
 	[FLAG_lines] = { "lines", 'n', "N", NULL, "the last N (default 10, at most 4096)" },
 	[FLAG_for] = { "for", 0, "DUR", NULL, "so long: 30m, 1h (the default), at most 30d" },
 	[FLAG_target] = { "target", 0, "PROVIDER/MODEL", NULL, "one of its targets only" },
+	[FLAG_show_route] = { "show-route", 0, NULL, NULL,
+		"line by line what was decided and done, as explain request" },
 	[FLAG_keep] = { "keep", 0, NULL, NULL, "leave the folder with state and logs behind" },
 };
 
@@ -280,6 +282,12 @@ const struct command command_table[] = {
 		"Default: the first model that the caller may use. Asks the port and with the key "
 		"that OPENAI_BASE_URL and\n"
 		"OPENAI_API_KEY name (aigwctl env), else /run/aigw/agent.sock." },
+	{ { "try" }, "MODEL [--show-route]", 1, false, LOCAL | FLAG_BIT(show_route), cmd_try,
+		"one tiny call: who answers, why, how fast, at what cost",
+		{ "aigwctl try gpt-4o-mini", "aigwctl try gpt-4o-mini --show-route" },
+		"It is a call like others: it is counted and paid for. Goes where chat goes; this "
+		"host's control socket\n"
+		"says what became of it." },
 	{ { "env" }, "--secret-file F [--shell S] [--port N]", 0, false,
 		TALK | FLAG_BIT(secret_file) | FLAG_BIT(shell) | FLAG_BIT(port), cmd_env,
 		"variables that point an OpenAI SDK at this host's agent",
@@ -335,7 +343,6 @@ const unsigned command_exit_count = ARRAY_LEN(command_exits);
 const char *const command_later[] = {
 	"doctor",
 	"top",
-	"try",
 	"run",
 	"confirm",
 	"export",

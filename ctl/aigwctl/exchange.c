@@ -161,12 +161,16 @@ static bool on_head(struct http_call *call, const struct h1_head *h, void *owner
 {
 	struct exchange_answer *a = owner;
 	const struct h1_field *type = h1_find(h, SLICE("content-type"));
+	const struct h1_field *id = h1_find(h, SLICE("x-request-id"));
 
 	(void)call;
 	a->status = h->status;
 	if (type)
 		(void)snprintf(a->content_type, sizeof(a->content_type), SLICE_FMT,
 			SLICE_ARG(type->value));
+	if (id)
+		(void)snprintf(
+			a->request_id, sizeof(a->request_id), SLICE_FMT, SLICE_ARG(id->value));
 	return true;
 }
 

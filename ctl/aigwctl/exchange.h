@@ -42,6 +42,7 @@ struct exchange_answer {
 	bool (*piece)(struct slice bytes, void *owner);
 	void *owner;
 	char content_type[64];
+	char request_id[64]; /* of x-request-id; empty: none */
 };
 
 #define EXCHANGE_MAX_ANSWER (64u << 20)

@@ -48,7 +48,7 @@ static int say_refusal(const struct cli *c, const struct exchange_answer *a)
 }
 
 static int run(const struct cli *c, const char *method, const char *target, struct slice body,
-	usec timeout_us, struct exchange_answer *a)
+	usec timeout_us, bool may_miss, struct exchange_answer *a)
 {
 	struct exchange_request rq = { .method = method, .target = target, .body = body };
 	struct exchange_peer peer;
@@ -73,7 +73,9 @@ static int run(const struct cli *c, const char *method, const char *target, stru
 		return EXIT_DONE; /* whoever did not want more says why */
 	if (rc)
 		return say_failure(c, rc, &e);
-	return client_exit_code(a->status) == EXIT_DONE ? EXIT_DONE : say_refusal(c, a);
+	if (client_exit_code(a->status) == EXIT_DONE || (may_miss && a->status == 404))
+		return EXIT_DONE;
+	return say_refusal(c, a);
 }
 
 int local_text(const struct cli *c, const char *method, const char *target, struct slice body,
@@ -83,7 +85,7 @@ int local_text(const struct cli *c, const char *method, const char *target, stru
 	int code;
 
 	exchange_answer_init(&a);
-	code = run(c, method, target, body, c->timeout_us, &a);
+	code = run(c, method, target, body, c->timeout_us, false, &a);
 	if (!code && buf_slice(ret, buf_view(&a.body)))
 		code = cli_fail(c, EXIT_FAILED, "out of memory");
 	exchange_answer_fini(&a);
@@ -107,6 +109,25 @@ int local_call(const struct cli *c, const char *method, const char *target, stru
 				c, EXIT_FAILED, "the agent's answer is not JSON: %s", e.text);
 	}
 	buf_fini(&b);
+	return code;
+}
+
+int local_find(const struct cli *c, const char *target, json_t **ret)
+{
+	struct exchange_answer a;
+	struct errbuf e;
+	int code;
+
+	*ret = NULL;
+	exchange_answer_init(&a);
+	code = run(c, "GET", target, SLICE_EMPTY, c->timeout_us, true, &a);
+	if (!code && a.status != 404) {
+		*ret = json_parse(buf_view(&a.body), &e);
+		if (!*ret)
+			code = cli_fail(
+				c, EXIT_FAILED, "the agent's answer is not JSON: %s", e.text);
+	}
+	exchange_answer_fini(&a);
 	return code;
 }
 
@@ -160,7 +181,7 @@ int local_lines(struct cli *c, const char *target, bool endless,
 	exchange_answer_init(&a);
 	a.piece = on_piece;
 	a.owner = &r;
-	code = run(c, "GET", target, SLICE_EMPTY, endless ? INT64_MAX : c->timeout_us, &a);
+	code = run(c, "GET", target, SLICE_EMPTY, endless ? INT64_MAX : c->timeout_us, false, &a);
 	exchange_answer_fini(&a);
 	buf_fini(&r.rest);
 	return r.code ? r.code : code;

@@ -153,6 +153,54 @@ class Requests(unittest.TestCase):
         self.assertTrue(any("status 503" in line for line in self.story(bad)))
 
 
+class Try(unittest.TestCase):
+    POLICY = HEAD + "".join(KINDS[name][0] for name in ("weight", "status", "caller", "none"))
+
+    @classmethod
+    def setUpClass(cls):
+        cls.stack = cls.enterClassContext(Stack(BUILD, cls.POLICY, sim=["--require-key", "sk-provider-0123456789"]))
+        cls.key = cls.stack.make_key("search")
+
+    def attempt(self, *args, code=0, key=None, agent=None):
+        env = {**os.environ, "OPENAI_BASE_URL": f"http://127.0.0.1:{self.stack.port}/v1", "OPENAI_API_KEY": key or self.key}
+        r = subprocess.run([AIGWCTL, "--agent", agent or self.stack.path("control.sock"), "try", *args], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
+        self.assertEqual(r.returncode, code, r.stdout + r.stderr)
+        return re.sub(r"[0-9.]+ m?s\b", "T", r.stdout), r.stderr
+
+    def test_who_answers(self):
+        for model, who in (("lone", "b"), ("weight", "b/sim-b (drawn by weight)")):
+            out, err = self.attempt(model)
+            self.assertRegex(out, rf"\A{re.escape(who)}: ok 200 after T, first byte after T\nin \d+ \(cached 0\) out \d+  \$0\.\d+\n\Z")
+            self.assertEqual(err, "")
+
+    def test_after_a_failure(self):
+        out, err = self.attempt("status")
+        self.assertRegex(out, r"\Ab/sim-b \((drawn by weight)\): ok 200 after T")
+        self.assertIn("came to nothing before: 1; --show-route", err)
+        out, _ = self.attempt("status", "--show-route")
+        self.assertRegex(out, r"accepted +key:\S+ -> project search\n")
+        self.assertIn("a/sim-1+fail-503: status 503 (transient) -> b/sim-b", out)
+
+    def test_what_comes_to_nothing_is_told_too(self):
+        out, err = self.attempt("caller", code=1)
+        self.assertIn("a/sim-8+fail-422 (drawn by weight): failed 422 after T", out)
+        out, err = self.attempt("none", code=4)
+        self.assertIn("no target: refused 403 after T", out)
+        self.assertIn("no_eligible_target", err)
+        out, err = self.attempt("nobody", code=3)
+        self.assertIn("does not exist here", err)
+        out, err = self.attempt("lone", code=4, key="sk-aigw-wrong")
+        self.assertNotIn("sk-aigw-wrong", out + err)
+
+    def test_as_json(self):
+        call = json.loads(self.attempt("status", "-o", "json")[0])
+        self.assertEqual((call["model"], call["target"], call["status"], len(call["tries"])), ("status", "b", 200, 1))
+
+    def test_the_wrong_agent_is_asked(self):
+        r = self.attempt("lone", agent="/nonexistent/control.sock", code=6)
+        self.assertIn("no agent", r[1])
+
+
 class Routes(unittest.TestCase):
     """explain route says what would be decided, by the very function that decides."""
     maxDiff = None
