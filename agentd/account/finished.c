@@ -10,7 +10,8 @@ static const enum slot_text sources[FINISHED_TEXTS] = {
 
 _Static_assert(sizeof(struct finished) <= LINE_MAX_BYTES, "it fits an entry of the ring");
 
-size_t finished_fill(struct finished *f, const struct slot *s, size_t max)
+size_t finished_fill(
+	struct finished *f, const struct slot *s, const struct finished_tries *tries, size_t max)
 {
 	struct slice id = slot_text(s, SLOT_TEXT_op_id);
 	size_t n = 0, room = max - offsetof(struct finished, text);
@@ -28,13 +29,20 @@ size_t finished_fill(struct finished *f, const struct slot *s, size_t max)
 	f->priced = s->v.priced;
 	f->stream = s->v.stream;
 	f->estimated = s->v.estimated;
+	f->tries = tries ? tries->n : 0;
+	f->first_failure = tries ? tries->failure : 0;
+	f->first_status = tries ? tries->status : 0;
 	if (id.n == sizeof(f->op_id))
 		memcpy(f->op_id, id.p, sizeof(f->op_id));
 	else
 		memset(f->op_id, 0, sizeof(f->op_id));
 	for (int i = 0; i < FINISHED_TEXTS; i++) {
-		struct slice t = slot_text(s, sources[i]);
+		struct slice t = SLICE_EMPTY;
 
+		if (i != FINISHED_failed)
+			t = slot_text(s, sources[i]);
+		else if (tries)
+			t = tries->provider;
 		t.n = MIN(t.n, room - n);
 		if (t.n)
 			memcpy(f->text + n, t.p, t.n);
@@ -44,11 +52,11 @@ size_t finished_fill(struct finished *f, const struct slot *s, size_t max)
 	return offsetof(struct finished, text) + n;
 }
 
-void finished_post(struct line_ring *ring, const struct slot *s)
+void finished_post(struct line_ring *ring, const struct slot *s, const struct finished_tries *tries)
 {
 	struct finished f;
 
-	line_ring_post(ring, slice_of((const char *)&f, finished_fill(&f, s, sizeof(f))));
+	line_ring_post(ring, slice_of((const char *)&f, finished_fill(&f, s, tries, sizeof(f))));
 }
 
 bool finished_read(struct slice bytes, struct finished *ret)

@@ -15,6 +15,7 @@ enum finished_text {
 	FINISHED_provider,
 	FINISHED_key,
 	FINISHED_fail,
+	FINISHED_failed, /* the provider of the first try that came to nothing */
 	FINISHED_TEXTS
 };
 
@@ -25,15 +26,28 @@ struct finished {
 	uint16_t status;
 	uint8_t outcome;
 	bool priced, stream, estimated;
+	uint8_t tries;         /* that came to nothing */
+	uint8_t first_failure; /* of these the first's; 0: by status, as struct trace_try has it */
+	uint16_t first_status;
 	uint8_t op_id[16];
 	uint8_t text_n[FINISHED_TEXTS];
 	char text[LINE_MAX_BYTES - 112]; /* one behind the other; only what is used is copied */
 };
 
-/* Takes it out of the slot; at most max bytes, for which texts are cut. Returns how many. */
-size_t finished_fill(struct finished *f, const struct slot *s, size_t max);
+/* Tries that came to nothing, as the request knows them. */
+struct finished_tries {
+	struct slice provider; /* of the first */
+	uint16_t status;
+	uint8_t n, failure;
+};
+
+/* Takes it out of the slot; at most max bytes, for which texts are cut. tries NULL: none. Returns
+ * how many. */
+size_t finished_fill(
+	struct finished *f, const struct slot *s, const struct finished_tries *tries, size_t max);
 /* The slot's worker, before the slot goes to the committer. */
-void finished_post(struct line_ring *ring, const struct slot *s);
+void finished_post(
+	struct line_ring *ring, const struct slot *s, const struct finished_tries *tries);
 
 /* Reader: what line_ring_read() gave. False: it is none. */
 bool finished_read(struct slice bytes, struct finished *ret);

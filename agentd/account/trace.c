@@ -45,8 +45,16 @@ void trace_post(struct line_ring *ring, const struct slot *s, const struct trace
 		.n_tries = MIN(t->n_tries, TRACE_TRIES_MAX),
 		.served = t->served,
 		.degraded = t->degraded };
+	const struct trace_try *first = t->n_tries ? &t->tries[0] : NULL;
+	struct finished_tries tries = { .n = t->n_tries };
 	struct finished f;
-	size_t n = finished_fill(&f, s, room);
+	size_t n;
+
+	if (first && first->target < numbers.n_targets)
+		tries.provider = t->provider[first->target];
+	tries.status = first ? first->status : 0;
+	tries.failure = first ? first->failure : 0;
+	n = finished_fill(&f, s, &tries, room);
 
 	numbers.call_n = (uint16_t)n;
 	memcpy(w.bytes, &numbers, sizeof(numbers));

@@ -1,4 +1,5 @@
 #include "control/private.h"
+#include "stats/stats.h"
 
 #include <aigw/clock.h>
 #include <aigw/text.h>
@@ -78,6 +79,19 @@ json_t *show_inflight(struct inflight *f)
 	return list;
 }
 
+/* "openai 429", "openai timeout_first_byte": of the first try that came to nothing. */
+static json_t *first_failure(const struct finished *f)
+{
+	struct slice who = finished_text(f, FINISHED_failed);
+
+	if (!f->tries)
+		return json_null();
+	if (f->first_failure && f->first_failure <= PROVIDER_ERROR_COUNT)
+		return json_sprintf(SLICE_FMT " %s", SLICE_ARG(who),
+			stats_error_name((enum provider_error)(f->first_failure - 1)));
+	return json_sprintf(SLICE_FMT " %u", SLICE_ARG(who), f->first_status);
+}
+
 json_t *show_finished(const struct finished *f, const char *event)
 {
 	struct slice fail = finished_text(f, FINISHED_fail);
@@ -99,6 +113,8 @@ json_t *show_finished(const struct finished *f, const char *event)
 	(void)json_object_set_new(v, "stream", json_boolean(f->stream));
 	(void)json_object_set_new(v, "estimated", json_boolean(f->estimated));
 	(void)json_object_set_new(v, "caller", caller_text(finished_text(f, FINISHED_key), f->uid));
+	(void)json_object_set_new(v, "failed_tries", json_integer(f->tries));
+	(void)json_object_set_new(v, "first_failure", first_failure(f));
 	return v;
 }
 

@@ -245,13 +245,34 @@ static void post_trace(struct request *r, const struct slot *s)
 		trace_post(r->env->gw->troubled, s, &t);
 }
 
+static void post_call(struct request *r, const struct slot *s)
+{
+	const struct policy_doc *d;
+	const struct trace_try *first;
+	struct finished_tries tries;
+
+	if (!r->tries || !r->n_tries) {
+		finished_post(r->env->gw->calls, s, NULL);
+		return;
+	}
+	d = r->rules->rules->policy->doc;
+	first = &r->tries[0];
+	tries = (struct finished_tries){
+		.provider = d->providers[d->models[r->model].targets[first->target].provider].name,
+		.status = first->status,
+		.n = r->n_tries,
+		.failure = first->failure
+	};
+	finished_post(r->env->gw->calls, s, &tries);
+}
+
 static void submit(struct request *r)
 {
 	struct slot *s = inflight_slot(r->env->gw->inflight, r->slot);
 	struct gateway *gw = r->env->gw;
 
 	if (gw->calls) {
-		finished_post(gw->calls, s);
+		post_call(r, s);
 		post_trace(r, s);
 	}
 	slot_set_state(s, SLOT_SETTLED);

@@ -94,8 +94,11 @@ static int cell_note(struct buf *b, const json_t *row, const struct listing *l)
 {
 	const char *outcome = json_get_str(row, "outcome", "");
 	const char *fail = json_get_str(row, "fail", NULL);
+	const char *first = json_get_str(row, "first_failure", NULL);
 
 	(void)l;
+	if (first && strcmp(outcome, "ok") == 0)
+		return buf_printf(b, "retry: %s", first);
 	if (strcmp(outcome, "ok") == 0)
 		return json_get_bool(row, "estimated", false) ? buf_str(b, "estimated")
 							      : buf_char(b, '-');
@@ -126,6 +129,7 @@ static const struct column call_columns[] = {
 	{ .title = "CACHED", .member = "cached_input_tokens", .right = true, .wide = true },
 	{ .title = "CALLER", .member = "caller", .wide = true },
 	{ .title = "STREAM", .member = "stream", .wide = true },
+	{ .title = "FAILED TRIES", .member = "failed_tries", .right = true, .wide = true },
 	{ .title = "ESTIMATED", .member = "estimated", .wide = true },
 };
 

@@ -138,6 +138,17 @@ class Requests(unittest.TestCase):
         self.assertEqual([t["provider"] for t in got["targets"]], ["a", "b"])
         self.assertEqual([(t["target"], t["status"], t["class"], t["next"]) for t in got["tries"]], [(0, 503, "transient", "fallback")])
         self.assertEqual((got["served"], got["outcome"], got["degraded"]), (1, "ok", False))
+        self.assertEqual((got["failed_tries"], got["first_failure"]), (1, "a 503"))
+
+    def test_tail_says_what_was_tried_before(self):
+        for model, note in (("status", "retry: a 503"), ("timeout", "retry: a timeout_first_byte"), ("lone", "-")):
+            request_id = self.stack.chat(model, way="unix").header("x-request-id")
+            self.story(request_id)
+            listed = json.loads(self.aigwctl("tail", "-o", "json", "--filter", f"request={request_id}").stdout)["calls"]
+            self.assertEqual([(c["failed_tries"], c["first_failure"]) for c in listed], [(int(note != "-"), None if note == "-" else note[7:])])
+            self.assertEqual(self.aigwctl("tail", "--no-header", "--filter", f"request={request_id}").stdout.split("  ")[-1].strip(), note)
+            more = self.aigwctl("tail", "-o", "name", "--filter", "failed_tries>=1").stdout.split()
+            self.assertEqual(request_id in more, note != "-")
 
     def test_what_is_not_there(self):
         for request_id, code, says in (("req_" + "0" * 26, 3, "no finished call"), ("hello", 2, "is no request id"), ("", 2, "is no request id")):

@@ -19,7 +19,7 @@ static struct finished pass(void)
 	size_t n = 0;
 
 	assert_int_equal(line_ring_new(&ring), 0);
-	finished_post(ring, &slot);
+	finished_post(ring, &slot, NULL);
 	assert_int_equal(line_ring_read(ring, 0, bytes, &n, &first), 0);
 	assert_true(finished_read(slice_of(bytes, n), &f));
 	line_ring_free(ring);
