@@ -112,6 +112,7 @@ static const struct noun {
 	{ "model", "/api/v1/models", "models", "name" },
 	{ "provider", "/api/v1/providers", "providers", "name" },
 	{ "agent", "/api/v1/agents", "agents", "name" },
+	{ "try", "/api/v1/models", "models", "name" },
 	{ "rollback", "/api/v1/revisions", "revisions", "revision" },
 };
 
@@ -151,16 +152,20 @@ static void offer_values(const struct ask *a)
 	}
 }
 
+/* The longest row that the words name: "explain route", not "explain". */
 static const struct command *command_of(const struct ask *a)
 {
+	const struct command *found = NULL;
+
 	for (unsigned i = 0; i < command_count; i++) {
 		const struct command *cmd = &command_table[i];
 		unsigned words = command_words(cmd);
 
-		if (a->n >= words && command_matches(cmd, a->words, words))
-			return cmd;
+		if (a->n >= words && command_matches(cmd, a->words, words) &&
+			(!found || words > command_words(found)))
+			found = cmd;
 	}
-	return NULL;
+	return found;
 }
 
 static void offer_flags(const struct ask *a)

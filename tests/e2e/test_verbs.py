@@ -304,6 +304,8 @@ class Local(unittest.TestCase):
             with self.subTest(shell=shell):
                 self.compare(f"local-env-{shell}", self.run_ctl("env", "--secret-file", "-", "--shell", shell, input="sk-aigw-it's\n"))
                 self.compare(f"local-completion-{shell}", self.run_ctl("completion", shell))
+        for words, offered in ((("explain", "route", "m", "--n"), ["--needs"]), (("explain", "r"), ["request", "route"]), (("try", "m", "--show"), ["--show-route"]), (("try", "sm"), ["small"])):
+            self.assertEqual(self.run_ctl("__complete", "--", *words).stdout.split(), offered)
         self.compare("local-completion-none", self.run_ctl("completion", "tcsh", code=2))
         self.compare("local-env-none", self.run_ctl("env", code=2))
 
