@@ -222,7 +222,7 @@ enum error_class openai_class_of(unsigned status, struct slice body)
 	if (status == 408 || status == 409 || status >= 500)
 		return CLASS_transient;
 	if (status == 404 || status == 405)
-		return CLASS_unsupported;
+		return CLASS_unsupported_operation;
 	return CLASS_caller_fault;
 }
 
@@ -252,7 +252,7 @@ unsigned error_class_status(enum error_class c)
 	case CLASS_rate_limited: return 429;
 	case CLASS_context_length:
 	case CLASS_caller_fault: return 400;
-	case CLASS_unsupported: return 404;
+	case CLASS_unsupported_operation: return 404;
 	case CLASS_none:
 	case CLASS_transient:
 	case CLASS_provider_auth:

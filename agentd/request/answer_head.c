@@ -90,7 +90,7 @@ static bool refuse_redirect(struct request *r, const struct h1_head *h)
 		return false;
 	r->upstream_error = true;
 	relay_count_error(r, ERROR_redirect);
-	if (!retry_follows(r, CLASS_unsupported, ATTEMPT_OK, h->status))
+	if (!retry_follows(r, CLASS_unsupported_operation, ATTEMPT_OK, h->status))
 		request_fail(r, FAIL_upstream_error,
 			"The provider answered with a redirect (%u), which is not followed. "
 			"Correct its base_url.",

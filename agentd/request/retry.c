@@ -123,7 +123,7 @@ static void learn(struct request *r, enum error_class c, unsigned status)
 		break;
 	case CLASS_none:
 	case CLASS_context_length:
-	case CLASS_unsupported:
+	case CLASS_unsupported_operation:
 	case CLASS_caller_fault:
 	case CLASS_COUNT: break;
 	}

@@ -6,5 +6,5 @@ ERROR_CLASS(rate_limited,  "429, 529: the target, or the credential there if the
 ERROR_CLASS(provider_auth, "401, 403, a 400 that says so: the gateway's credential is refused, and left alone for half a minute or until its secret is set anew; another credential or the next target is tried.")
 ERROR_CLASS(provider_quota, "The gateway's account at the provider is empty. The credential is left alone for half an hour or until its secret is set anew; another credential or the next target is tried.")
 ERROR_CLASS(context_length, "The prompt is too long for this model: a target with a larger window, or of another model, is tried.")
-ERROR_CLASS(unsupported,   "The provider has no such endpoint or model: 404, 405. The next target is tried.")
+ERROR_CLASS(unsupported_operation, "The provider has no such endpoint or model: 404, 405. The next target is tried.")
 ERROR_CLASS(caller_fault,  "What any target would refuse: other 4xx, a content filter. Returned at once.")
