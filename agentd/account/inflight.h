@@ -16,7 +16,7 @@
 #define SLOT_TEXT_BYTES    640
 #define SLOT_NONE          UINT32_MAX
 #define SLOT_TAKEN         (UINT32_MAX - 1)
-#define INFLIGHT_FORMAT    1
+#define INFLIGHT_FORMAT    2
 #define INFLIGHT_MAX_SLOTS (1u << 20)
 
 enum slot_state {
@@ -58,6 +58,8 @@ struct slot {
 			uint64_t began_mono_us; /* for AGE in lists; meaningless after a reboot */
 			int64_t rate_input, rate_output, rate_request,
 				rate_minute; /* of the price: what a killed call is charged */
+			/* Of v, what other targets have served before this one, and its cost. */
+			int64_t before_input, before_output, before_nano;
 			uint16_t text_used;
 			uint8_t text_len[SLOT_TEXT_COUNT];
 			uint8_t text_at[SLOT_TEXT_COUNT][2]; /* offset, little-endian */

@@ -9,7 +9,8 @@
  *   slot's state      record
  *   ADMITTED          refused, fail `restart`: nothing was sent, nothing is owed
  *   SENT              unknown: tokens are what the worker had seen so far, charged at the price of
- *                     the call's start; the reservation stays
+ *                     the call's start, those of other targets before this one as they were
+ *                     booked; the reservation stays
  *   SETTLED           as it says; if its checksum does not hold, as SENT */
 #include "account/committer.h"
 
@@ -106,17 +107,19 @@ static void record_estimate(const struct slot *s, struct usage_record *r)
 			[PRICE_per_request] = true,
 			[PRICE_per_minute] = true },
 	};
-	const struct price_usage u = {
-		.input = r->input_tokens, .output = r->output_tokens, .audio_ms = r->audio_ms
-	};
-	int64_t nano;
+	const struct price_usage u = { .input = r->input_tokens - s->before_input,
+		.output = r->output_tokens - s->before_output,
+		.audio_ms = r->audio_ms };
+	bool between = s->before_input && !u.input && !u.output; /* nobody has been asked since */
+	int64_t nano = 0;
 
 	r->outcome = USAGE_UNKNOWN;
 	r->fail = SLICE_EMPTY;
 	r->estimated = 1;
 	if (!r->priced)
 		return;
-	if (price_cost(&p, &u, &nano) < 0)
+	if ((!between && price_cost(&p, &u, &nano) < 0) ||
+		__builtin_add_overflow(nano, s->before_nano, &nano))
 		nano = INT64_MAX;
 	r->cost_nano = r->charge_nano = nano;
 }

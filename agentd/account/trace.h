@@ -19,7 +19,13 @@ struct trace_target {
 	uint8_t why, state; /* when it was planned */
 };
 
-enum trace_next { TRACE_GIVEN_UP, TRACE_FALLBACK, TRACE_AGAIN, TRACE_OTHER_CREDENTIAL };
+enum trace_next {
+	TRACE_GIVEN_UP,
+	TRACE_FALLBACK,
+	TRACE_AGAIN,
+	TRACE_OTHER_CREDENTIAL,
+	TRACE_CONTINUED /* from the text delivered */
+};
 
 /* A try at a provider that came to nothing. */
 struct trace_try {

@@ -81,7 +81,8 @@ static json_t *tries_of(const struct trace *t)
 	static const char *const next[] = { [TRACE_GIVEN_UP] = "given_up",
 		[TRACE_FALLBACK] = "fallback",
 		[TRACE_AGAIN] = "again",
-		[TRACE_OTHER_CREDENTIAL] = "other_credential" };
+		[TRACE_OTHER_CREDENTIAL] = "other_credential",
+		[TRACE_CONTINUED] = "continue" };
 	json_t *list = json_array();
 
 	for (unsigned i = 0; i < t->n_tries; i++) {
@@ -94,7 +95,7 @@ static json_t *tries_of(const struct trace *t)
 				error_class_name((enum error_class)MIN(
 					a->class, (uint8_t)(CLASS_COUNT - 1))),
 				"at_ms", (json_int_t)a->at_ms, "next",
-				next[MIN(a->next, TRACE_OTHER_CREDENTIAL)], "wait_ms",
+				next[MIN(a->next, TRACE_CONTINUED)], "wait_ms",
 				(json_int_t)a->wait_ms));
 	}
 	return list;

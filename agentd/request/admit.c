@@ -96,6 +96,8 @@ void admit_target(struct request *r)
 	s->v.priced = price != NULL;
 	s->v.price_version = price ? price->price.version : 0;
 	s->v.reserved_nano = price ? reserve(r, price) : 0;
+	if (__builtin_add_overflow(s->v.reserved_nano, s->before_nano, &s->v.reserved_nano))
+		s->v.reserved_nano = INT64_MAX;
 	s->rate_input = price ? price->price.nano[PRICE_input] : 0;
 	s->rate_output = price ? price->price.nano[PRICE_output] : 0;
 	s->rate_request = price ? price->price.nano[PRICE_per_request] : 0;

@@ -1,5 +1,5 @@
 /* The provider's head: what of it goes on, and what an error's answer comes to. */
-#include "request/relay.h"
+#include "request/continue.h"
 #include "request/upload.h"
 
 #include <aigw/log.h>
@@ -270,6 +270,8 @@ bool relay_on_head(struct attempt *a, const struct h1_head *h)
 	if (r->mode == RELAY_PLAIN)
 		a->holds_content = false; /* its first byte is what there is to wait for */
 	compose_head(r, h);
+	if (r->paused) /* by what came before this attempt */
+		attempt_pause(a);
 	return true;
 }
 
@@ -289,7 +291,8 @@ void relay_forget(struct request *r)
 	r->head_text_n = 0;
 	r->whole = SLICE_EMPTY;
 	memset(&r->usage, 0, sizeof(r->usage));
-	r->first_us = 0;
+	if (!continue_is_on(r))
+		r->first_us = 0;
 	r->answer_length = r->answer_n = 0;
 	if (!r->head_sent) /* comments may have gone out behind it */
 		r->out_n = 0;

@@ -1,15 +1,18 @@
 /* An answer that is a stream: held until its first content, then event by event, to the end that it
  * tells. */
-#include "request/relay.h"
+#include "request/continue.h"
 
 #include <aigw/log.h>
 
 /* What one read of the stream comes to. */
 struct cut {
 	size_t used;      /* bytes of whole events */
-	size_t out;       /* of these, to be relayed: moved together at the region's front */
+	char *base;       /* where what is to be relayed stands: the region's front, or what
+			     continue.c has made of it */
+	size_t out;       /* bytes there */
 	size_t hold_from; /* of out: the answer's end begins here */
 	bool malformed;   /* what comes next is no JSON, and is not left out */
+	bool elsewhere;   /* it is an error, and another target goes on instead */
 };
 
 static bool skips_malformed(const struct request *r)
@@ -25,12 +28,68 @@ static bool is_error_last(const struct request *r, const char *p, size_t n)
 	return n ? openai_end_of(p, n) == OPENAI_END_ERROR : r->error_seen;
 }
 
+/* An event of a stream that may go on elsewhere, or does. False: it ends here. */
+static bool cut_kept(struct request *r, struct slice raw, enum openai_event kind, struct cut *c)
+{
+	struct buf *out = &r->cont->out;
+
+	if (kind == OPENAI_EVENT_DATA && !r->terminal_seen) {
+		enum continue_what what = continue_event(r, raw);
+
+		c->elsewhere = what == CONTINUE_ELSEWHERE;
+		c->malformed = what == CONTINUE_MALFORMED;
+		if (what == CONTINUE_MALFORMED)
+			relay_count_error(r, ERROR_undecodable);
+		if (what != CONTINUE_RELAY)
+			return false;
+	} else if (continue_is_on(r)) {
+		continue_verbatim(r, raw);
+	}
+	if (continue_is_on(r)) {
+		c->base = out->p;
+		c->out = out->n;
+	}
+	return true;
+}
+
+static inline bool keep_event(
+	struct request *r, struct slice raw, enum openai_event kind, struct cut *c)
+{
+	if (r->cont && !cut_kept(r, raw, kind, c))
+		return false;
+	if (continue_is_on(r))
+		return true;
+	if (c->base + c->out != raw.p)
+		memmove(c->base + c->out, raw.p, raw.n);
+	c->out += raw.n;
+	return true;
+}
+
+static bool is_nonsense(const struct request *r, struct slice raw, enum openai_event kind)
+{
+	return kind == OPENAI_EVENT_DATA && r->endpoint <= ENDPOINT_responses &&
+	       !r->terminal_seen && !openai_may_be_json(raw);
+}
+
+/* True: it is left out. */
+static bool mark_end(struct request *r, enum openai_event kind, struct cut *c)
+{
+	if (kind == OPENAI_EVENT_DONE && is_error_last(r, c->base, c->out))
+		return true; /* an end mark would make an answer of it */
+	if ((kind == OPENAI_EVENT_DONE || kind == OPENAI_EVENT_TERMINAL) && !r->terminal_seen) {
+		r->terminal_seen = true;
+		c->hold_from = c->out;
+	}
+	return false;
+}
+
 static struct cut cut_events(struct request *r, char *p, size_t n, size_t scanned, bool last)
 {
 	size_t usage_at = openai_find_usage(p, 0, n);
-	struct cut c = { 0, 0, r->terminal_seen ? 0 : SIZE_MAX, false };
-	bool is_json = r->endpoint <= ENDPOINT_responses;
+	struct cut c = { .base = p, .hold_from = r->terminal_seen ? 0 : SIZE_MAX };
 
+	if (r->cont)
+		buf_reset(&r->cont->out);
 	while (c.used < n) {
 		size_t m = sse_event_end(p + c.used, n - c.used, &scanned, last);
 		struct slice raw = slice_of(p + c.used, m ? m : n - c.used);
@@ -43,8 +102,7 @@ static struct cut cut_events(struct request *r, char *p, size_t n, size_t scanne
 		}
 		scanned = 0;
 		kind = openai_event_kind(raw, r->endpoint);
-		if (is_json && kind == OPENAI_EVENT_DATA && !r->terminal_seen &&
-			!openai_may_be_json(raw)) {
+		if (is_nonsense(r, raw, kind)) {
 			relay_count_error(r, ERROR_undecodable);
 			if (!skips_malformed(r)) {
 				c.malformed = true;
@@ -53,21 +111,13 @@ static struct cut cut_events(struct request *r, char *p, size_t n, size_t scanne
 			hide = true;
 		} else if (kind == OPENAI_EVENT_DATA || kind == OPENAI_EVENT_TERMINAL)
 			meter_event(r, raw, usage_at < c.used + raw.n, &hide);
-		if (kind == OPENAI_EVENT_DONE && is_error_last(r, p, c.out)) {
-			hide = true; /* an end mark would make an answer of it */
-		} else if ((kind == OPENAI_EVENT_DONE || kind == OPENAI_EVENT_TERMINAL) &&
-			   !r->terminal_seen) {
-			r->terminal_seen = true;
-			c.hold_from = c.out;
-		}
+		if (kind != OPENAI_EVENT_DATA)
+			hide |= mark_end(r, kind, &c);
+		if (!hide && !keep_event(r, raw, kind, &c))
+			return c;
 		c.used += raw.n;
 		if (usage_at < c.used)
 			usage_at = openai_find_usage(p, c.used, n);
-		if (hide)
-			continue;
-		if (p + c.out != raw.p)
-			memmove(p + c.out, raw.p, raw.n);
-		c.out += raw.n;
 	}
 	return c;
 }
@@ -78,6 +128,7 @@ static void note_progress(struct request *r)
 
 	if (!r->usage_seen)
 		s->v.output_tokens =
+			s->before_output +
 			(int64_t)MAX(r->events, (r->event_bytes - r->events * r->event_min) / 4);
 	s->v.first_byte_us = r->first_us - r->began_us;
 }
@@ -86,6 +137,8 @@ static void note_progress(struct request *r)
 static void pass_oversized(struct request *r, const char *p, size_t n)
 {
 	r->mid_event = true;
+	if (r->cont)
+		continue_spoil(r);
 	(void)relay_write(r, buf_view(&r->held), slice_of(p, n), false);
 	buf_fini(&r->held);
 	r->scanned = 0;
@@ -113,16 +166,22 @@ static bool is_broken_off(const struct request *r)
 	       r->endpoint <= ENDPOINT_responses;
 }
 
-static void break_off(struct request *r, bool malformed)
+static void break_off(struct request *r, const struct cut *c)
 {
+	enum attempt_failure f = c->malformed ? ATTEMPT_MALFORMED : ATTEMPT_CUT;
+
 	log_event(LOG_WARNING, "upstream", "provider.failed",
 		"provider=" SLICE_FMT " reason=%s sent=1 answered=1",
 		SLICE_ARG(r->rules->rules->policy->doc->providers[r->provider].name),
-		malformed ? "malformed_event" : "no_finish");
-	if (!malformed)
-		relay_count_error(r, ERROR_cut);
+		c->malformed   ? "malformed_event"
+		: c->elsewhere ? "error_event"
+			       : "no_finish");
+	if (!c->malformed)
+		relay_count_error(r, c->elsewhere ? ERROR_in_band : ERROR_cut);
 	retry_learn_cut(r);
-	if (malformed)
+	if (retry_continues(r, f))
+		return;
+	if (c->malformed)
 		request_fail(r, FAIL_upstream_protocol,
 			"The provider's stream holds an event that is not valid.");
 	else
@@ -177,23 +236,25 @@ static void relay_events_of(struct request *r, char *p, size_t n, bool joined, b
 
 	c = cut_events(r, p, n, joined ? r->scanned : 0, last);
 	if (!r->finish_seen && !r->terminal_seen && r->endpoint <= ENDPOINT_completions)
-		note_end(r, p, c.out);
-	if (c.malformed || (last && is_broken_off(r))) {
+		note_end(r, c.base, c.out);
+	if (c.malformed || c.elsewhere || (last && is_broken_off(r))) {
 		if (c.out)
-			(void)relay_write(r, slice_of(p, c.out), SLICE_EMPTY, false);
-		break_off(r, c.malformed);
+			(void)relay_write(r, slice_of(c.base, c.out), SLICE_EMPTY, false);
+		break_off(r, &c);
 		return;
 	}
 	if (c.used)
 		r->mid_event = false;
-	visible = slice_of(p, relay_is_strict(r) || last ? MIN(c.out, c.hold_from) : c.out);
+	visible = slice_of(c.base, relay_is_strict(r) || last ? MIN(c.out, c.hold_from) : c.out);
 	if (!last || relay_is_strict(r)) {
 		if (visible.n)
 			(void)relay_write(r, visible, SLICE_EMPTY, false);
-		if (c.out > visible.n && buf_append(&r->tail, p + visible.n, c.out - visible.n))
+		if (c.out > visible.n &&
+			buf_append(&r->tail, c.base + visible.n, c.out - visible.n))
 			r->reset = true;
 	} else {
-		r->whole = slice_of(p, c.out); /* all that is left, in one write with the end */
+		r->whole =
+			slice_of(c.base, c.out); /* all that is left, in one write with the end */
 	}
 	if (last) {
 		relay_stream_ended(r);
@@ -288,11 +349,16 @@ void relay_stream_body(struct request *r, char *p, size_t n, bool last)
 		}
 		if (!content_begins(r, p, n, last))
 			return;
-		r->first_us = loop_now(r->env->loop);
+		if (!r->first_us)
+			r->first_us = loop_now(r->env->loop);
 		attempt_content(r->attempt);
 		relay_commit(r);
 		r->scanned = 0;
 		relay_events_of(r, p, n, joined, last);
+		return;
+	}
+	if (joined && r->held.n + n > EVENT_MAX_BYTES && !r->terminal_seen && continue_is_on(r)) {
+		break_off(r, &(struct cut){ .malformed = true }); /* it can't be written anew */
 		return;
 	}
 	if (joined && r->held.n + n > EVENT_MAX_BYTES && !r->terminal_seen) {

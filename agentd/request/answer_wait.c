@@ -1,7 +1,7 @@
 /* What the client of a stream gets while there is nothing to get: comments as signs of life, and,
  * where the policy has it so, the head before anybody has answered. Who served and what went wrong
  * has to be told in the stream then. */
-#include "request/relay.h"
+#include "request/continue.h"
 
 #include <aigw/json_scan.h>
 
@@ -82,6 +82,10 @@ void wait_say_who(struct request *r)
 
 void wait_error(struct request *r, struct slice error)
 {
+	if (continue_is_on(r)) { /* it is about our words, not the caller's */
+		request_fail(r, FAIL_upstream_cut, "%s", "");
+		return;
+	}
 	buf_reset(&r->tail);
 	(void)buf_str(&r->tail, "data: {\"error\":");
 	(void)buf_slice(&r->tail, error);
@@ -117,6 +121,8 @@ void wait_error_body(struct request *r, struct slice piece, bool last)
 	if (!r->compressed && jscan_find(buf_view(&r->held), SLICE("error"), &m) == 0 &&
 		is_line(m.value))
 		wait_error(r, m.value);
+	else if (continue_is_on(r))
+		request_fail(r, FAIL_upstream_cut, "%s", "");
 	else
 		request_fail(r, FAIL_upstream_error, "The provider answered with the status %u.",
 			r->status);

@@ -40,6 +40,17 @@ static bool memory_take(struct request *r, size_t n)
 	return false;
 }
 
+bool body_charge(struct request *r, size_t n)
+{
+	return memory_take(r, n);
+}
+
+void body_uncharge(struct request *r, size_t n)
+{
+	if (n)
+		memory_give(r, n);
+}
+
 /* Uploads that have to be held whole have half of the memory, one project half of that, unless it
  * has no other: they come and go, and nobody's prompts wait for them. */
 bool body_reserve(struct request *r, size_t n)

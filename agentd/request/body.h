@@ -51,6 +51,8 @@ bool body_would_fit(
 void body_free(struct request *r);
 void body_cache_init(struct body_cache *c);
 void body_cache_fini(struct body_cache *c);
+bool body_charge(struct request *r, size_t n); /* memory beside the body, counted as such */
+void body_uncharge(struct request *r, size_t n);
 bool body_reserve(struct request *r, size_t n); /* for a whole upload */
 void body_unreserve(struct request *r);
 size_t body_block_size(size_t cap);

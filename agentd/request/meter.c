@@ -1,5 +1,5 @@
 /* Usage from answers, and our estimate where the provider reports none. No I/O. */
-#include "request/request.h"
+#include "request/continue.h"
 #include "request/upload.h"
 
 #include <aigw/sse.h>
@@ -17,7 +17,9 @@ void meter_input(const struct request *r, struct openai_usage *ret)
 		r->endpoint == ENDPOINT_transcriptions || r->endpoint == ENDPOINT_translations;
 	uint64_t bytes;
 
-	if (!u) {
+	if (continue_is_on(r)) {
+		ret->input = (int64_t)(r->cont->body.n + 3) / 4;
+	} else if (!u) {
 		ret->input = (s->v.bytes_in + 3) / 4;
 	} else if (is_audio) {
 		bytes = MAX(u->mp.at, u->length);
@@ -110,6 +112,8 @@ void meter_event(struct request *r, struct slice raw, bool has_usage, bool *ret_
 	*ret_hide = *ret_hide && r->hide_usage;
 	r->usage = u;
 	r->usage_seen = true;
+	if (r->cont)
+		continue_sum(r, &u);
 	s = inflight_slot(r->env->gw->inflight, r->slot);
 	s->v.input_tokens = u.input;
 	s->v.output_tokens = u.output;

@@ -1,7 +1,7 @@
 /* The answer: carried to the client as it comes, byte for byte, with back-pressure. A stream goes
  * event by event (answer_stream.c); a plain answer of up to ANSWER_WHOLE_BYTES in one write. The
  * end of either waits for settle_step(). */
-#include "request/relay.h"
+#include "request/continue.h"
 #include "request/upload.h"
 
 #include <aigw/json_scan.h>
@@ -261,9 +261,10 @@ void relay_commit(struct request *r)
 		measure_content(r);
 		retry_learn_ok(r, false);
 	}
-	if (r->attempt->state != ATTEMPT_SENDING)
+	continue_begin(r);
+	if (r->attempt->state != ATTEMPT_SENDING && !r->cont)
 		relay_drop_prompt(r);
-	if (r->head_early)
+	if (r->head_early || continue_is_on(r))
 		wait_say_who(r);
 }
 
@@ -376,10 +377,13 @@ static void on_failed(struct attempt *a, enum attempt_failure f)
 		relay_stream_ended(r);
 		return;
 	}
-	if (r->committed)
+	if (r->committed) {
 		retry_learn_cut(r);
-	else if (f != ATTEMPT_MEMORY && retry_follows(r, CLASS_transient, f, 0))
+		if (f != ATTEMPT_MEMORY && retry_continues(r, f))
+			return;
+	} else if (f != ATTEMPT_MEMORY && retry_follows(r, CLASS_transient, f, 0)) {
 		return;
+	}
 	request_fail(r, fail_of(f), "%s", "");
 }
 

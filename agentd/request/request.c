@@ -10,7 +10,7 @@
  * and the plan of targets; admit: a slot in the in-flight file; attempt: the call at a provider;
  * relay: the answer, held until its first content; again: a pause before the next try; settle: the
  * record. */
-#include "request/relay.h"
+#include "request/continue.h"
 #include "request/upload.h"
 
 #include <aigw/clock.h>
@@ -275,7 +275,7 @@ void request_fail(struct request *r, enum fail f, const char *fmt, ...)
 		r->outcome = USAGE_CLIENT_GONE;
 	} else if (r->head_sent) {
 		relay_end_in_band(r, f, message[0] ? message : fail_row(f)->text);
-		r->outcome = r->committed ? USAGE_CUT : USAGE_FAILED;
+		r->outcome = r->committed || continue_is_on(r) ? USAGE_CUT : USAGE_FAILED;
 	} else {
 		r->outcome = r->sent_us || r->attempt ? USAGE_FAILED : USAGE_REFUSED;
 		reply_error(r, f, message[0] ? message : fail_row(f)->text);
@@ -306,6 +306,7 @@ void request_finish(struct request *r)
 	upload_free(r);
 	request_drop_forward(r);
 	relay_forget(r);
+	continue_free(r);
 	worker_rules_unref(r->rules);
 	r->rules = NULL;
 	list_remove(&r->node);

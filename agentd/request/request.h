@@ -142,6 +142,7 @@ struct request {
 		held; /* answer bytes not sent yet: a plain answer, or an event that is not whole */
 	struct buf tail; /* the answer's end, held back until the record is durable */
 	struct openai_facts facts;
+	struct continuation *cont; /* continue.h; NULL: it can't go on elsewhere */
 	struct openai_usage usage;
 	struct deadline total, again; /* again: until the next try */
 	struct deadline alive;        /* a stream's client has got nothing for long */
@@ -191,6 +192,7 @@ struct request {
 		error_seen : 1 /* and that it is not */,
 		sse_sent : 1 /* the client reads a stream: what goes wrong is told in it */,
 		head_early : 1 /* its head was sent before there was content */,
+		on_wire : 1 /* this attempt's request has been sent */,
 		mid_event : 1 /* what the client has got is not whole */,
 		on_target : 1 /* counted as in flight there */,
 		awaits_content : 1 /* its latency is yet to be told */;
@@ -262,7 +264,8 @@ void relay_end_in_band(
 	struct request *r, enum fail f, const char *why); /* error event, no [DONE] */
 void relay_drained(struct request *r);
 void relay_error_now(struct request *r);
-void settle_step(struct request *r);                                 /* settle.c */
+void settle_step(struct request *r);    /* settle.c */
+int64_t settle_part(struct request *r); /* a part of the answer has ended: counted; its cost */
 void meter_input(const struct request *r, struct openai_usage *ret); /* meter.c: what was sent */
 void meter_estimate(struct request *r);
 void meter_event(struct request *r, struct slice raw, bool has_usage, bool *ret_hide);

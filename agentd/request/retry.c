@@ -1,5 +1,5 @@
 /* Nothing here runs on the way of a call that goes well but retry_learn_ok(). */
-#include "request/relay.h"
+#include "request/continue.h"
 
 #include <aigw/log.h>
 
@@ -140,10 +140,14 @@ static unsigned most_tries(const struct request *r)
 }
 
 /* An upload goes out once: what has been handed through is gone. */
+bool retry_has_tries(const struct request *r)
+{
+	return !r->outcome && !r->client_gone && r->attempts < most_tries(r) && !r->upload;
+}
+
 bool retry_may_follow(const struct request *r)
 {
-	return !r->committed && !r->outcome && !r->client_gone && r->attempts < most_tries(r) &&
-	       !r->upload;
+	return !r->committed && retry_has_tries(r);
 }
 
 /* After a prompt that was too long here. */
@@ -186,6 +190,8 @@ static bool find_next(struct request *r, enum error_class c, uint8_t *ret_at)
 
 		if (c == CLASS_context_length && !is_larger(r, r->plan.target[at]))
 			continue;
+		if (r->cont && !continue_at(r, r->plan.target[at]))
+			continue;
 		if (s == TARGET_OK || (s == TARGET_OPEN && recover == 0) ||
 			plan_keeps(&r->plan, r->plan.target[at], s)) {
 			*ret_at = at;
@@ -222,6 +228,8 @@ static bool find_again(struct request *r, enum error_class c, uint8_t *ret_at, u
 			plan_keeps(&r->plan, r->plan.target[at], s))
 			recover = 0;
 		else if (s != TARGET_OK && s != TARGET_RATE_LIMITED)
+			continue;
+		if (r->cont && !continue_at(r, r->plan.target[at]))
 			continue;
 		if (at == r->plan_at)
 			recover = MAX(recover, r->hint_us); /* a 503 may say when, too */
@@ -350,30 +358,8 @@ static bool is_picked(
 	return p->statuses[(status - 400) / 64] >> (status - 400) % 64 & 1;
 }
 
-bool retry_follows(struct request *r, enum error_class c, enum attempt_failure f, unsigned status)
+static void go_elsewhere(struct request *r, uint8_t at, usec wait)
 {
-	bool may = retry_may_follow(r) && is_picked(&model_of(r)->retry, c, f, status);
-	struct trace_try *tried;
-	bool next = false, again = false;
-	uint8_t at = 0;
-	usec wait = 0;
-
-	r->resent += r->attempt->replaced;
-	learn(r, c, status);
-	tried = note(r, c, f, status);
-	if (may && c != CLASS_caller_fault)
-		next = find_next(r, c, &at);
-	/* Whether what was replaced was stale or broke under the call nobody knows: it may have
-	 * been a try. Another target has had none. */
-	if (may && !next && r->attempts + r->resent >= most_tries(r))
-		r->spent = true;
-	else if (may && !next)
-		next = again = find_again(r, c, &at, &wait);
-	/* Going on to another target needs no credit: it is not that one's trouble. */
-	if (!next || (again && !take_credit(r)))
-		return false;
-	note_next(r, tried, at, again, wait);
-	say_next(r, c, f, status, again ? "again" : "fallback", at, wait);
 	stats_add(r->env->stats, STAT_GLOBAL, 0, STAT_retries, 1);
 	stats_add(r->env->stats, STAT_PROVIDER, policy_of(r)->provider_stat[r->provider],
 		STAT_retries, 1);
@@ -386,11 +372,69 @@ bool retry_follows(struct request *r, enum error_class c, enum attempt_failure f
 	r->plan_at = at;
 	r->repeats = wait > 0;
 	r->step = STEP_AGAIN;
-	deferred_cancel(&r->soon); /* of an early head */
+	r->on_wire = false;
+	continue_rest(r);
+	deadline_stop(r->env->loop, &r->again); /* of what might have come behind an end */
+	deferred_cancel(&r->soon);              /* of an early head */
 	if (wait)
 		deadline_set(r->env->loop, &r->again, wait);
 	else
 		deferred_queue(r->env->loop, &r->soon);
+}
+
+bool retry_follows(struct request *r, enum error_class c, enum attempt_failure f, unsigned status)
+{
+	bool may = retry_may_follow(r) && is_picked(&model_of(r)->retry, c, f, status);
+	struct trace_try *tried;
+	bool next = false, again = false;
+	uint8_t at = 0;
+	usec wait = 0;
+
+	r->resent += r->attempt->replaced;
+	learn(r, c, status);
+	tried = note(r, c, f, status);
+	/* What we have added to the request is no fault of the caller's. */
+	if (may && (c != CLASS_caller_fault || r->cont))
+		next = find_next(r, c, &at);
+	/* Whether what was replaced was stale or broke under the call nobody knows: it may have
+	 * been a try. Another target has had none. */
+	if (may && !next && r->attempts + r->resent >= most_tries(r))
+		r->spent = true;
+	else if (may && !next)
+		next = again = find_again(r, c, &at, &wait);
+	/* Going on to another target needs no credit: it is not that one's trouble. */
+	if (!next || (again && !take_credit(r)))
+		return false;
+	note_next(r, tried, at, again, wait);
+	say_next(r, c, f, status, again ? "again" : "fallback", at, wait);
+	go_elsewhere(r, at, wait);
+	return true;
+}
+
+bool retry_continues(struct request *r, enum attempt_failure f)
+{
+	struct trace_try *tried;
+	bool again = false;
+	uint8_t at = 0;
+	usec wait = 0;
+
+	if (!continue_may(r) || !retry_has_tries(r) ||
+		!is_picked(&model_of(r)->retry, CLASS_transient, f, 0))
+		return false;
+	if (!find_next(r, CLASS_transient, &at))
+		again = true;
+	if (again && (!find_again(r, CLASS_transient, &at, &wait) || !take_credit(r)))
+		return false;
+	r->resent += r->attempt->replaced;
+	tried = note(r, CLASS_transient, f, 0);
+	if (tried) {
+		tried->wait_ms = (uint32_t)(wait / USEC_PER_MS);
+		tried->next = TRACE_CONTINUED;
+	}
+	say_next(r, CLASS_transient, f, 200, "continue", at, wait);
+	continue_part(r);
+	r->committed = false;
+	go_elsewhere(r, at, wait);
 	return true;
 }
 

@@ -1,6 +1,6 @@
 /* The call at the provider: its head written anew, the body's pieces around the edits, one
  * credential. */
-#include "request/relay.h"
+#include "request/continue.h"
 #include "request/upload.h"
 
 /* Half-open targets take one call at a time: whoever is late goes on to the next. */
@@ -16,6 +16,8 @@ static bool take_target(struct request *r, usec now)
 		struct health_ways ways;
 		uint32_t *turn, way;
 
+		if (continue_is_on(r) && !continue_at(r, r->plan.target[r->plan_at]))
+			continue;
 		r->target = (uint32_t)(m->targets - p->doc->targets) + r->plan.target[r->plan_at];
 		r->provider = p->doc->targets[r->target].provider;
 		ways = rules_ways(r->rules->rules, r->target);
@@ -49,7 +51,11 @@ void send_step(struct request *r)
 	struct attempt_timeouts timeouts;
 	usec now = loop_now(r->env->loop);
 
-	if (!take_target(r, now)) {
+	if (!take_target(r, now) && continue_is_on(r)) {
+		request_fail(r, FAIL_upstream_cut, "%s", "");
+		return;
+	}
+	if (r->plan_at == r->plan.n) {
 		/* All that stood well when it was planned has fallen since. */
 		if (route_plan(r) && !take_target(r, now))
 			request_fail(r, FAIL_upstream_unavailable, "%s", "");
@@ -63,6 +69,10 @@ void send_step(struct request *r)
 	r->asks_upstream = r->facts.stream &&
 			   (r->endpoint == ENDPOINT_chat || r->endpoint == ENDPOINT_completions) &&
 			   d->providers[r->provider].stream_usage;
+	if (continue_is_on(r) && !continue_ask(r)) {
+		request_fail(r, FAIL_upstream_cut, "%s", "");
+		return;
+	}
 	r->attempt = r->attempt_memory;
 	r->step = STEP_RELAY;
 	attempt_init(r->attempt, r->rules->pools[r->provider], &relay_events, r, timeouts);
@@ -122,6 +132,7 @@ static void mark_sent(struct request *r)
 	struct slot *s = inflight_slot(r->env->gw->inflight, r->slot);
 	struct openai_usage u = { 0 };
 
+	r->on_wire = true;
 	s->v.attempts = r->attempts;
 	if (!r->sent_us) {
 		r->sent_us = loop_now(r->env->loop);
@@ -129,6 +140,7 @@ static void mark_sent(struct request *r)
 	}
 	/* What a crash would book until more is known. */
 	meter_input(r, &u);
+	continue_sum(r, &u);
 	s->v.input_tokens = u.input;
 	s->v.audio_input_tokens = u.audio_in;
 	s->v.audio_ms = u.audio_ms;
@@ -171,7 +183,9 @@ unsigned send_bytes_of(struct attempt *a, struct slice *out)
 	struct request *r = a->owner;
 	const struct policy_target *t = &r->rules->rules->policy->doc->targets[r->target];
 	const struct pool *pool = r->rules->pools[r->provider];
-	struct slice body = slice_of(r->body.bytes, r->body.n);
+	bool goes_on = continue_is_on(r);
+	struct slice body = goes_on ? buf_view(&r->cont->body) : slice_of(r->body.bytes, r->body.n);
+	const struct openai_facts *facts = goes_on ? &r->cont->facts : &r->facts;
 	struct slice model_json =
 		has_its_name(r, t) ? SLICE_EMPTY : r->rules->rules->model_json[r->target];
 	struct buf b = buf_over(r->env->loop->scratch_out, LOOP_SCRATCH_BYTES);
@@ -181,7 +195,7 @@ unsigned send_bytes_of(struct attempt *a, struct slice *out)
 	if (r->upload)
 		n = upload_pieces(r, model_json, out + 1);
 	else
-		n = openai_edit(body, &r->facts, model_json, r->asks_upstream, out + 1);
+		n = openai_edit(body, facts, model_json, r->asks_upstream, out + 1);
 	for (unsigned i = 1; i <= n; i++)
 		body_n += out[i].n;
 	(void)buf_str(&b, "POST ");

@@ -1,34 +1,39 @@
 /* The end of every call that was let through, exactly once: final values into the slot, the slot to
  * the committer, the numbers to the counters. With strict durability the answer's end waits for the
  * record. */
-#include "request/relay.h"
+#include "request/continue.h"
 #include "request/upload.h"
 #include "stats/series.h"
 
 static void values(struct request *r, struct slot *s)
 {
 	usec now = loop_now(r->env->loop);
+	struct openai_usage u;
 
-	if (!r->usage_seen)
+	if (continue_is_unserved(r))
+		memset(&r->usage, 0, sizeof(r->usage));
+	else if (!r->usage_seen)
 		meter_estimate(r);
+	u = r->usage;
+	continue_sum(r, &u);
 	s->v.duration_us = now - r->began_us;
 	s->v.first_byte_us = r->first_us ? r->first_us - r->began_us : 0;
 	s->v.status = r->head_sent ? r->head_status : r->status;
 	s->v.outcome = r->outcome;
-	s->v.input_tokens = r->usage.input;
-	s->v.cached_input_tokens = r->usage.cached_input;
-	s->v.cache_write_tokens = r->usage.cache_write;
-	s->v.output_tokens = r->usage.output;
-	s->v.reasoning_tokens = r->usage.reasoning;
-	s->v.audio_input_tokens = r->usage.audio_in;
-	s->v.audio_output_tokens = r->usage.audio_out;
-	s->v.audio_ms = r->usage.audio_ms;
+	s->v.input_tokens = u.input;
+	s->v.cached_input_tokens = u.cached_input;
+	s->v.cache_write_tokens = u.cache_write;
+	s->v.output_tokens = u.output;
+	s->v.reasoning_tokens = u.reasoning;
+	s->v.audio_input_tokens = u.audio_in;
+	s->v.audio_output_tokens = u.audio_out;
+	s->v.audio_ms = u.audio_ms;
 	if (r->upload) {
 		s->v.bytes_in = (int64_t)r->upload->mp.at;
 		s->v.stream = r->facts.stream; /* the field may come after the file */
 	}
-	s->v.usage_seen = r->usage_seen;
-	s->v.estimated = !r->usage_seen && (r->usage.input || r->usage.output || r->usage.audio_ms);
+	s->v.usage_seen = r->usage_seen && (!r->cont || r->cont->done_seen);
+	s->v.estimated = !s->v.usage_seen && (u.input || u.output || u.audio_ms);
 	s->v.bytes_out = (int64_t)r->out_n + (int64_t)r->whole.n + (int64_t)r->tail.n;
 	if (r->outcome == USAGE_OK && r->mode != RELAY_NONE && !r->usage_seen && !r->answer_n)
 		s->v.outcome = r->outcome = USAGE_EMPTY;
@@ -37,13 +42,20 @@ static void values(struct request *r, struct slot *s)
 		slot_set_text(s, SLOT_TEXT_fail, slice_str(fail_row(r->fail)->name));
 }
 
+static int64_t cost_of(const struct policy_price *p, const struct openai_usage *usage)
+{
+	const struct price_usage u = { usage->input, usage->cached_input, usage->cache_write,
+		usage->output, usage->reasoning, usage->audio_in, usage->audio_out,
+		usage->audio_ms };
+	int64_t nano;
+
+	return price_cost(&p->price, &u, &nano) ? INT64_MAX : nano;
+}
+
 static void price(struct request *r, struct slot *s)
 {
 	const struct policy_price *p =
 		r->counted ? worker_rules_price(r->rules, r->target, r->wall_us) : NULL;
-	const struct price_usage u = { r->usage.input, r->usage.cached_input, r->usage.cache_write,
-		r->usage.output, r->usage.reasoning, r->usage.audio_in, r->usage.audio_out,
-		r->usage.audio_ms };
 	int64_t nano;
 
 	s->v.priced = p != NULL;
@@ -54,7 +66,8 @@ static void price(struct request *r, struct slot *s)
 	if (r->outcome == USAGE_REFUSED || (r->outcome == USAGE_FAILED && !r->usage_seen) ||
 		!r->sent_us)
 		return;
-	if (price_cost(&p->price, &u, &nano))
+	nano = continue_is_unserved(r) ? 0 : cost_of(p, &r->usage);
+	if (__builtin_add_overflow(nano, s->before_nano, &nano))
 		nano = INT64_MAX;
 	s->v.cost_nano = nano;
 	s->v.charge_nano = r->outcome == USAGE_EMPTY ? 0 : nano;
@@ -76,7 +89,17 @@ static enum stat_counter outcome_counter(const struct request *r)
 	return fail_row(r->fail)->status == 503 ? STAT_rejected_overload : STAT_client_errors;
 }
 
-static void count_in(struct request *r, enum stat_kind kind, uint32_t slot, const struct slot *s)
+static void count_tokens(_Atomic int64_t *row, const struct slot_values *v)
+{
+	stats_row_add(row, STAT_tokens_in, v->input_tokens);
+	stats_row_add(row, STAT_tokens_cached_in, v->cached_input_tokens);
+	stats_row_add(row, STAT_tokens_out, v->output_tokens);
+	if (v->priced)
+		stats_row_add(row, STAT_cost_nano, v->cost_nano);
+}
+
+static void count_in(
+	struct request *r, enum stat_kind kind, uint32_t slot, const struct slot_values *v)
 {
 	_Atomic int64_t *row = stats_row(r->env->stats, kind, slot);
 
@@ -85,18 +108,14 @@ static void count_in(struct request *r, enum stat_kind kind, uint32_t slot, cons
 	stats_row_add(row, outcome_counter(r), 1);
 	if (r->fail == FAIL_model_not_found || r->fail == FAIL_model_not_allowed)
 		stats_row_add(row, STAT_rejected_model, 1);
-	if (!s)
+	if (!v)
 		return;
-	stats_row_add(row, STAT_tokens_in, s->v.input_tokens);
-	stats_row_add(row, STAT_tokens_cached_in, s->v.cached_input_tokens);
-	stats_row_add(row, STAT_tokens_out, s->v.output_tokens);
-	stats_row_add(row, STAT_bytes_in, s->v.bytes_in);
-	stats_row_add(row, STAT_bytes_out, s->v.bytes_out);
-	if (s->v.priced)
-		stats_row_add(row, STAT_cost_nano, s->v.cost_nano);
-	else if (r->outcome != USAGE_REFUSED)
+	count_tokens(row, v);
+	stats_row_add(row, STAT_bytes_in, v->bytes_in);
+	stats_row_add(row, STAT_bytes_out, v->bytes_out);
+	if (!v->priced && r->outcome != USAGE_REFUSED)
 		stats_row_add(row, STAT_unpriced, 1);
-	if (s->v.estimated)
+	if (v->estimated)
 		stats_row_add(row, STAT_estimated, 1);
 }
 
@@ -119,24 +138,29 @@ static enum series_code code_of(const struct request *r)
 	return r->status < 400 ? SERIES_2xx : r->status < 500 ? SERIES_4xx : SERIES_5xx;
 }
 
-static void count_series(struct request *r, const struct policy *p, const struct slot *s)
+static void count_series_tokens(struct series_traffic *t, const struct slot_values *v)
+{
+	series_add(&t->tokens[SERIES_input],
+		MAX(v->input_tokens - v->cached_input_tokens - v->cache_write_tokens, (int64_t)0));
+	series_add(&t->tokens[SERIES_cached_input], v->cached_input_tokens);
+	series_add(&t->tokens[SERIES_cache_write], v->cache_write_tokens);
+	series_add(
+		&t->tokens[SERIES_output], MAX(v->output_tokens - v->reasoning_tokens, (int64_t)0));
+	series_add(&t->tokens[SERIES_reasoning], v->reasoning_tokens);
+	if (v->priced)
+		series_add(&t->cost_nano, v->cost_nano);
+}
+
+static void count_series(struct request *r, const struct policy *p, const struct slot_values *v)
 {
 	struct series_key key = key_of(r, p);
 	struct series_traffic *t = series_traffic(stats_block_series(r->env->stats), key);
-	const struct openai_usage *u = &r->usage;
 
 	series_add(&t->code[code_of(r)], 1);
-	if (!s || !r->counted)
+	if (!v || !r->counted)
 		return;
-	series_add(&t->tokens[SERIES_input],
-		MAX(u->input - u->cached_input - u->cache_write, (int64_t)0));
-	series_add(&t->tokens[SERIES_cached_input], u->cached_input);
-	series_add(&t->tokens[SERIES_cache_write], u->cache_write);
-	series_add(&t->tokens[SERIES_output], MAX(u->output - u->reasoning, (int64_t)0));
-	series_add(&t->tokens[SERIES_reasoning], u->reasoning);
-	if (s->v.priced)
-		series_add(&t->cost_nano, s->v.cost_nano);
-	if (s->v.estimated && r->sent_us)
+	count_series_tokens(t, v);
+	if (v->estimated && r->sent_us)
 		series_add(&series_times(stats_block_series(r->env->stats), key)->usage_missing, 1);
 }
 
@@ -152,9 +176,9 @@ static void time_series(struct request *r, const struct policy *p, const struct 
 	if (!r->facts.stream || !r->first_us)
 		return;
 	buckets_add(&t->of[SERIES_ttft], &series_bounds[SERIES_ttft], s->v.first_byte_us);
-	if (r->usage.output > 1)
+	if (s->v.output_tokens > 1)
 		buckets_add(&t->of[SERIES_per_token], &series_bounds[SERIES_per_token],
-			streaming / (r->usage.output - 1));
+			streaming / (s->v.output_tokens - 1));
 }
 
 static void count_times(struct request *r, const struct policy *p, const struct slot *s)
@@ -178,26 +202,64 @@ static void count_times(struct request *r, const struct policy *p, const struct 
 	time_series(r, p, s);
 }
 
+/* Without what other targets have served before: that was counted as theirs. */
+static struct slot_values own_part(const struct request *r, const struct slot *s)
+{
+	const struct openai_usage *done = &r->cont->done;
+	struct slot_values v = s->v;
+
+	v.input_tokens -= done->input;
+	v.cached_input_tokens -= done->cached_input;
+	v.cache_write_tokens -= done->cache_write;
+	v.output_tokens -= done->output;
+	v.reasoning_tokens -= done->reasoning;
+	v.cost_nano -= s->before_nano;
+	return v;
+}
+
+int64_t settle_part(struct request *r)
+{
+	const struct policy *p = r->rules->rules->policy;
+	const struct policy_price *price = worker_rules_price(r->rules, r->target, r->wall_us);
+	const struct slot_values v = { .input_tokens = r->usage.input,
+		.cached_input_tokens = r->usage.cached_input,
+		.cache_write_tokens = r->usage.cache_write,
+		.output_tokens = r->usage.output,
+		.reasoning_tokens = r->usage.reasoning,
+		.priced = price != NULL,
+		.cost_nano = price ? cost_of(price, &r->usage) : 0 };
+
+	count_tokens(stats_row(r->env->stats, STAT_PROVIDER, p->provider_stat[r->provider]), &v);
+	count_series_tokens(series_traffic(stats_block_series(r->env->stats), key_of(r, p)), &v);
+	return v.cost_nano;
+}
+
 static void count(struct request *r, const struct slot *s)
 {
 	struct stats_block *b = r->env->stats;
 	const struct policy *p = r->rules ? r->rules->rules->policy : NULL;
+	const struct slot_values *v = s ? &s->v : NULL, *own = v;
+	struct slot_values part;
 
+	if (v && continue_is_on(r)) {
+		part = own_part(r, s);
+		own = &part;
+	}
 	if (r->outcome == USAGE_OK && !r->is_api)
 		return;
-	count_in(r, STAT_GLOBAL, 0, s);
-	count_series(r, p, s);
+	count_in(r, STAT_GLOBAL, 0, v);
+	count_series(r, p, own);
 	if (p && r->known)
-		count_in(r, STAT_PROJECT, p->project_stat[r->project], s);
+		count_in(r, STAT_PROJECT, p->project_stat[r->project], v);
 	if (r->has_uid)
-		count_in(r, STAT_UID, r->uid_stat, s);
+		count_in(r, STAT_UID, r->uid_stat, v);
 	if (r->has_key)
-		count_in(r, STAT_KEY, r->key_stat, s);
+		count_in(r, STAT_KEY, r->key_stat, v);
 	if (!p || !r->counted)
 		return;
-	count_in(r, STAT_MODEL, p->model_stat[r->model], s);
+	count_in(r, STAT_MODEL, p->model_stat[r->model], v);
 	if (r->sent_us)
-		count_in(r, STAT_PROVIDER, p->provider_stat[r->provider], s);
+		count_in(r, STAT_PROVIDER, p->provider_stat[r->provider], own);
 	if (r->attempt && r->attempt->replaced) {
 		stats_add(b, STAT_GLOBAL, 0, STAT_retries, 1);
 		stats_add(b, STAT_PROVIDER, p->provider_stat[r->provider], STAT_retries, 1);

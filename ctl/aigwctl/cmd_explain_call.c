@@ -136,6 +136,8 @@ static void put_try(const struct story *s, size_t i, const json_t *t, struct buf
 	} else {
 		(void)buf_printf(b, " -> %s/%s", target_name(s, to, "provider"),
 			target_name(s, to, "model"));
+		if (strcmp(next, "continue") == 0)
+			(void)buf_str(b, " goes on from the text delivered");
 		if (strcmp(next, "again") == 0) {
 			(void)buf_str(b, " after ");
 			put_span(b, json_get_int(t, "wait_ms", 0));

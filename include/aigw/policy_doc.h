@@ -5,6 +5,7 @@
 #define AIGW_POLICY_DOC_H
 
 #include <aigw/capability.h>
+#include <aigw/prefill.h>
 #include <aigw/error_class.h>
 #include <aigw/price.h>
 #include <aigw/tree.h>
@@ -43,7 +44,8 @@ struct policy_provider {
 	struct policy_health health;
 	uint32_t n_errors;
 	struct policy_error *errors;
-	bool stream_usage;    /* may be asked for usage in streams */
+	bool stream_usage; /* may be asked for usage in streams */
+	enum policy_prefill prefill;
 	struct slice ca_file; /* absolute path on the agent's host; empty: system's bundle */
 };
 
@@ -115,6 +117,7 @@ struct policy_model {
 	bool try_best; /* with every target out, the one that is back soonest is tried all the same
 			*/
 	bool skip_malformed; /* events that are no JSON are left out, and counted */
+	bool continue_cut;   /* a stream that breaks off goes on at another target */
 	bool early_head;     /* of a stream: before there is content */
 	usec keepalive_us;   /* silence of a stream before a comment; 0: none */
 	struct policy_retry retry;

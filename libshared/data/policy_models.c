@@ -279,12 +279,46 @@ static void policy_read_routing(
 			   policy_has(at, "on_malformed") || policy_has(at, "when_all_out");
 }
 
+static bool policy_can_continue(const struct policy_reader *r, const struct policy_model *m)
+{
+	for (uint32_t i = 0; i < m->n_targets; i++) {
+		const struct policy_target *t = &m->targets[i];
+
+		if (t->provider < r->doc->n_providers && t->weight &&
+			r->doc->providers[t->provider].prefill != PREFILL_none &&
+			(t->capabilities & CAPABILITY_BIT(prefill)))
+			return true;
+	}
+	return false;
+}
+
+static void policy_read_cut(
+	struct policy_reader *r, const struct policy_at *at, struct policy_model *m)
+{
+	static const char *const cut[] = { "error", "continue", NULL };
+	const struct tree *node = tree_get(at->node, SLICE("on_cut"));
+	unsigned word;
+
+	policy_choice(r, at, "on_cut", cut, 0, &word);
+	m->continue_cut = word == 1;
+	r->uses_routing_2 |= node != NULL;
+	if (m->continue_cut && !policy_can_continue(r, m))
+		policy_error(r, at, node,
+			"'on_cut' is 'continue', and no target can go on from the text delivered; "
+			"give a provider options: {prefill: ...}, or remove it");
+	else if (m->continue_cut && m->retry.attempts < 2)
+		policy_error(r, at, node,
+			"'on_cut' is 'continue', and the model has one attempt; write retry: "
+			"{attempts: 2}, or remove it");
+}
+
 /* What the client of a stream gets while it waits. */
 static void policy_read_streams(
 	struct policy_reader *r, const struct policy_at *at, struct policy_model *m)
 {
 	const struct tree *node = tree_get(at->node, SLICE("keepalive"));
 
+	policy_read_cut(r, at, m);
 	policy_bool(r, at, "early_head", false, &m->early_head);
 	if (!node || node->kind != TREE_SCALAR || !slice_eq(node->text, SLICE("off")))
 		policy_duration(r, at, "keepalive", POLICY_KEEPALIVE_US, &m->keepalive_us);

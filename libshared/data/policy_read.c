@@ -188,6 +188,22 @@ static void policy_read_health(
 		tree_get(at.node, SLICE("min_samples")) || tree_get(at.node, SLICE("max_ejected"));
 }
 
+static void policy_read_prefill(
+	struct policy_reader *r, const struct policy_at *at, struct policy_provider *p)
+{
+	static const char *const ways[] = { [PREFILL_none] = "none",
+		[PREFILL_message] = "message",
+		[PREFILL_prefix] = "prefix",
+		[PREFILL_partial] = "partial",
+		[PREFILL_continue_final_message] = "continue_final_message",
+		NULL };
+	unsigned way;
+
+	policy_choice(r, at, "prefill", ways, PREFILL_none, &way);
+	p->prefill = (enum policy_prefill)way;
+	r->uses_routing_2 |= tree_get(at->node, SLICE("prefill")) != NULL;
+}
+
 static void policy_read_options(
 	struct policy_reader *r, const struct policy_at *up, struct policy_provider *p)
 {
@@ -199,6 +215,7 @@ static void policy_read_options(
 	if (!at.node || !policy_check_map(r, &at, POLICY_options))
 		return;
 	policy_bool(r, &at, "stream_usage", true, &p->stream_usage);
+	policy_read_prefill(r, &at, p);
 	r->uses_stream_usage |= tree_get(at.node, SLICE("stream_usage")) != NULL;
 	node = policy_text(r, &at, "ca_file", POLICY_OPTIONAL, &s);
 	if (!node)

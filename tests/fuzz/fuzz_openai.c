@@ -5,6 +5,7 @@
 #include <aigw/json_scan.h>
 
 #include "dialect/openai_answer.h"
+#include "dialect/openai_continue.h"
 #include "dialect/openai_needs.h"
 
 static int see_options(void *arg, const struct jscan_member *m)
@@ -82,6 +83,50 @@ static void check_judgement(struct slice s)
 		ASSERT(jscan_object(s, NULL, NULL, NULL) == 0);
 }
 
+/* An event that was read is written anew as one that reads the same. */
+static void check_delta(struct slice data)
+{
+	const struct openai_ids ids = { SLICE("\"i\""), SLICE("1"), SLICE("\"m\"") };
+	struct openai_delta d, after;
+	struct sse_event e;
+	struct buf out;
+
+	if (openai_delta_read(data, &d))
+		return;
+	ASSERT(lies_in(d.text, data) && lies_in(d.error, data) && lies_in(d.ids.id, data));
+	buf_init(&out, 8u << 20);
+	if (openai_delta_write(data, &ids, d.text, SLICE("{}"), &out) == 0 &&
+		!memchr(data.p, '\n', data.n) && !memchr(data.p, '\r', data.n)) {
+		sse_parse(buf_view(&out), &e);
+		ASSERT(e.data_lines == 1 && openai_delta_read(e.data, &after) == 0);
+		ASSERT(slice_eq(after.text, d.text) && after.is_end == d.is_end &&
+			after.has_usage == d.has_usage && after.error.n == d.error.n);
+		ASSERT(!d.ids.id.n || slice_eq(after.ids.id, ids.id));
+	}
+	buf_fini(&out);
+}
+
+/* A request that may be gone on with becomes one that is taken, and that may not once more. */
+static void check_prefill(struct slice body, const struct openai_facts *f)
+{
+	struct openai_facts after;
+	const char *name;
+	size_t offset;
+	struct buf out;
+
+	buf_init(&out, 8u << 20);
+	for (int way = PREFILL_message; way <= PREFILL_continue_final_message; way++) {
+		buf_reset(&out);
+		if (openai_prefill(body, (enum policy_prefill)way, SLICE("a\\n"), 3, &out))
+			continue;
+		ASSERT(openai_scan(buf_view(&out), &after, &offset, &name) == FAIL_none);
+		ASSERT(slice_eq(after.model_raw, f->model_raw) && after.stream == f->stream &&
+			after.n == f->n && after.asks_usage == f->asks_usage);
+		ASSERT(!openai_may_continue(buf_view(&out)));
+	}
+	buf_fini(&out);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct slice body = slice_of((const char *)data, size);
@@ -101,8 +146,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		check_edit(body, &f, false);
 		if (f.stream)
 			check_edit(body, &f, true);
+		if (fail == FAIL_none)
+			check_prefill(body, &f);
 	}
 	check_answer(body);
 	check_judgement(body);
+	check_delta(body);
+	(void)openai_ends_torn(body);
 	return 0;
 }

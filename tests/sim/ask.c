@@ -50,6 +50,8 @@ static void message_read(struct ask *a, size_t *bytes, struct span raw)
 	struct span key, role = { 0 }, content = { 0 };
 	bool first = true;
 
+	a->prefill = (struct span){ 0 };
+	a->prompt_seed = a->seed;
 	if (scan_peek(&s) != '{')
 		return;
 	while (scan_member(&s, &first, &key)) {
@@ -64,6 +66,8 @@ static void message_read(struct ask *a, size_t *bytes, struct span raw)
 	a->user_last = span_is(role, "\"user\"");
 	if (a->user_last)
 		a->last_user = content;
+	if (span_is(role, "\"assistant\""))
+		a->prefill = content;
 }
 
 /* `messages` of chat, `input` of responses: both are lists of messages, the second may be one

@@ -27,6 +27,8 @@ struct ask {
 	int64_t dimensions; /* -1: not given */
 	int64_t input_tokens;
 	uint64_t seed;         /* hash of all contents */
+	uint64_t prompt_seed;  /* without the prefill */
+	struct span prefill;   /* raw content of the last message, if it is the assistant's */
 	bool user_last;        /* the last message is the user's, so naming a tool asks for it */
 	struct span last_user; /* raw content of the last user message */
 	struct span input;     /* raw: embeddings, moderations, completions' prompt */

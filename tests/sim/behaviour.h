@@ -19,6 +19,7 @@ struct behaviour {
 	bool fail_close, fail_reset, fail_hang, fail_midbody, fail_badjson;
 	bool head_only, no_usage, usage_in_finish, gzip, close_after, close_on_next, one_write;
 	bool chunk_split, no_done, hold_open, role_only_first, swap_framing, stamp;
+	bool no_prefill, echo_prefill;
 	char code[BEHAVIOUR_TEXT_MAX];   /* of fail-N and error-event-N; empty: the usual one */
 	char header[BEHAVIOUR_TEXT_MAX]; /* one more of the answer, NAME:VALUE; or empty */
 };

@@ -142,6 +142,8 @@ static void generate(struct call *c, const struct ask *a)
 {
 	const char *why = say_make(&c->say, a, &c->b, c->seq);
 
+	if (!why && c->b.no_prefill && a->prefill.len)
+		why = "This model does not support assistant message prefill.";
 	if (why) {
 		call_error(c, 400, why, NULL, NULL);
 		return;

@@ -1,4 +1,5 @@
 #include "say.h"
+#include "scan.h"
 #include "schema.h"
 #include "tokens.h"
 
@@ -134,6 +135,33 @@ static uint32_t fragments_of(size_t bytes)
 	return (uint32_t)((bytes + TOKENS_FRAGMENT - 1) / TOKENS_FRAGMENT);
 }
 
+/* A prefill that is the beginning of what would be said: it is gone on with. Else the answer is one
+ * to all messages. */
+static void prefill_take(struct say *s, const struct ask *a, const struct behaviour *b, int64_t n)
+{
+	struct buf text = { 0 };
+	struct span inside;
+	size_t at = 0;
+	uint32_t k = 0;
+
+	if (!raw_string(a->prefill, &inside) || !inside.len)
+		return;
+	raw_text_add(&text, inside);
+	s->seed = a->prompt_seed;
+	for (; at < text.len && k < n; k++) {
+		struct span w = say_piece(s, 0, k).text;
+
+		if (w.len > text.len - at || memcmp(text.p + at, w.p, w.len))
+			break;
+		at += w.len;
+	}
+	if (at == text.len)
+		s->skip = b->echo_prefill ? 0 : k;
+	else
+		s->seed = a->seed;
+	buf_free(&text);
+}
+
 const char *say_make(
 	struct say *s, const struct ask *a, const struct behaviour *b, uint64_t call_seq)
 {
@@ -155,6 +183,9 @@ const char *say_make(
 	} else if (s->json) {
 		n = fragments_of(strlen(s->json));
 	}
+	if (a->prefill.len && !s->tool_count && !s->json)
+		prefill_take(s, a, b, n);
+	n -= s->skip;
 	s->cut = a->max_tokens > 0 && n > a->max_tokens;
 	s->pieces = (uint32_t)(s->cut ? a->max_tokens : n);
 	return NULL;
@@ -222,7 +253,7 @@ struct piece say_piece(const struct say *s, uint32_t choice, uint32_t k)
 		out.text = fragment_of(s->json, k);
 		return out;
 	}
-	out.text = token_word(s->seed + (uint64_t)choice * 0x9e3779b97f4a7c15ULL, k);
+	out.text = token_word(s->seed + (uint64_t)choice * 0x9e3779b97f4a7c15ULL, k + s->skip);
 	if (s->bytes || s->stamp)
 		out.text = word_shape(s, out.text);
 	return out;

@@ -25,6 +25,7 @@ struct say {
 	uint64_t seed;
 	uint32_t pieces; /* of each choice, after the limit */
 	uint32_t bytes;  /* bytes-N, or 0 */
+	uint32_t skip;   /* pieces that the prefill has said */
 	bool cut;        /* max_tokens ended it: finish_reason length */
 	bool stamp;
 	char *json; /* JSON schema answer, or NULL */

@@ -190,6 +190,18 @@ class Answers(WithSim):
         self.assertEqual(events[-2]["usage"], self.sim.call(CHAT, ask()).json()["usage"])
         self.assertTrue(all(event["usage"] is None for event in events[:-2]))
 
+    def test_prefill(self):
+        ask = {"model": "sim+tokens-20", "messages": [{"role": "user", "content": "hello"}]}
+        whole = self.sim.call("/v1/chat/completions", ask).json()["choices"][0]["message"]["content"]
+        begun = " ".join(whole.split(" ")[:7])
+        ask["messages"].append({"role": "assistant", "content": begun})
+        self.assertEqual(begun + self.sim.call("/v1/chat/completions", ask).json()["choices"][0]["message"]["content"], whole)
+        a = self.sim.call("/v1/chat/completions", {**ask, "model": "sim+tokens-20+echo-prefill"}).json()
+        self.assertEqual(a["choices"][0]["message"]["content"], whole)
+        self.assertEqual(self.sim.call("/v1/chat/completions", {**ask, "model": "sim+tokens-20+no-prefill"}).status, 400)
+        ask["messages"][1]["content"] = "something else"
+        self.assertNotEqual(self.sim.call("/v1/chat/completions", ask).json()["choices"][0]["message"]["content"], whole)
+
     def test_max_tokens(self):
         for member in ("max_tokens", "max_completion_tokens"):
             answer = self.sim.call(CHAT, ask(**{member: 2})).json()

@@ -281,7 +281,7 @@ static void foreign_heads_are_refused(void **state)
 		const char *sentence;
 	} cases[] = {
 		{ 0, 12345, -EBADMSG, "not an in-flight file" },
-		{ 8, INFLIGHT_FORMAT + 1, -EPROTONOSUPPORT, "has format 2" },
+		{ 8, INFLIGHT_FORMAT + 1, -EPROTONOSUPPORT, "has format 3" },
 		{ 12, 12345, -EPROTONOSUPPORT, "holds 1 calls of another version" },
 		{ 16, 0, -EBADMSG, "damaged" },
 		{ 16, 1000, -EBADMSG, "damaged" },

@@ -115,6 +115,41 @@ static void each_state_has_its_outcome(void **state)
 	home_close(&h);
 }
 
+/* A stream that went on at another target: the first part as it was booked, the second one by the
+ * slot's price; nothing for it where nobody had been asked yet. */
+static void parts_before_are_not_lost(void **state)
+{
+	static const struct {
+		int64_t before_input, before_output, before_nano, charge_nano;
+	} cases[] = {
+		{ 0, 0, 0, 3757 },
+		{ 400, 20, 1000000, 1000000 + 1800 + 450 + 7 },
+		{ 1000, 50, 1000000, 1000000 },
+		{ 1000, 20, 1000000, 1000000 + 450 + 7 },
+		{ 400, 20, INT64_MAX, INT64_MAX },
+	};
+	struct home h;
+
+	home_open(&h, *state);
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct slot *s = take(&h, i, SLOT_SENT);
+		struct usage_record r;
+		struct buf b;
+
+		s->before_input = cases[i].before_input;
+		s->before_output = cases[i].before_output;
+		s->before_nano = cases[i].before_nano;
+		assert_int_equal(recover(&h), 1);
+		read_one(&h, i + 1, &b, &r);
+		assert_int_equal(r.input_tokens, 1000);
+		assert_int_equal(r.output_tokens, 50);
+		assert_int_equal(r.cost_nano, cases[i].charge_nano);
+		assert_int_equal(r.charge_nano, cases[i].charge_nano);
+		buf_fini(&b);
+	}
+	home_close(&h);
+}
+
 static void all_are_one_group(void **state)
 {
 	struct home h;
@@ -390,6 +425,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(each_state_has_its_outcome),
+		TEST(parts_before_are_not_lost),
 		TEST(all_are_one_group),
 		TEST(committed_slots_are_only_freed),
 		TEST(a_slot_without_an_operation_is_no_call),

@@ -197,6 +197,11 @@ static const struct {
 		"f.yaml:5:31: 'keepalive' is '15': write a whole number with its unit" },
 	{ P "models: [{name: x, keepalive: 0s, " TARGET "}]\n",
 		"f.yaml:5:31: 'keepalive' is 0s: it may be 1ms to 24h" },
+	{ P "models: [{name: x, on_cut: mend, " TARGET "}]\n",
+		"f.yaml:5:28: 'on_cut' is 'mend': write error or continue\n" },
+	{ P "models: [{name: x, on_cut: continue, " TARGET "}]\n",
+		"f.yaml:5:28: 'on_cut' is 'continue', and no target can go on from the text "
+		"delivered" },
 	{ P "models: [{name: x, early_head: soon, " TARGET "}]\n",
 		"f.yaml:5:32: 'early_head' is 'soon': write true or false\n" },
 	{ P "models: [{name: x, retry: 3, " TARGET "}]\n", "f.yaml:5:27: " },
