@@ -1,3 +1,4 @@
+#include "account/idempotency.h"
 #include "agent_private.h"
 
 #include <aigw/clock.h>
@@ -219,6 +220,7 @@ void agent_free(struct agent *a)
 	keyset_close(a->gw.keyset);
 	spool_close(a->gw.spool);
 	inflight_close(a->gw.inflight);
+	idempotency_close(a->gw.idempotency);
 	stats_free(a->gw.stats);
 	health_free(a->gw.health);
 	line_ring_free(a->gw.calls);

@@ -2,6 +2,7 @@
  * that a call needs is there. */
 #include "agent_private.h"
 
+#include "account/idempotency.h"
 #include "stats/series.h"
 
 #include <aigw/clock.h>
@@ -43,6 +44,8 @@ static int open_stores(struct agent *a, struct errbuf *e)
 	if (!err)
 		err = inflight_open(
 			a->cfg.runtime_dir, (uint32_t)a->cfg.inflight_slots, &a->gw.inflight, e);
+	if (!err)
+		err = idempotency_open(a->cfg.runtime_dir, &a->gw.idempotency, e);
 	if (!err)
 		err = spool_open(a->cfg.state_dir, a->cfg.spool_size, &a->gw.spool, e);
 	if (!err)

@@ -1,5 +1,6 @@
 /* The head: which endpoint, which headers may go upstream, who is asking; then the body, in one
  * block of its own. */
+#include "request/once.h"
 #include "request/request.h"
 #include "request/upload.h"
 
@@ -200,13 +201,16 @@ static enum fail check_field(const struct h1_field *f, struct errbuf *why)
 	return FAIL_none;
 }
 
-/* For later: the official SDKs count their own tries; tags are looked up in the policy. */
+/* For later: the official SDKs count their own tries; tags are looked up in the policy; an
+ * idempotency key is its caller's. */
 static void note_field(struct request *r, const struct h1_field *f)
 {
 	if (f->name.n == 23 && slice_eq_nocase(f->name, SLICE("x-stainless-retry-count")))
 		r->sdk_retries |= f->value.n && !slice_eq(f->value, SLICE("0"));
 	else if (is_require_tags(f))
 		r->asks_tags = true;
+	else if (once_is_field(f))
+		r->asks_once = r->is_api;
 }
 
 /* One pass: what is refused, what goes upstream (re-written, never copied as a block). */
@@ -342,6 +346,8 @@ enum fail receive_head(struct request *r, const struct h1_head *h, struct errbuf
 	if (f == FAIL_none && atomic_load_explicit(&r->env->gw->draining, memory_order_relaxed) &&
 		r->is_api)
 		f = FAIL_draining;
+	if (f == FAIL_none && r->asks_once)
+		f = once_begin(r, h, why);
 	if (f == FAIL_none)
 		f = prepare_body(r, h, why);
 	return f;

@@ -1,4 +1,5 @@
 /* Our own answers, and the heads of all answers: written anew, never copied as a block. */
+#include "request/once.h"
 #include "request/request.h"
 
 #include <aigw/prom.h>
@@ -159,11 +160,12 @@ static void reply_when(struct request *r)
 }
 
 /* A policy that tries again leaves nothing to the SDK; one that does not is none of its business.
- */
+ * Nor does an idempotency key that has been used. */
 bool reply_is_worn_out(const struct request *r)
 {
-	return r->spent && r->attempts && r->counted &&
-	       r->rules->rules->policy->doc->models[r->model].retry.attempts > 1;
+	return once_is_spent(r) ||
+	       (r->spent && r->attempts && r->counted &&
+		       r->rules->rules->policy->doc->models[r->model].retry.attempts > 1);
 }
 
 void reply_error(struct request *r, enum fail f, const char *message)

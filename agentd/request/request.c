@@ -11,6 +11,8 @@
  * relay: the answer, held until its first content; again: a pause before the next try; settle: the
  * record. */
 #include "request/continue.h"
+#include "request/once.h"
+#include "request/relay.h"
 #include "request/upload.h"
 
 #include <aigw/clock.h>
@@ -303,6 +305,7 @@ void request_finish(struct request *r)
 	body_free(r);
 	free(r->tries);
 	r->tries = NULL;
+	once_free(r);
 	upload_free(r);
 	request_drop_forward(r);
 	relay_forget(r);

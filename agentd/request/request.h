@@ -32,6 +32,7 @@ struct gateway {
 	struct inflight *inflight;
 	struct committer *committer;
 	struct spool *spool;
+	struct idempotency *idempotency;
 	struct keyset *keyset;
 	struct stats *stats;
 	struct health *health;
@@ -132,6 +133,7 @@ struct request {
 	struct body body;                  /* bytes NULL: none */
 	size_t body_length;                /* announced; 0: none, or chunked */
 	struct upload *upload;             /* NULL: no multipart body */
+	struct once *once;                 /* NULL: no Idempotency-Key */
 	void (*resume)(struct request *r); /* front's: the body may be read on */
 	struct jscan_tap *tap;             /* usage of plain answers above ANSWER_WHOLE_BYTES */
 	char *forward;      /* request header lines that go upstream: forward_here or heap */
@@ -186,7 +188,7 @@ struct request {
 		no_body : 1, eager : 1, is_probe : 1, asks_ready : 1, asks_metrics : 1,
 		committed : 1 /* content has been seen: no other try */,
 		holds_probe : 1 /* of its target's circuit */, judged : 1, sdk_retries : 1,
-		asks_tags : 1, spent : 1 /* no try is left */,
+		asks_tags : 1, asks_once : 1, spent : 1 /* no try is left */,
 		repeats : 1 /* this try is at the target of the last one */,
 		finish_seen : 1 /* the answer says that it is through */,
 		error_seen : 1 /* and that it is not */,

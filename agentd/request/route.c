@@ -1,6 +1,7 @@
 /* What is asked, and which targets are to be tried: how they stand is read once, the rest is
  * plan_make()'s. */
 #include "request/decide.h"
+#include "request/once.h"
 #include "request/request.h"
 #include "request/upload.h"
 
@@ -245,6 +246,8 @@ void route_step(struct request *r)
 		return;
 	}
 	buf_reset(&r->held); /* of the name: the answer is gathered there */
+	if (r->once && !once_claim(r))
+		return;
 	if (!route_plan(r))
 		return;
 	/* An unasked usage chunk is hidden wherever it comes from: asked for by us or sent unasked.

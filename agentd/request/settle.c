@@ -2,6 +2,8 @@
  * the committer, the numbers to the counters. With strict durability the answer's end waits for the
  * record. */
 #include "request/continue.h"
+#include "request/once.h"
+#include "request/relay.h"
 #include "request/upload.h"
 #include "stats/series.h"
 
@@ -368,6 +370,7 @@ void settle_step(struct request *r)
 	deadline_stop(r->env->loop, &r->total);
 	retry_stop(r);
 	wait_stop(r);
+	once_end(r);
 	if (admitted || (r->outcome != USAGE_OK && !leaves_no_record(r) && admit_refused(r))) {
 		s = inflight_slot(r->env->gw->inflight, r->slot);
 		values(r, s);

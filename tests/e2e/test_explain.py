@@ -76,7 +76,7 @@ KINDS = {
     "timeout": (pair("timeout", a("sim-4+fail-hang")), {}, ["upstream: a/sim-4+fail-hang: timeout_first_byte (transient) -> b/sim-b", "first byte: b after T"], "ok 200"),
     "long": (pair("long", a("sim-5+fail-400+code-context_length_exceeded")), {},
              ["upstream: a/sim-5+fail-400+code-context_length_exceeded: status 400 (context_length) -> b/sim-b", "first byte: b after T"], "ok 200"),
-    "unsupported": (pair("unsupported", a("sim-6+fail-404")), {}, ["upstream: a/sim-6+fail-404: status 404 (unsupported) -> b/sim-b", "first byte: b after T"], "ok 200"),
+    "unsupported": (pair("unsupported", a("sim-6+fail-404")), {}, ["upstream: a/sim-6+fail-404: status 404 (unsupported_operation) -> b/sim-b", "first byte: b after T"], "ok 200"),
     "quota": (pair("quota", a("sim-7+fail-402", "frail")), {}, ["upstream: frail/sim-7+fail-402: status 402 (provider_quota) -> b/sim-b", "first byte: b after T"], "ok 200"),
     "caller": (pair("caller", a("sim-8+fail-422")), {}, ["upstream: a/sim-8+fail-422: status 422 (caller_fault), no other try", "first byte: a after T"], "failed:upstream_error 422"),
     "again": (f'  - {{name: again, targets: [{a("sim-9+fail-500+times-1")}], {RETRY}}}\n', {},

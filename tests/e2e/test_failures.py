@@ -74,7 +74,7 @@ class Errors(Case):
         self.check("fail-400+code-odd", "odd: transient", 200, "a:400>b")
         self.check("fail-400+code-odd", "odd: rate_limited", 200, "a:400>b")
         self.check("fail-400+code-odd", "odd: context_length", 200, "a:400>b")
-        self.check("fail-400+code-odd", "odd: unsupported", 200, "a:400>b")
+        self.check("fail-400+code-odd", "odd: unsupported_operation", 200, "a:400>b")
         self.check("fail-500+code-odd", "odd: caller_fault", 500, None)
         self.check("fail-400+code-odd", "ODD: transient, other: caller_fault", 200, "a:400>b")  # without regard to letters
         self.check("fail-400+code-odd", "other: transient", 400, None)

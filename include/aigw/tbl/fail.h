@@ -21,6 +21,8 @@ FAIL(model_not_found,      404, "invalid_request_error", NO,  "The model does no
 FAIL(unknown_url,          404, "invalid_request_error", NO,  "Unknown request URL.")
 FAIL(method_not_allowed,   405, "invalid_request_error", NO,  "This URL does not accept the method.")
 FAIL(request_timeout,      408, "invalid_request_error", ANY, "The request was not sent within the time allowed.")
+FAIL(idempotency_conflict, 409, "invalid_request_error", NO,  "This Idempotency-Key is another request's. Send another key to make another call.")
+FAIL(idempotency_mismatch, 422, "invalid_request_error", NO,  "This Idempotency-Key is that of a request with another body. Send another key with another request.")
 FAIL(request_too_large,    413, "invalid_request_error", NO,  "The body is larger than max_body allows.")
 FAIL(expectation_failed,   417, "invalid_request_error", NO,  "Only Expect: 100-continue is understood.")
 FAIL(upgrade_required,     426, "invalid_request_error", NO,  "Upgrades and tunnels are not supported.")

@@ -287,7 +287,7 @@ class Requests(unittest.TestCase):
                   "x-goog-user-project": "p", "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
                   "content-type": "application/json; charset=utf-8"}
             stay = {"user-agent": "OpenAI/JS 7", "x-stainless-lang": "js", "accept-encoding": "gzip, br", "cookie": "a=b", "openai-organization": "o",
-                    "openai-project": "p", "idempotency-key": "i", "x-client-request-id": "theirs", "x-request-id": "theirs", "forwarded": "for=x",
+                    "openai-project": "p", "idempotency-key": f"i{size}", "x-client-request-id": "theirs", "x-request-id": "theirs", "forwarded": "for=x",
                     "x-forwarded-for": "1.2.3.4", "te": "trailers", "connection": "x-hop", "x-hop": "1", "authorization": "Bearer sk-theirs",
                     "api-key": "sk-theirs", "x-api-key": "sk-theirs", "x-goog-api-key": "sk-theirs"}
             with self.subTest(size=size):
