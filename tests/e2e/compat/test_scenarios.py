@@ -1,4 +1,4 @@
-"""The scenarios of a failing provider, S01 to S24 but S14 (which needs on_cut: continue), as an application with the openai client sees them; and that its retries do not multiply ours.
+"""The scenarios of a failing provider, S01 to S24, as an application with the openai client sees them; and that its retries do not multiply ours.
 
 Usage: test_scenarios.py [BUILD_ROOT] [unittest arguments]
 AIGW_NPM, AIGW_NODE as for test_compat.py. AIGW_SOAK=20: so many rounds, with the clients by turns and S15 for 60 s in the last one.
@@ -27,8 +27,8 @@ SECRET = "sk-provider-0123456789"
 HEAD = """\
 apiVersion: aigw/v1
 providers:
-  - {name: a, type: openai-compatible, base_url: $SIM, credential: sim, timeouts: {connect: 1s, first_byte: 1s, idle: 1s}, health: {open_after: 1000}}
-  - {name: b, type: openai-compatible, base_url: $SIM, credential: sim}
+  - {name: a, type: openai-compatible, base_url: $SIM, credential: sim, timeouts: {connect: 1s, first_byte: 1s, idle: 1s}, health: {open_after: 1000}, options: {prefill: message}}
+  - {name: b, type: openai-compatible, base_url: $SIM, credential: sim, options: {prefill: message}}
   - {name: dying, type: openai-compatible, base_url: $SIM, credential: sim, health: {open_after: 3, half_open_after: 5m}}
   - {name: broke, type: openai-compatible, base_url: $SIM, credential: sim}
   - {name: two-keys, type: openai-compatible, base_url: $SIM, credentials: [wrong, sim]}
@@ -54,6 +54,11 @@ MODELS = (
     ("s06", "a sim-s06+fail-hang, b sim-b"),
     ("s07", "a sim-s07+role-only-first+first-after-20000, b sim-b"),
     ("s08", "a sim-s08+tokens-60+cut-after-40, b sim-b"),
+    ("s08-on", "a sim-s08c+tokens-60+cut-after-40, b sim-s08d+tokens-60", "on_cut: continue"),
+    ("s09-on", "a sim-s09c+tokens-60+stall-after-10, b sim-s09d+tokens-60", "on_cut: continue"),
+    ("s14", "a sim-s14+tokens-60+cut-after-40, b sim-s14no+no-prefill, b sim-s14b+tokens-60", "on_cut: continue"),
+    ("s14-none", "a sim-s14n+tokens-60+cut-after-40, b sim-s14m+no-prefill", "on_cut: continue"),
+    ("whole", "b sim-whole+tokens-60"),
     ("s09", "a sim-s09+tokens-60+stall-after-10, b sim-b"),
     ("s10", "a sim-s10+tokens-20+bad-chunk-7, b sim-b"),
     ("s10-skip", "a sim-s10s+tokens-20+bad-chunk-7", "on_malformed: skip"),
@@ -274,10 +279,20 @@ class Scenarios(Base):
     def s08_cut(self):
         """stream cut after 40 of 60 tokens"""
         self.cut("s08", 40, "upstream_cut")
+        self.gone_on_with("s08-on")
+
+    def gone_on_with(self, model):
+        """Another target goes on: one answer, and the whole of it."""
+        got = self.ask(model, True, retries=0)
+        self.good(got)
+        self.assertEqual(got["text"], self.ask("whole", True)["text"])
+        record = self.record(got)
+        self.assertEqual((record["outcome"], record["provider"]), ("ok", "b"))
 
     def s09_stall(self):
         """stream stalls after 10 tokens"""
         self.cut("s09", 10, "upstream_timeout")
+        self.gone_on_with("s09-on")
 
     def s10_malformed(self):
         """one malformed chunk in the stream"""
@@ -305,6 +320,11 @@ class Scenarios(Base):
         got = self.ask("s13")
         self.failed(got, "BadRequestError", 400, "content_filter")
         self.assertEqual((got["requests"], self.tries(self.mark("s13")), self.tries(self.mark("s13b"))), (1, 1, 0))
+
+    def s14_prefill_refused(self):
+        """fallback refuses the prefill (400): the next one, or in-band error"""
+        self.gone_on_with("s14")
+        self.cut("s14-none", 40, "upstream_cut")
 
     def s16_told(self):
         """fallback served: record and headers name it, its model, its usage, its cost"""
