@@ -71,7 +71,7 @@ static bool read_limits(const struct h1_head *h, uint32_t *ret_left, usec *ret_r
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
 		const struct h1_field *reset;
 		int64_t limit, remaining;
-		uint32_t left;
+		uint32_t left = 0;
 
 		if (!number_of(h, kinds[i].limit, &limit) || limit <= 0 ||
 			!number_of(h, kinds[i].remaining, &remaining))
@@ -91,7 +91,7 @@ static bool read_limits(const struct h1_head *h, uint32_t *ret_left, usec *ret_r
 void measure_head(struct request *r, const struct h1_head *h)
 {
 	struct health_ways w;
-	uint32_t left;
+	uint32_t left = 0;
 	usec reset;
 
 	if (strategy_of(r) != STRATEGY_headroom || !read_limits(h, &left, &reset))

@@ -88,6 +88,17 @@ static void policy_warn_routing(struct policy_reader *r, uint32_t i)
 				"' has one; remove it, or add a target",
 				between[k], PLACE_ARG(m->name));
 	}
+	for (uint32_t k = 0; k < m->n_targets && m->continue_cut; k++) {
+		const struct policy_provider *p = &r->doc->providers[m->targets[k].provider];
+
+		if (!p->prefill_told && p->prefill != PREFILL_none)
+			policy_warn(r, &at, tree_get(at.node, SLICE("on_cut")),
+				"'on_cut' takes for granted that provider '" PLACE_FMT
+				"' goes on from an assistant's message; say how it does by "
+				"options: "
+				"{prefill: ...}",
+				PLACE_ARG(p->name));
+	}
 	if (!policy_has_tags(m, m->require_tags))
 		policy_warn(r, &at, tree_get(at.node, SLICE("require_tags")),
 			"no target of model '" PLACE_FMT

@@ -199,8 +199,9 @@ static void policy_read_prefill(
 		NULL };
 	unsigned way;
 
-	policy_choice(r, at, "prefill", ways, PREFILL_none, &way);
+	policy_choice(r, at, "prefill", ways, p->prefill, &way);
 	p->prefill = (enum policy_prefill)way;
+	p->prefill_told = tree_get(at->node, SLICE("prefill")) != NULL;
 	r->uses_routing_2 |= tree_get(at->node, SLICE("prefill")) != NULL;
 }
 
@@ -212,6 +213,7 @@ static void policy_read_options(
 	struct slice s;
 
 	p->stream_usage = true;
+	p->prefill = p->type == PROVIDER_openai ? PREFILL_none : PREFILL_message;
 	if (!at.node || !policy_check_map(r, &at, POLICY_options))
 		return;
 	policy_bool(r, &at, "stream_usage", true, &p->stream_usage);

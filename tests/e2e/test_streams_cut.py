@@ -21,8 +21,8 @@ HEAD = """\
 apiVersion: aigw/v1
 providers:
   - {name: a, type: openai-compatible, base_url: $SIM, credential: sim, timeouts: {first_byte: 2s, idle: 800ms}, health: {open_after: 1000}, options: {prefill: message}}
-  - {name: b, type: openai-compatible, base_url: $SIM, credential: sim, health: {open_after: 1000}, options: {prefill: message}}
-  - {name: anew, type: openai-compatible, base_url: $SIM, credential: sim}
+  - {name: b, type: openai-compatible, base_url: $SIM, credential: sim, health: {open_after: 1000}}
+  - {name: anew, type: openai-compatible, base_url: $SIM, credential: sim, options: {prefill: none}}
   - {name: free, type: openai-compatible, base_url: $SIM, credential: sim, options: {prefill: message}}
   - {name: own, type: openai-compatible, base_url: "http://127.0.0.1:$OWN/v1", timeouts: {first_byte: 30s}, health: {open_after: 1000}, options: {prefill: message}}
   - {name: prefix, type: openai-compatible, base_url: "http://127.0.0.1:$OWN/v1", options: {prefill: prefix}}

@@ -43,7 +43,7 @@ POLICY_FIELD(timeouts, idle,         "Between two pieces of the answer; default 
 POLICY_FIELD(timeouts, total,        "The whole call; default 10m.")
 POLICY_FIELD(options,  stream_usage, "true: streams are asked for their usage; false: it is estimated. Default true.")
 POLICY_FIELD(options,  ca_file,      "Certificates to trust, an absolute path on the agent's host; default: the system's.")
-POLICY_FIELD(options,  prefill,      "How it is asked to go on from the beginning of an answer, the last message: message (that is enough), prefix (Mistral, DeepSeek), partial (Moonshot), continue_final_message (vLLM) or none: it would answer anew (the default, and right for OpenAI).")
+POLICY_FIELD(options,  prefill,      "How it is asked to go on from the beginning of an answer, the last message: message (that is enough), prefix (Mistral, DeepSeek), partial (Moonshot), continue_final_message (vLLM) or none: it would answer anew. Default for openai: none; else message, of which validate warns where on_cut needs it.")
 POLICY_LATER(options,  api_version)
 POLICY_LATER(options,  region)
 POLICY_FIELD(price,    provider,     "Name of a provider.")

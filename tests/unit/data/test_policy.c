@@ -479,6 +479,19 @@ static void warnings(void **state)
 			"'models' to allow all\n"
 			"a.yaml:6:59: warning: this caller stands above already, and the first "
 			"match counts; remove one\n" },
+		/* What a provider does is guessed. */
+		{ V "providers: [{name: p, type: openai-compatible, base_url: 'http://h/v1'}, "
+		    "{name: q, type: openai-compatible, base_url: 'http://h/v1', options: "
+		    "{prefill: "
+		    "prefix}}]\n"
+		    "prices: [{provider: p, model: '*', from: 2026-01-01, input: 1}, {provider: q, "
+		    "model: '*', from: 2026-01-01, input: 1}]\n"
+		    "models: [{name: a, on_cut: continue, targets: [{provider: p, model: m}, "
+		    "{provider: q, model: m}]}]\n",
+			"a.yaml:4:28: warning: 'on_cut' takes for granted that provider 'p' goes "
+			"on "
+			"from an assistant's message; say how it does by options: {prefill: "
+			"...}\n" },
 		/* Rules that act on nothing. */
 		{ V "providers: [{name: p, type: openai}]\n"
 		    "prices: [{provider: p, model: '*', from: 2026-01-01, input: 1}]\n"
