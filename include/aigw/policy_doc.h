@@ -46,7 +46,7 @@ struct policy_provider {
 	struct policy_error *errors;
 	bool stream_usage; /* may be asked for usage in streams */
 	enum policy_prefill prefill;
-	bool prefill_told; /* else it is taken for granted */
+	bool prefill_told;    /* else it is taken for granted */
 	struct slice ca_file; /* absolute path on the agent's host; empty: system's bundle */
 };
 

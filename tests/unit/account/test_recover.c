@@ -392,11 +392,12 @@ static void no_kill_loses_or_doubles_an_operation(void **state)
 {
 	struct oracle *o =
 		mmap(NULL, sizeof(*o), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	unsigned seed = 20260114, durable = 0;
+	unsigned seed = 20260114, durable = 0, i;
 	uint64_t n;
 
 	assert_true(o != MAP_FAILED);
-	for (unsigned i = 0; i < KILLS; i++) {
+	/* On a busy host most may die before they have begun: then there are more of them. */
+	for (i = 0; i < KILLS || (o->recoveries <= KILLS / 4 && i < 20 * KILLS); i++) {
 		/* A third dies at its start, in the middle of the recovery of the one before. */
 		child_kill(*state, o, i % 3 == 2 ? rand_r(&seed) % 3000 : rand_r(&seed) % 15000);
 		if (i % 10 == 9)
@@ -415,7 +416,7 @@ static void no_kill_loses_or_doubles_an_operation(void **state)
 	}
 	assert_true(durable > 10);
 	assert_true(o->recoveries > KILLS / 4 &&
-		    o->recoveries < KILLS); /* some were killed before their end */
+		    o->recoveries < i); /* some were killed before their end */
 	assert_int_equal(munmap(o, sizeof(*o)), 0);
 }
 
