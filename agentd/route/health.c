@@ -107,8 +107,9 @@ uint32_t health_place(struct health *h, struct slice provider, struct slice mode
 
 static uint64_t word(unsigned state, unsigned failures, usec until_us)
 {
-	return (uint64_t)state << 62 | (uint64_t)MIN(failures, FAILURES_MAX) << 48 |
-	       ((uint64_t)(until_us / USEC_PER_MS) & TIME_MASK);
+	uint64_t n = failures < FAILURES_MAX ? failures : FAILURES_MAX;
+
+	return (uint64_t)state << 62 | n << 48 | ((uint64_t)(until_us / USEC_PER_MS) & TIME_MASK);
 }
 
 static unsigned state_of(uint64_t w)
