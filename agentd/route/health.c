@@ -7,6 +7,7 @@
 /* circuit: 2 bits of state, 14 of failures, 48 of milliseconds. */
 enum { CLOSED, OPEN, PROBING };
 #define FAILURES_MAX 16383u
+#define FAILURE      (UINT64_C(1) << 48) /* one of them */
 #define TIME_MASK    ((UINT64_C(1) << 48) - 1)
 
 struct place {
@@ -109,7 +110,8 @@ static uint64_t word(unsigned state, unsigned failures, usec until_us)
 {
 	uint64_t n = failures < FAILURES_MAX ? failures : FAILURES_MAX;
 
-	return (uint64_t)state << 62 | n << 48 | ((uint64_t)(until_us / USEC_PER_MS) & TIME_MASK);
+	return (uint64_t)state << 62 | n * FAILURE |
+	       ((uint64_t)(until_us / USEC_PER_MS) & TIME_MASK);
 }
 
 static unsigned state_of(uint64_t w)
