@@ -113,6 +113,7 @@ class LeastBusy(unittest.TestCase):
             wires[-1].send("/v1/chat/completions", {"model": "m", "messages": [{"role": "user", "content": "x"}]})
             return targets_of(stack, "m")["a"]["in_flight"]
         wait_for(lambda: hold() == "1", "one hangs there")
+        wait_for(lambda: targets_of(stack, "m")["b"]["in_flight"] == "0", "what went to the other is answered")
         got = collections.Counter(stack.chat("m", way="unix").header("x-aigw-provider") for _ in range(30))
         self.assertEqual(got, {"b": 30})
         for wire in wires:
