@@ -11,7 +11,6 @@ import queue
 import random
 import re
 import select
-import signal
 import socket
 import sys
 import threading
@@ -23,6 +22,7 @@ sys.path.insert(0, os.path.join(HERE, "../lib"))
 os.environ["ASAN_OPTIONS"] = os.environ.get("ASAN_OPTIONS", "halt_on_error=1") + ":quarantine_size_mb=8"  # what is freed is not what is held
 from harness import Stack, build_root, wait_for  # noqa: E402
 from provider import Provider, answer_bytes, chunk, event  # noqa: E402
+from threads import AllStopped  # noqa: E402
 
 BUILD = build_root()
 CHAT = "/v1/chat/completions"
@@ -621,15 +621,12 @@ class ByHand(Base):
                     other.send(good_answer("m000001m", False))
                     self.assertEqual(wire.answer().status, 200)
                 conn = self.good_call()
-                os.kill(self.stack.agent.pid, signal.SIGSTOP)
-                try:
+                with AllStopped(self.stack.agent.pid):
                     if order == "bytes first":
                         conn.send(stray("x"))
                     wire.send(CHAT, {"model": "idle", "messages": [{"role": "user", "content": "x"}]})
                     if order == "call first":
                         conn.send(stray("x"))
-                finally:
-                    os.kill(self.stack.agent.pid, signal.SIGCONT)
                 fresh = self.idle.accept()
                 fresh.request()
                 fresh.send(good_answer("m000002m", False))

@@ -5,6 +5,7 @@
 import ctypes
 import errno
 import os
+import signal
 
 SEIZE, INTERRUPT, DETACH, WALL = 0x4206, 0x4207, 17, 0x40000000
 libc = ctypes.CDLL(None, use_errno=True)
@@ -40,6 +41,29 @@ class Stopped:
 
     def __exit__(self, *exc):
         ptrace(DETACH, self.tid)
+
+
+class AllStopped:
+    """Every thread of a process: kill(2) comes back before they stand."""
+
+    def __init__(self, pid):
+        self.pid = pid
+
+    def stands(self):
+        states = []
+        for tid in os.listdir(f"/proc/{self.pid}/task"):
+            with open(f"/proc/{self.pid}/task/{tid}/stat", encoding="ascii", errors="replace") as f:
+                states.append(f.read().rsplit(")", 1)[1].split()[0])
+        return set(states) == {"T"}
+
+    def __enter__(self):
+        os.kill(self.pid, signal.SIGSTOP)
+        while not self.stands():
+            os.sched_yield()
+        return self
+
+    def __exit__(self, *exc):
+        os.kill(self.pid, signal.SIGCONT)
 
 
 def may_stop(pid):
