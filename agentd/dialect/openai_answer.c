@@ -2,7 +2,6 @@
 
 #include <aigw/find.h>
 #include <aigw/json_scan.h>
-#include <aigw/text.h>
 
 static const struct {
 	struct slice text;
@@ -94,8 +93,7 @@ static int on_first(void *arg, const struct jscan_member *m)
 	return 1;
 }
 
-/* The error's object. Google puts the whole into a list of one. */
-static struct slice error_object(struct slice body)
+struct slice openai_error_object(struct slice body)
 {
 	struct slice object = slice_trim(body);
 	struct jscan_member m;
@@ -110,79 +108,7 @@ static struct slice error_object(struct slice body)
 static void read_error(struct slice body, struct error_scan *ret)
 {
 	*ret = (struct error_scan){ 0 };
-	(void)jscan_object(error_object(body), on_error_member, ret, NULL);
-}
-
-/* --- when to come again --------------------------------------------------------------- */
-
-#define HINT_MAX (INT64_C(365) * 86400 * USEC_PER_S)
-
-/* A number's digits and one point. */
-static size_t number_length(struct slice s)
-{
-	size_t n = 0;
-
-	while (n < s.n && ((s.p[n] >= '0' && s.p[n] <= '9') || s.p[n] == '.'))
-		n++;
-	return n;
-}
-
-static usec unit_of(struct slice s, size_t *ret_n)
-{
-	*ret_n = 1;
-	if (s.n >= 2 && s.p[0] == 'm' && s.p[1] == 's') {
-		*ret_n = 2;
-		return USEC_PER_MS;
-	}
-	switch (s.n ? s.p[0] : '\0') {
-	case 's': return USEC_PER_S;
-	case 'm': return 60 * USEC_PER_S;
-	case 'h': return 3600 * USEC_PER_S;
-	case 'd': return 86400 * USEC_PER_S;
-	default: return 0;
-	}
-}
-
-usec openai_hint_of(struct slice duration)
-{
-	struct slice s = slice_trim(duration);
-	usec sum = 0;
-
-	while (s.n) {
-		size_t n = number_length(s), unit_n;
-		usec unit = unit_of(slice_skip(s, n), &unit_n);
-		int64_t nano;
-
-		/* Thousandths are exact enough, and within a year their product fits. */
-		if (!n || !unit || text_parse_nano(slice_of(s.p, n), false, &nano) ||
-			nano / 1000000 > HINT_MAX / unit * 1000)
-			return 0;
-		sum += nano / 1000000 * unit / 1000;
-		s = slice_skip(s, n + unit_n);
-	}
-	return sum;
-}
-
-static int on_detail(void *arg, const struct jscan_member *m)
-{
-	struct jscan_member delay;
-	usec *us = arg;
-
-	if (m->kind == JSCAN_OBJECT && jscan_find(m->value, SLICE("retryDelay"), &delay) == 0 &&
-		delay.kind == JSCAN_STRING)
-		*us = openai_hint_of(slice_of(delay.value.p + 1, delay.value.n - 2));
-	return *us > 0;
-}
-
-usec openai_hint_in(struct slice body)
-{
-	struct jscan_member details;
-	usec us = 0;
-
-	if (jscan_find(error_object(body), SLICE("details"), &details) == 0 &&
-		details.kind == JSCAN_ARRAY)
-		(void)jscan_array(details.value, on_detail, &us, NULL);
-	return us;
+	(void)jscan_object(openai_error_object(body), on_error_member, ret, NULL);
 }
 
 /* --- classes -------------------------------------------------------------------------- */

@@ -13,12 +13,8 @@
  * `error`, or that member's value. */
 #define OPENAI_ERROR_WORDS 4
 void openai_error_words(struct slice body, struct slice ret[OPENAI_ERROR_WORDS]);
-/* How long to wait, as rate limit headers have it: "20ms", "12s", "6m0s", "1h2m3.5s" (OpenAI,
- * 2026-11). 0: it says nothing. */
-usec openai_hint_of(struct slice duration);
-/* As Google's errors have it in the body: error.details[].retryDelay (google.rpc.RetryInfo). 0: it
- * says nothing. */
-usec openai_hint_in(struct slice body);
+/* The error's object, in place; of what is none the whole. Google puts it into a list of one. */
+struct slice openai_error_object(struct slice body);
 
 /* Of an answer with an error's status: its code or type first, then the status. `body` may be
  * empty, or no JSON. */

@@ -1,10 +1,9 @@
 /* The provider's head: what of it goes on, and what an error's answer comes to. */
+#include "dialect/openai_hint.h"
 #include "request/continue.h"
 #include "request/upload.h"
 
 #include <aigw/log.h>
-#include <aigw/text.h>
-#include <time.h>
 
 static const struct slice relayed[] = {
 	SLICE_INIT("content-type"),
@@ -121,52 +120,6 @@ static bool refuse_kind(
 	return true;
 }
 
-/* Until the limit that is used up begins anew. */
-static usec hint_of_limits(const struct h1_head *h)
-{
-	static const struct slice remaining[] = { SLICE_INIT("x-ratelimit-remaining-requests"),
-		SLICE_INIT("x-ratelimit-remaining-tokens") };
-	static const struct slice reset[] = { SLICE_INIT("x-ratelimit-reset-requests"),
-		SLICE_INIT("x-ratelimit-reset-tokens") };
-	usec us = 0;
-
-	for (size_t i = 0; i < ARRAY_LEN(reset); i++) {
-		const struct h1_field *left = h1_find(h, remaining[i]);
-		const struct h1_field *when = h1_find(h, reset[i]);
-
-		if (left && when && slice_eq(slice_trim(left->value), SLICE("0")))
-			us = MAX(us, openai_hint_of(when->value));
-	}
-	return us;
-}
-
-/* What the provider says to wait, in microseconds; 0: nothing. RFC 9110 10.2.3 in seconds or as a
- * date; retry-after-ms is OpenAI's. */
-static usec hint_of(const struct request *r, const struct h1_head *h)
-{
-	const struct h1_field *f = h1_find(h, SLICE("retry-after-ms"));
-	struct tm tm = { 0 };
-	char date[64];
-	int64_t nano;
-	usec at;
-
-	if (f && text_parse_nano(slice_trim(f->value), false, &nano) == 0)
-		return nano / 1000000; /* read as milliseconds, to nine decimals */
-	f = h1_find(h, SLICE("retry-after"));
-	if (!f)
-		return hint_of_limits(h);
-	if (text_parse_nano(slice_trim(f->value), false, &nano) == 0)
-		return nano / 1000;
-	if (f->value.n >= sizeof(date))
-		return 0;
-	memcpy(date, f->value.p, f->value.n);
-	date[f->value.n] = '\0';
-	if (!strptime(date, "%a, %d %b %Y %H:%M:%S GMT", &tm))
-		return 0;
-	at = (usec)timegm(&tm) * USEC_PER_S - (r->wall_us + loop_now(r->env->loop) - r->began_us);
-	return MAX(at, (usec)0);
-}
-
 /* What the provider's `errors` say of it: by its words, then by its status. */
 static enum error_class class_by_policy(
 	const struct request *r, unsigned status, struct slice error)
@@ -238,7 +191,7 @@ static void note_error(struct request *r, const struct h1_head *h)
 	else if (h->status == 429)
 		e = ERROR_rate_limited;
 	relay_count_error(r, e);
-	r->hint_us = hint_of(r, h);
+	r->hint_us = openai_hint_of_head(h, r->wall_us + loop_now(r->env->loop) - r->began_us);
 }
 
 bool relay_on_head(struct attempt *a, const struct h1_head *h)

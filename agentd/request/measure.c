@@ -1,6 +1,7 @@
 /* What a try tells of its target, for the strategies that ask: calls in flight, the time to the
  * first content, what is left of the provider's limit. Calls in flight are counted for each, with
  * two atomic additions, since the stats show them; the rest costs a branch where none asks. */
+#include "dialect/openai_hint.h"
 #include "request/request.h"
 
 #include <aigw/text.h>

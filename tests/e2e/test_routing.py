@@ -169,6 +169,9 @@ class Limits(unittest.TestCase):
             self.assertGreater(time.monotonic() - began, least, fault)
         for i, (headers, body) in enumerate(((["x-ratelimit-remaining-requests: 5", "x-ratelimit-reset-requests: 9m", "x-ratelimit-remaining-tokens: 0",
                                                "x-ratelimit-reset-tokens: 700ms"], b"{}"),
+                                             (["anthropic-ratelimit-requests-remaining: 4", "anthropic-ratelimit-input-tokens-remaining: 0",
+                                               "anthropic-ratelimit-input-tokens-reset: " + time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3))], b"{}"),
+                                             ([], b'{"error": {"message": "Rate limit reached for x. Please try again in 0.7s. Visit us.", "type": "requests"}}'),
                                              ([], b'[{"error": {"code": 429, "message": "m", "details": [{"retryDelay": "0.7s"}]}}]'))):
             with Provider(self.limited_once(headers, body)) as p:
                 self.apply(model("m", "x up", retry=RETRY), head=HEAD.replace("providers:", f'providers:\n  - {{name: x, type: openai-compatible, base_url: "http://127.0.0.1:{p.port}/v1"}}'))

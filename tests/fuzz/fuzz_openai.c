@@ -5,6 +5,7 @@
 #include <aigw/json_scan.h>
 
 #include "dialect/openai_answer.h"
+#include "dialect/openai_hint.h"
 #include "dialect/openai_continue.h"
 #include "dialect/openai_needs.h"
 

@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "dialect/openai_answer.h"
+#include "dialect/openai_hint.h"
 
 #define GOOGLE_KEY                                                                                 \
 	"{\"error\":{\"code\":400,\"message\":\"m\",\"status\":\"INVALID_ARGUMENT\",\"details\":[" \
@@ -246,6 +247,61 @@ static void ends_of_answers(void **state)
 			fail_msg("%s", rows[i].text);
 }
 
+/* A head of such fields. */
+static usec hint_of_head(const char *const *lines)
+{
+	struct h1_head h = { .status = 429 };
+
+	for (; *lines; lines += 2) {
+		h.fields[h.n_fields].name = slice_str(lines[0]);
+		h.fields[h.n_fields++].value = slice_str(lines[1]);
+	}
+	/* 2026-11-29T05:00:00Z */
+	return openai_hint_of_head(&h, INT64_C(1795928400) * USEC_PER_S);
+}
+
+static void hints_of_heads(void **state)
+{
+	static const struct {
+		const char *lines[9];
+		usec us;
+	} rows[] = {
+		{ { "retry-after", " 7" }, 7000000 },
+		{ { "retry-after", "0.25", "retry-after-ms", "1500.5" }, 1500500 },
+		{ { "retry-after", "Sun, 29 Nov 2026 05:00:09 GMT" }, 9000000 },
+		{ { "retry-after", "Sun, 29 Nov 2026 04:59:09 GMT" }, 0 },
+		{ { "retry-after", "soon" }, 0 },
+		{ { "x-ratelimit-remaining-tokens", "0", "x-ratelimit-reset-tokens", "6m0s" },
+			360000000 },
+		{ { "anthropic-ratelimit-requests-remaining", "0",
+			  "anthropic-ratelimit-requests-reset", "2026-11-29T05:00:12Z" },
+			12000000 },
+		{ { "anthropic-ratelimit-input-tokens-remaining", "0",
+			  "anthropic-ratelimit-input-tokens-reset", "2026-11-29T05:01:00Z",
+			  "anthropic-ratelimit-output-tokens-remaining", "0",
+			  "anthropic-ratelimit-output-tokens-reset", "2026-11-29T05:00:30.5Z" },
+			60000000 },
+		{ { "anthropic-ratelimit-tokens-remaining", "3", "anthropic-ratelimit-tokens-reset",
+			  "2026-11-29T05:01:00Z" },
+			0 }, /* not used up */
+		{ { "anthropic-ratelimit-tokens-remaining", "0", "anthropic-ratelimit-tokens-reset",
+			  "2026-11-29T05:01:00Z", "retry-after", "5" },
+			5000000 }, /* said outright */
+		{ { "anthropic-ratelimit-tokens-remaining", "0", "anthropic-ratelimit-tokens-reset",
+			  "2026-11-29T05:01:00+01:00" },
+			0 },
+		{ { "anthropic-ratelimit-tokens-remaining", "0", "anthropic-ratelimit-tokens-reset",
+			  "tomorrow Z" },
+			0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		if (hint_of_head(rows[i].lines) != rows[i].us)
+			fail_msg("%s: %s: %lld", rows[i].lines[0], rows[i].lines[1],
+				(long long)hint_of_head(rows[i].lines));
+}
+
 static void hints(void **state)
 {
 	static const struct {
@@ -266,6 +322,26 @@ static void hints(void **state)
 		{ "{\"error\":{\"details\":[7,{\"retryDelay\":17}]}}", 0 },
 		{ "{\"error\":{\"details\":{\"retryDelay\":\"17s\"}}}", 0 },
 		{ "{\"error\":\"17s\"}", 0 },
+		{ "{\"error\":{\"message\":\"Rate limit reached for gpt-4o. Please try again in "
+		  "20s. Visit https://x to learn more.\"}}",
+			20000000 },
+		{ "{\"error\":{\"message\":\"Please try again in 1.5s.\"}}", 1500000 },
+		{ "{\"error\":{\"message\":\"please Try Again In 6m0s. Contact us\"}}", 360000000 },
+		{ "{\"error\":{\"message\":\"try again in 2m59.56s\"}}", 179560000 },
+		{ "{\"error\":{\"message\":\"Please try again in 548ms\"}}", 548000 },
+		{ "{\"error\":{\"message\":\"Please retry after 20 seconds.\"}}", 20000000 },
+		{ "{\"error\":{\"message\":\"Please retry in 37.5s.\",\"details\":[{\"retryDelay\":"
+		  "\"37s\"}]}}",
+			37000000 },
+		{ "{\"error\":{\"message\":\"try again after 1 hour\"}}", 3600000000 },
+		{ "{\"error\":{\"message\":\"try again in a while, 20s\"}}", 0 },
+		{ "{\"error\":{\"message\":\"try again in 20 parsecs\"}}", 0 },
+		{ "{\"error\":{\"message\":\"try again in 9000000000d\"}}", 0 },
+		{ "{\"error\":{\"message\":\"try again in 20\"}}", 0 },
+		{ "{\"error\":{\"message\":\"try again in \"}}", 0 },
+		{ "{\"type\":\"error\",\"error\":{\"type\":\"rate_limit_error\",\"message\":\"Try "
+		  "again in 3 minutes\"}}",
+			180000000 },
 		{ "[]", 0 },
 		{ "[", 0 },
 		{ "", 0 },
@@ -327,6 +403,7 @@ int main(void)
 		cmocka_unit_test(what_may_be_json),
 		cmocka_unit_test(ends_of_answers),
 		cmocka_unit_test(hints),
+		cmocka_unit_test(hints_of_heads),
 		cmocka_unit_test(words_of_errors),
 		cmocka_unit_test(whole_answers),
 	};
