@@ -156,6 +156,7 @@ struct request {
 	struct trace_try *tries; /* TRACE_TRIES_MAX; NULL: none has come to nothing */
 	usec total_at_us;        /* when `total` ends */
 	usec hint_us;            /* what the provider's answer says to wait; 0: nothing */
+	usec way_lease;          /* this call tries a credential that was held; 0: none */
 	usec began_us, wall_us, sent_us, first_us;
 	usec try_at_us; /* with awaits_content: when it was sent */
 	uint64_t ticket;

@@ -54,8 +54,28 @@ static void count_ok(struct request *r)
 		health_note_ok(h, place_of(r), now, (uint32_t)route_caller(r));
 }
 
+/* What this call has tried of its way: it holds, or another call is to try. */
+static void end_lease(struct request *r, bool good)
+{
+	struct health_ways w = rules_ways(r->rules->rules, r->target);
+	struct health *h = r->env->gw->health;
+
+	if (good) {
+		health_way_ok(h, &w, r->credential, r->way_lease);
+		log_event(LOG_INFO, "upstream", "provider.credential_ok",
+			"provider=" SLICE_FMT " credential=" SLICE_FMT " by=call",
+			SLICE_ARG(provider_of(r)->name),
+			SLICE_ARG(credential_of(r).n ? credential_of(r) : SLICE("-")));
+	} else {
+		health_way_back(h, &w, r->credential, loop_now(r->env->loop), r->way_lease);
+	}
+	r->way_lease = 0;
+}
+
 void retry_learn_ok(struct request *r, bool whole)
 {
+	if (r->way_lease)
+		end_lease(r, true);
 	if (whole)
 		count_ok(r);
 	/* The probe at its first content, so that others need not wait for the end of a long
@@ -73,6 +93,8 @@ void retry_learn_cut(struct request *r)
 	const struct health_failure f = { r->holds_probe, (uint32_t)route_caller(r),
 		rules->open_after, rules->min_samples, rules->half_open_us };
 
+	if (r->way_lease)
+		end_lease(r, false);
 	if (health_failed(r->env->gw->health, place_of(r), loop_now(r->env->loop), &f))
 		log_event(LOG_WARNING, "route", "target.open", TARGET_FMT, TARGET_ARGS(r));
 	r->holds_probe = false;
@@ -112,10 +134,14 @@ static void learn(struct request *r, enum error_class c, unsigned status)
 		(void)hold_way(r, true, TARGET_RATE_LIMITED, r->hint_us ? r->hint_us : LIMITED_US);
 		break;
 	case CLASS_provider_auth:
+		if (r->way_lease)
+			end_lease(r, false);
 		if (hold_way(r, status == 403, TARGET_NO_CREDENTIAL, AUTH_US))
 			say_refused(r, status);
 		break;
 	case CLASS_provider_quota:
+		if (r->way_lease)
+			end_lease(r, false);
 		if (hold_way(r, false, TARGET_PROVIDER_QUOTA, QUOTA_US))
 			log_event(LOG_ERROR, "route", "provider.quota",
 				TARGET_FMT " credential=" SLICE_FMT, TARGET_ARGS(r),
@@ -192,8 +218,7 @@ static bool find_next(struct request *r, enum error_class c, uint8_t *ret_at)
 			continue;
 		if (r->cont && !continue_at(r, r->plan.target[at]))
 			continue;
-		if (s == TARGET_OK || (s == TARGET_OPEN && recover == 0) ||
-			plan_keeps(&r->plan, r->plan.target[at], s)) {
+		if (target_is_callable(s, recover) || plan_keeps(&r->plan, r->plan.target[at], s)) {
 			*ret_at = at;
 			return true;
 		}
@@ -227,7 +252,8 @@ static bool find_again(struct request *r, enum error_class c, uint8_t *ret_at, u
 		if ((s == TARGET_OPEN && r->plan.degraded) ||
 			plan_keeps(&r->plan, r->plan.target[at], s))
 			recover = 0;
-		else if (s != TARGET_OK && s != TARGET_RATE_LIMITED)
+		else if (s == TARGET_OPEN ||
+			 (s != TARGET_RATE_LIMITED && !target_is_callable(s, recover)))
 			continue;
 		if (r->cont && !continue_at(r, r->plan.target[at]))
 			continue;
@@ -459,4 +485,6 @@ void retry_stop(struct request *r)
 	if (r->holds_probe)
 		health_give_back(r->env->gw->health, place_of(r), loop_now(r->env->loop));
 	r->holds_probe = false;
+	if (r->way_lease)
+		end_lease(r, false);
 }

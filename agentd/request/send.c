@@ -3,6 +3,27 @@
 #include "request/continue.h"
 #include "request/upload.h"
 
+/* How the target stands; a credential in its turn gets its try when it is due. The same again, with
+ * another one or none, where another call was faster. */
+static enum target_state take_way(
+	struct request *r, struct health_ways *ways, usec now, usec *ret_recover)
+{
+	const struct policy *p = r->rules->rules->policy;
+	struct health *h = r->env->gw->health;
+	uint32_t *turn = &r->rules->turn[r->provider], way;
+	enum target_state s;
+
+	ways->tries = true;
+	do {
+		s = health_stand(h, ways, *turn, now, ret_recover, &way);
+	} while (s != TARGET_OK && target_is_callable(s, *ret_recover) &&
+		 !health_take_way(
+			 h, ways, way, now, p->doc->targets[r->target].total_us, &r->way_lease));
+	*turn = way + 1;
+	r->credential = (uint8_t)way;
+	return s;
+}
+
 /* Half-open targets take one call at a time: whoever is late goes on to the next. */
 static bool take_target(struct request *r, usec now)
 {
@@ -14,24 +35,20 @@ static bool take_target(struct request *r, usec now)
 	for (; r->plan_at < r->plan.n; r->plan_at++) {
 		enum target_state s;
 		struct health_ways ways;
-		uint32_t *turn, way;
 
 		if (continue_is_on(r) && !continue_at(r, r->plan.target[r->plan_at]))
 			continue;
 		r->target = (uint32_t)(m->targets - p->doc->targets) + r->plan.target[r->plan_at];
 		r->provider = p->doc->targets[r->target].provider;
 		ways = rules_ways(r->rules->rules, r->target);
-		turn = &r->rules->turn[r->provider];
-		s = health_stand(h, &ways, *turn, now, &recover, &way);
-		*turn = way + 1;
-		r->credential = (uint8_t)way;
+		s = take_way(r, &ways, now, &recover);
 		if (s == TARGET_DRAINED)
 			continue;
 		if (r->plan.degraded) {
 			r->holds_probe = true; /* whatever comes of it counts */
 			return true;
 		}
-		if (s == TARGET_OK)
+		if (s != TARGET_OPEN && target_is_callable(s, recover))
 			return true;
 		if (s == TARGET_OPEN && health_take_probe(h, ways.target, now,
 						p->doc->targets[r->target].total_us)) {
@@ -40,6 +57,9 @@ static bool take_target(struct request *r, usec now)
 		}
 		if (plan_keeps(&r->plan, r->plan.target[r->plan_at], s))
 			return true; /* the circuit waits for its probe all the same */
+		if (r->way_lease)
+			health_way_back(h, &ways, r->credential, now, r->way_lease);
+		r->way_lease = 0;
 	}
 	return false;
 }

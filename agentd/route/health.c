@@ -134,6 +134,12 @@ static struct place *place_of(struct health *h, uint32_t place)
 	return place && place < HEALTH_PLACES ? &h->places[place] : NULL;
 }
 
+/* A refused credential, an empty account: not by time alone. */
+static bool ends_by_try(uint64_t hold)
+{
+	return (hold & 7) == TARGET_NO_CREDENTIAL || (hold & 7) == TARGET_PROVIDER_QUOTA;
+}
+
 enum target_state health_state(
 	const struct health *h, uint32_t place, usec now, usec *ret_recover_us)
 {
@@ -147,10 +153,26 @@ enum target_state health_state(
 		return (enum target_state)(hold & 7);
 	}
 	if (state_of(w) == CLOSED)
-		return TARGET_OK;
+		return ends_by_try(hold) ? (enum target_state)(hold & 7) : TARGET_OK;
 	*ret_recover_us = MAX(until_of(w) - now, (usec)0);
 	/* A probe whose lease has run out is nobody's. */
 	return state_of(w) == PROBING && *ret_recover_us ? TARGET_PROBING : TARGET_OPEN;
+}
+
+/* Of a credential, and of the target with it. */
+static enum target_state way_state(const struct health *h, const struct health_ways *w, uint32_t i,
+	usec now, usec *ret_recover_us)
+{
+	enum target_state s = health_state(h, w->credentials[i], now, ret_recover_us), pair;
+	usec recover;
+
+	if (!w->pairs || *ret_recover_us > 0)
+		return s;
+	pair = health_state(h, w->pairs[i], now, &recover);
+	if (pair == TARGET_OK)
+		return s;
+	*ret_recover_us = recover;
+	return pair;
 }
 
 enum target_state health_stand(const struct health *h, const struct health_ways *w, uint32_t first,
@@ -171,9 +193,7 @@ enum target_state health_stand(const struct health *h, const struct health_ways 
 
 		if (!(w->usable >> i & 1))
 			continue;
-		s = health_state(h, w->credentials[i], now, &recover);
-		if (s == TARGET_OK && w->pairs)
-			s = health_state(h, w->pairs[i], now, &recover);
+		s = way_state(h, w, i, now, &recover);
 		if (s == TARGET_OK) {
 			*ret_way = i;
 			return health_state(h, w->target, now, ret_recover_us);
@@ -183,11 +203,16 @@ enum target_state health_stand(const struct health *h, const struct health_ways 
 			best = s;
 			*ret_way = i;
 		}
+		if (k == 0 && w->tries && recover == 0)
+			break;
 	}
 	if (!w->n)
 		return health_state(h, w->target, now, ret_recover_us);
 	*ret_recover_us = soonest;
-	return best;
+	if (soonest > 0)
+		return best;
+	s = health_state(h, w->target, now, ret_recover_us);
+	return s == TARGET_OK ? best : s;
 }
 
 bool health_take_probe(struct health *h, uint32_t place, usec now, usec lease_us)
@@ -210,6 +235,71 @@ void health_give_back(struct health *h, uint32_t place, usec now)
 		(void)atomic_compare_exchange_strong_explicit(&p->circuit, &w,
 			word(OPEN, failures_of(w), now), memory_order_relaxed,
 			memory_order_relaxed);
+}
+
+/* Where a hold of this way may stand. */
+#define WAY_PLACES 3
+static void places_of_way(const struct health_ways *w, uint32_t way, uint32_t ret[WAY_PLACES])
+{
+	ret[0] = way < w->n ? w->credentials[way] : 0;
+	ret[1] = way < w->n && w->pairs ? w->pairs[way] : 0;
+	ret[2] = w->target;
+}
+
+/* Of what has been taken: what is another's by now stays. until_us 0: free. */
+static void end_lease(
+	struct health *h, const struct health_ways *w, uint32_t way, usec lease, usec until_us)
+{
+	uint32_t at[WAY_PLACES];
+
+	places_of_way(w, way, at);
+	for (unsigned i = 0; lease && i < WAY_PLACES; i++) {
+		struct place *p = place_of(h, at[i]);
+		uint64_t hold = p ? atomic_load_explicit(&p->hold, memory_order_relaxed) : 0;
+
+		if (hold && hold >> 3 == (uint64_t)lease)
+			(void)atomic_compare_exchange_strong_explicit(&p->hold, &hold,
+				until_us ? (uint64_t)until_us << 3 | (hold & 7) : 0,
+				memory_order_relaxed, memory_order_relaxed);
+	}
+}
+
+bool health_take_way(struct health *h, const struct health_ways *w, uint32_t way, usec now,
+	usec lease_us, usec *ret_lease)
+{
+	uint32_t at[WAY_PLACES];
+	usec lease = now + MAX(lease_us, (usec)1);
+
+	*ret_lease = 0;
+	places_of_way(w, way, at);
+	for (unsigned i = 0; i < WAY_PLACES; i++) {
+		struct place *p = place_of(h, at[i]);
+		uint64_t hold = p ? atomic_load_explicit(&p->hold, memory_order_relaxed) : 0;
+
+		if (!ends_by_try(hold))
+			continue;
+		if ((usec)(hold >> 3) > now ||
+			!atomic_compare_exchange_strong_explicit(&p->hold, &hold,
+				(uint64_t)lease << 3 | (hold & 7), memory_order_relaxed,
+				memory_order_relaxed)) {
+			health_way_back(h, w, way, now, *ret_lease);
+			*ret_lease = 0;
+			return false;
+		}
+		*ret_lease = lease;
+	}
+	return true;
+}
+
+void health_way_ok(struct health *h, const struct health_ways *w, uint32_t way, usec lease)
+{
+	end_lease(h, w, way, lease, 0);
+}
+
+void health_way_back(
+	struct health *h, const struct health_ways *w, uint32_t way, usec now, usec lease)
+{
+	end_lease(h, w, way, lease, now);
 }
 
 bool health_ok(struct health *h, uint32_t place, bool probe)
@@ -361,6 +451,47 @@ void health_release(struct health *h, uint32_t place)
 
 	if (p)
 		atomic_store_explicit(&p->hold, 0, memory_order_relaxed);
+}
+
+bool health_release_of(struct health *h, uint32_t place, enum target_state why)
+{
+	struct place *p = place_of(h, place);
+	uint64_t hold = p ? atomic_load_explicit(&p->hold, memory_order_relaxed) : 0;
+
+	return hold && (hold & 7) == why &&
+	       atomic_compare_exchange_strong_explicit(
+		       &p->hold, &hold, 0, memory_order_relaxed, memory_order_relaxed);
+}
+
+void health_keep_open(struct health *h, uint32_t place, usec now, usec us)
+{
+	struct place *p = place_of(h, place);
+	uint64_t w = p ? atomic_load_explicit(&p->circuit, memory_order_relaxed) : 0;
+
+	while (state_of(w) == OPEN && until_of(w) < now + us) {
+		if (atomic_compare_exchange_weak_explicit(&p->circuit, &w,
+			    word(OPEN, failures_of(w), now + us), memory_order_relaxed,
+			    memory_order_relaxed))
+			return;
+	}
+}
+
+bool health_make_due(struct health *h, uint32_t place, usec now)
+{
+	struct place *p = place_of(h, place);
+	uint64_t w = p ? atomic_load_explicit(&p->circuit, memory_order_relaxed) : 0;
+	uint64_t hold = p ? atomic_load_explicit(&p->hold, memory_order_relaxed) : 0;
+	bool done = false;
+
+	if (state_of(w) == OPEN && until_of(w) > now)
+		done = atomic_compare_exchange_strong_explicit(&p->circuit, &w,
+			word(OPEN, failures_of(w), now), memory_order_relaxed,
+			memory_order_relaxed);
+	if (ends_by_try(hold) && (usec)(hold >> 3) > now)
+		done |= atomic_compare_exchange_strong_explicit(&p->hold, &hold,
+			(uint64_t)now << 3 | (hold & 7), memory_order_relaxed,
+			memory_order_relaxed);
+	return done;
 }
 
 void health_drain(struct health *h, uint32_t place, usec until_us)

@@ -13,7 +13,11 @@
  *   A probe holds a lease: one that never reports (a lost worker, a reload) is taken over when it
  *   has run out, so there is no state without a way out.
  *   hold      until when nothing is sent, and why: the hint of a 429, a refused credential, an
- *             empty account.
+ *             empty account. The last two end by a try: when the time is over one call may, by a
+ *             lease as above, and the others may when it went well.
+ *
+ * An active probe (probe.h) says something of what it has seen fail only: of that it closes
+ * circuits and ends holds.
  *
  * What one caller's calls come to says more of these than of the target: a row of failures of one
  * caller alone opens nothing while another one has had success there within HEALTH_OTHERS_US. By
@@ -60,10 +64,17 @@ uint32_t health_place(struct health *h, struct slice provider, struct slice mode
 /* All below: any thread. */
 
 /* *ret_recover_us: until it may be tried again; 0: now. TARGET_OPEN with 0 is due: whoever takes
- * the probe may call. */
+ * the probe may call. So are TARGET_NO_CREDENTIAL and TARGET_PROVIDER_QUOTA: whoever takes the way.
+ */
 enum target_state health_state(
 	const struct health *h, uint32_t place, usec now, usec *ret_recover_us);
 #define TARGET_NEVER INT64_MAX /* recover_us: not by waiting */
+static inline bool target_is_callable(enum target_state s, usec recover_us)
+{
+	return s == TARGET_OK ||
+	       (recover_us == 0 && (s == TARGET_OPEN || s == TARGET_NO_CREDENTIAL ||
+					   s == TARGET_PROVIDER_QUOTA));
+}
 
 /* What a call to a target hangs on: the target, and one of its provider's credentials. */
 struct health_ways {
@@ -74,6 +85,8 @@ struct health_ways {
 	uint32_t n;
 	uint32_t usable; /* bits: the secret is there */
 	uint32_t drain;  /* the place of an operator's word */
+	bool tries; /* the first that is asked is taken when it is due, too, though others stand
+		       well: so that it gets its try */
 };
 /* *ret_way: the credential to be used, the first from `first` on that stands well. Where none does,
  * the one that is back soonest, and what holds it holds the target. */
@@ -81,6 +94,13 @@ enum target_state health_stand(const struct health *h, const struct health_ways 
 	usec now, usec *ret_recover_us, uint32_t *ret_way);
 /* True: this call is the probe, and reports by health_ok, health_failed or health_give_back. */
 bool health_take_probe(struct health *h, uint32_t place, usec now, usec lease_us);
+/* Where the way is due: false: another call tries it. Else *ret_lease says what this one has taken,
+ * 0: nothing was due; it reports by health_way_ok or health_way_back, before a new health_hold. */
+bool health_take_way(struct health *h, const struct health_ways *w, uint32_t way, usec now,
+	usec lease_us, usec *ret_lease);
+void health_way_ok(struct health *h, const struct health_ways *w, uint32_t way, usec lease);
+void health_way_back(
+	struct health *h, const struct health_ways *w, uint32_t way, usec now, usec lease);
 void health_give_back(struct health *h, uint32_t place, usec now);
 /* `probe`: by the call that holds it. True: the circuit has closed by this. */
 bool health_ok(struct health *h, uint32_t place, bool probe);
@@ -101,6 +121,13 @@ void health_note_ok(struct health *h, uint32_t place, usec now, uint32_t caller)
 /* The later end counts. True: it was free before. */
 bool health_hold(struct health *h, uint32_t place, enum target_state why, usec now, usec us);
 void health_release(struct health *h, uint32_t place); /* of a hold */
+/* Of one with that reason. True: there was one. */
+bool health_release_of(struct health *h, uint32_t place, enum target_state why);
+/* An open circuit stays so for at least `us`. */
+void health_keep_open(struct health *h, uint32_t place, usec now, usec us);
+/* An open circuit, a refused credential, an empty account may be tried now. True: one was not yet
+ * to be. */
+bool health_make_due(struct health *h, uint32_t place, usec now);
 /* Until when it gets no calls; 0: it does. */
 void health_drain(struct health *h, uint32_t place, usec until_us);
 /* Times the circuit has opened since the start. */

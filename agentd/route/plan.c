@@ -188,7 +188,7 @@ static bool is_eligible(
 
 static bool is_well(const struct target_now *n)
 {
-	return n->state == TARGET_OK || (n->state == TARGET_OPEN && n->recover_us == 0);
+	return target_is_callable(n->state, n->recover_us);
 }
 
 static bool is_ejected(const struct target_now *n)

@@ -366,8 +366,12 @@ static void render_targets(const struct render *r, struct node n, struct buf *b)
 		const struct policy_target *t = &m->targets[k];
 		struct policy_places places = policy_places_of(p, (uint32_t)(t - p->doc->targets));
 		struct health_numbers now = numbers_of(r, &places);
-		struct health_ways ways = { places.target, places.credentials, places.pairs,
-			places.n, policy_found(p, t->provider), places.drain };
+		struct health_ways ways = { .target = places.target,
+			.credentials = places.credentials,
+			.pairs = places.pairs,
+			.n = places.n,
+			.usable = policy_found(p, t->provider),
+			.drain = places.drain };
 		enum target_state state;
 		uint32_t way;
 		usec recover;

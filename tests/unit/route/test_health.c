@@ -127,15 +127,16 @@ static void a_lost_probe_is_taken_over(void **state)
 	assert_false(health_take_probe(health, place, due + LEASE_US, LEASE_US));
 }
 
-static void holds_end_by_themselves(void **state)
+static void holds_end(void **state)
 {
 	(void)state;
 	assert_true(health_hold(health, place, TARGET_RATE_LIMITED, T0, 2 * USEC_PER_S));
 	assert_false(health_hold(health, place, TARGET_RATE_LIMITED, T0, USEC_PER_S)); /* shorter */
 	stands(TARGET_RATE_LIMITED, T0, 2 * USEC_PER_S);
+	stands(TARGET_OK, T0 + 2 * USEC_PER_S, 0);
 	assert_false(health_hold(health, place, TARGET_PROVIDER_QUOTA, T0, 3 * USEC_PER_S));
 	stands(TARGET_PROVIDER_QUOTA, T0, 3 * USEC_PER_S);
-	stands(TARGET_OK, T0 + 3 * USEC_PER_S, 0);
+	stands(TARGET_PROVIDER_QUOTA, T0 + 3 * USEC_PER_S, 0); /* may be tried */
 	assert_true(
 		health_hold(health, place, TARGET_NO_CREDENTIAL, T0 + 3 * USEC_PER_S, INT64_MAX));
 	stands(TARGET_NO_CREDENTIAL, T0 + 3 * USEC_PER_S, HEALTH_HOLD_US);
@@ -202,11 +203,104 @@ static void one_callers_failures_are_its_own(void **state)
 	assert_true(fails_of(T0 + 91 * USEC_PER_S, false, 1, 0));
 }
 
+/* A refused credential is tried by one call at a time, which says what others may do. */
+static void one_call_tries_a_held_credential(void **state)
+{
+	uint32_t keys[2] = { health_place(health, SLICE("openai"), SLICE("\na")),
+		health_place(health, SLICE("openai"), SLICE("\nb")) };
+	uint32_t pairs[2] = { health_place(health, SLICE("openai"), SLICE("gpt-4o-mini\na")),
+		health_place(health, SLICE("openai"), SLICE("gpt-4o-mini\nb")) };
+	struct health_ways w = { .target = place, .credentials = keys, .n = 1, .usable = 3 };
+	const usec due = T0 + 30 * USEC_PER_S;
+	usec recover, mine, other;
+	uint32_t way;
+
+	(void)state;
+	assert_true(health_hold(health, keys[0], TARGET_NO_CREDENTIAL, T0, 30 * USEC_PER_S));
+	assert_false(health_take_way(health, &w, 0, T0, LEASE_US, &mine));
+	assert_int_equal(health_stand(health, &w, 0, due, &recover, &way), TARGET_NO_CREDENTIAL);
+	assert_true(target_is_callable(TARGET_NO_CREDENTIAL, recover));
+	assert_true(health_take_way(health, &w, 0, due, LEASE_US, &mine));
+	assert_true(mine > 0);
+	assert_false(health_take_way(health, &w, 0, due, LEASE_US, &other));
+	assert_int_equal(health_stand(health, &w, 0, due, &recover, &way), TARGET_NO_CREDENTIAL);
+	assert_int_equal(recover, LEASE_US);
+	/* Refused again. */
+	health_way_back(health, &w, 0, due, mine);
+	assert_true(health_hold(health, keys[0], TARGET_NO_CREDENTIAL, due, 30 * USEC_PER_S));
+	assert_int_equal(health_stand(health, &w, 0, due, &recover, &way), TARGET_NO_CREDENTIAL);
+	assert_int_equal(recover, 30 * USEC_PER_S);
+	/* A call that never comes back is taken over; what it says later touches nothing. */
+	assert_true(health_take_way(health, &w, 0, due + 30 * USEC_PER_S, LEASE_US, &mine));
+	assert_true(
+		health_take_way(health, &w, 0, due + 30 * USEC_PER_S + LEASE_US, LEASE_US, &other));
+	health_way_ok(health, &w, 0, mine);
+	assert_int_equal(
+		health_stand(health, &w, 0, due + 40 * USEC_PER_S + LEASE_US, &recover, &way),
+		TARGET_NO_CREDENTIAL);
+	health_way_ok(health, &w, 0, other);
+	assert_int_equal(health_stand(health, &w, 0, due, &recover, &way), TARGET_OK);
+	/* Of two, the other one serves; in its turn the held one gets its try. */
+	w.n = 2;
+	w.pairs = pairs;
+	assert_true(health_hold(health, keys[0], TARGET_PROVIDER_QUOTA, T0, 30 * USEC_PER_S));
+	assert_true(health_hold(health, pairs[0], TARGET_NO_CREDENTIAL, T0, USEC_PER_S));
+	assert_int_equal(health_stand(health, &w, 0, due, &recover, &way), TARGET_OK);
+	assert_int_equal(way, 1);
+	w.tries = true;
+	assert_int_equal(health_stand(health, &w, 1, due, &recover, &way), TARGET_OK);
+	assert_true(target_is_callable(health_stand(health, &w, 0, due, &recover, &way), recover));
+	assert_int_equal(way, 0);
+	assert_true(health_take_way(health, &w, 0, due, LEASE_US, &mine));
+	assert_int_equal(health_stand(health, &w, 0, due, &recover, &way), TARGET_OK);
+	assert_int_equal(way, 1);
+	health_way_ok(health, &w, 0, mine);
+	assert_int_equal(health_stand(health, &w, 0, due, &recover, &way), TARGET_OK);
+	assert_int_equal(way, 0);
+	/* A limit ends by time alone, and a closed circuit is no matter of credentials. */
+	assert_true(health_hold(health, pairs[0], TARGET_RATE_LIMITED, due, USEC_PER_S));
+	assert_int_equal(health_stand(health, &w, 0, due + USEC_PER_S, &recover, &way), TARGET_OK);
+	assert_int_equal(way, 0);
+}
+
+/* Of a circuit or a hold: what an active probe, or somebody by hand, may say. */
+static void active_probes_say_what_they_saw(void **state)
+{
+	uint32_t key_place = health_place(health, SLICE("openai"), SLICE("\na"));
+	usec recover;
+
+	(void)state;
+	health_keep_open(health, place, T0, LEASE_US);
+	stands(TARGET_OK, T0, 0); /* it opens nothing */
+	for (int i = 0; i < OPEN_AFTER; i++)
+		(void)fails(T0, false);
+	health_keep_open(health, place, T0, OPEN_US / 2);
+	stands(TARGET_OPEN, T0, OPEN_US);
+	health_keep_open(health, place, T0, 2 * OPEN_US);
+	stands(TARGET_OPEN, T0, 2 * OPEN_US);
+	assert_true(health_make_due(health, place, T0 + USEC_PER_S));
+	assert_false(health_make_due(health, place, T0 + USEC_PER_S));
+	stands(TARGET_OPEN, T0 + USEC_PER_S, 0);
+	assert_true(health_take_probe(health, place, T0 + USEC_PER_S, LEASE_US));
+	assert_false(health_make_due(health, place, T0 + USEC_PER_S)); /* a call is at it */
+	(void)health_hold(health, key_place, TARGET_NO_CREDENTIAL, T0, OPEN_US);
+	assert_false(health_release_of(health, key_place, TARGET_PROVIDER_QUOTA));
+	assert_true(health_make_due(health, key_place, T0));
+	assert_int_equal(health_state(health, key_place, T0, &recover), TARGET_NO_CREDENTIAL);
+	assert_int_equal(recover, 0);
+	assert_true(health_release_of(health, key_place, TARGET_NO_CREDENTIAL));
+	assert_int_equal(health_state(health, key_place, T0, &recover), TARGET_OK);
+	(void)health_hold(health, key_place, TARGET_RATE_LIMITED, T0, OPEN_US);
+	assert_false(health_make_due(health, key_place, T0)); /* the provider has said when */
+}
+
 static void an_operators_word_comes_first(void **state)
 {
 	uint32_t drain = health_place(health, SLICE("openai"), SLICE("gpt-4o-mini\n\nm")), way;
 	uint32_t credential = health_place(health, SLICE("openai"), SLICE("\nkey"));
-	struct health_ways w = { place, &credential, NULL, 1, 1, drain };
+	struct health_ways w = {
+		.target = place, .credentials = &credential, .n = 1, .usable = 1, .drain = drain
+	};
 	usec recover;
 
 	(void)state;
@@ -313,7 +407,66 @@ struct schedule {
 	struct slice model;
 	uint32_t min_samples;
 	int probes[2], opened;
+	usec lease[2]; /* of a way that a worker's call tries */
+	bool saw_failure, saw_refusal;
 };
+
+static uint32_t key;
+static struct health_ways ways(void)
+{
+	return (struct health_ways){ .target = place, .credentials = &key, .n = 1, .usable = 1 };
+}
+
+/* What an active probe comes to, by the rules of probe.h: of what it has seen fail. */
+static void active_probe(struct schedule *s)
+{
+	switch (chance(4)) {
+	case 0:
+		s->saw_failure = true;
+		s->opened += fails_of(s->now, false, 77, 0);
+		health_keep_open(health, place, s->now, 2 * OPEN_US);
+		return;
+	case 1:
+		s->saw_refusal = true;
+		(void)health_hold(health, key, TARGET_NO_CREDENTIAL, s->now, 2 * OPEN_US);
+		return;
+	case 2: /* an administrator's, by hand */
+		(void)health_make_due(health, place, s->now);
+		(void)health_make_due(health, key, s->now);
+		return;
+	default:
+		if (s->saw_failure)
+			(void)health_ok(health, place, true);
+		if (s->saw_refusal)
+			(void)health_release_of(health, key, TARGET_NO_CREDENTIAL);
+		s->saw_failure = s->saw_refusal = false;
+	}
+}
+
+/* One worker's call with the credential. */
+static void credential_event(struct schedule *s, unsigned w, usec now)
+{
+	struct health_ways way = ways();
+
+	if (!s->lease[w]) {
+		(void)health_take_way(health, &way, 0, now, LEASE_US, &s->lease[w]);
+		if (chance(3) == 0)
+			(void)health_hold(health, key,
+				chance(2) ? TARGET_NO_CREDENTIAL : TARGET_PROVIDER_QUOTA, now,
+				OPEN_US);
+		return;
+	}
+	switch (chance(4)) {
+	case 0: health_way_ok(health, &way, 0, s->lease[w]); break;
+	case 1:
+		health_way_back(health, &way, 0, now, s->lease[w]);
+		(void)health_hold(health, key, TARGET_NO_CREDENTIAL, now, OPEN_US);
+		break;
+	case 2: health_way_back(health, &way, 0, now, s->lease[w]); break;
+	default: break; /* lost */
+	}
+	s->lease[w] = 0;
+}
 
 /* One event at one of two workers, whose clocks were read at different times. */
 static void event(struct schedule *s)
@@ -322,7 +475,7 @@ static void event(struct schedule *s)
 	usec now = s->now - (w ? (usec)chance(SKEW_US) : 0);
 	bool probe = s->probes[w] > 0 && chance(2);
 
-	switch (chance(8)) {
+	switch (chance(10)) {
 	case 0: s->now += (usec)chance(1000) * USEC_PER_MS; return;
 	case 1: s->now += (usec)chance(700) * USEC_PER_S; return;
 	case 2:
@@ -338,6 +491,8 @@ static void event(struct schedule *s)
 		if (probe && chance(2))
 			health_give_back(health, place, now);
 		break;
+	case 7: active_probe(s); return;
+	case 8: credential_event(s, w, now); return;
 	default: /* a new policy: the same place, and what is on its way is still */
 		assert_int_equal(health_place(health, SLICE("p"), s->model), place);
 		return;
@@ -345,21 +500,25 @@ static void event(struct schedule *s)
 	s->probes[w] -= probe;
 }
 
-/* A schedule of forty events with probes that may be lost. After it, whatever it did: the target
- * can be tried within one lease, and one good probe makes it well. */
+/* A schedule of sixty events with probes that may be lost. After it, whatever it did: the target
+ * can be tried within one lease, and one good call makes it and its credential well. */
 static void schedule(uint64_t seed)
 {
 	struct schedule s = { .now = T0, .model = seed % 2 ? SLICE("a") : SLICE("b") };
+	struct health_ways way;
 	uint64_t trips;
-	usec recover;
+	usec recover, lease;
+	uint32_t which;
 
 	random_state = seed;
+	key = health_place(health, SLICE("p"), seed % 2 ? SLICE("\na") : SLICE("\nb"));
 	s.min_samples = chance(2) ? 1 + chance(8) : 0;
 	place = health_place(health, SLICE("p"), s.model);
 	trips = health_trips(health, place);
-	for (int i = 0; i < 40; i++) {
+	way = ways();
+	for (int i = 0; i < 60; i++) {
 		event(&s);
-		(void)health_state(health, place, s.now, &recover);
+		(void)health_stand(health, &way, 0, s.now, &recover, &which);
 		assert_in_range(recover, 0, LEASE_US);
 	}
 	assert_int_equal(health_trips(health, place) - trips, s.opened); /* each was told once */
@@ -369,7 +528,12 @@ static void schedule(uint64_t seed)
 		assert_true(health_take_probe(health, place, s.now, LEASE_US));
 		assert_true(health_ok(health, place, true));
 	}
+	assert_true(target_is_callable(
+		health_stand(health, &way, 0, s.now, &recover, &which), recover));
+	assert_true(health_take_way(health, &way, 0, s.now, LEASE_US, &lease));
+	health_way_ok(health, &way, 0, lease);
 	stands(TARGET_OK, s.now, 0);
+	assert_int_equal(health_stand(health, &way, 0, s.now, &recover, &which), TARGET_OK);
 	(void)health_ok(health, place, false);
 }
 
@@ -398,7 +562,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(failures_in_a_row_open_it, begin, end),
 		cmocka_unit_test_setup_teardown(one_call_tries_it, begin, end),
 		cmocka_unit_test_setup_teardown(a_lost_probe_is_taken_over, begin, end),
-		cmocka_unit_test_setup_teardown(holds_end_by_themselves, begin, end),
+		cmocka_unit_test_setup_teardown(holds_end, begin, end),
+		cmocka_unit_test_setup_teardown(one_call_tries_a_held_credential, begin, end),
+		cmocka_unit_test_setup_teardown(active_probes_say_what_they_saw, begin, end),
 		cmocka_unit_test_setup_teardown(an_operators_word_comes_first, begin, end),
 		cmocka_unit_test_setup_teardown(half_of_enough_open_it, begin, end),
 		cmocka_unit_test_setup_teardown(one_callers_failures_are_its_own, begin, end),

@@ -281,7 +281,10 @@ static bool fits(uint32_t i, const struct plan_ask *ask)
 
 static bool is_well(uint32_t i)
 {
-	return (now[i].state == TARGET_OK || (now[i].state == TARGET_OPEN && !now[i].recover_us));
+	return now[i].state == TARGET_OK ||
+	       (!now[i].recover_us &&
+		       (now[i].state == TARGET_OPEN || now[i].state == TARGET_NO_CREDENTIAL ||
+			       now[i].state == TARGET_PROVIDER_QUOTA));
 }
 
 static void random_targets(void)
