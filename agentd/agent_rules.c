@@ -85,6 +85,19 @@ static void prepare_model(struct series *s, enum series_kind table, const struct
 				(uint16_t)p->provider_stat[model->targets[i].provider], project });
 }
 
+static void prepare_fallbacks(struct series *s, const struct policy *p, uint32_t m)
+{
+	const struct policy_model *model = &p->doc->models[m];
+
+	for (uint32_t i = 0; i < model->n_targets; i++)
+		for (uint32_t k = 0; k < model->n_targets; k++)
+			if (i != k)
+				(void)series_place(s, SERIES_FALLBACKS,
+					series_fallback_key(
+						p->provider_stat[model->targets[i].provider],
+						p->provider_stat[model->targets[k].provider]));
+}
+
 /* What could be counted is there from the start, with 0: an alert has something to compare with.
  * Where all that the policy allows is more than may be, places go to what is used. */
 static void prepare_series(struct series *s, const struct policy *p)
@@ -92,8 +105,10 @@ static void prepare_series(struct series *s, const struct policy *p)
 	const struct policy_doc *d = p->doc;
 	uint64_t pairs = 0;
 
-	for (uint32_t m = 0; m < d->n_models; m++)
+	for (uint32_t m = 0; m < d->n_models; m++) {
 		prepare_model(s, SERIES_TIMES, p, m, SERIES_NONE);
+		prepare_fallbacks(s, p, m);
+	}
 	for (uint32_t j = 0; j < d->n_projects; j++)
 		for (uint32_t m = 0; m < d->n_models; m++)
 			pairs += policy_project_may(p, j, m) ? d->models[m].n_targets : 0;

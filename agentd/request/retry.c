@@ -1,5 +1,6 @@
 /* Nothing here runs on the way of a call that goes well but retry_learn_ok(). */
 #include "request/continue.h"
+#include "stats/series.h"
 
 #include <aigw/log.h>
 
@@ -384,6 +385,15 @@ static bool is_picked(
 	return p->statuses[(status - 400) / 64] >> (status - 400) % 64 & 1;
 }
 
+static void count_fallback(const struct request *r, uint8_t at)
+{
+	const struct policy *p = policy_of(r);
+	uint32_t to = model_of(r)->targets[r->plan.target[at]].provider;
+
+	series_fallback(stats_block_series(r->env->stats), p->provider_stat[r->provider],
+		p->provider_stat[to]);
+}
+
 static void go_elsewhere(struct request *r, uint8_t at, usec wait)
 {
 	stats_add(r->env->stats, STAT_GLOBAL, 0, STAT_retries, 1);
@@ -433,6 +443,8 @@ bool retry_follows(struct request *r, enum error_class c, enum attempt_failure f
 		return false;
 	note_next(r, tried, at, again, wait);
 	say_next(r, c, f, status, again ? "again" : "fallback", at, wait);
+	if (!again && at != r->plan_at)
+		count_fallback(r, at);
 	go_elsewhere(r, at, wait);
 	return true;
 }
@@ -458,6 +470,8 @@ bool retry_continues(struct request *r, enum attempt_failure f)
 		tried->next = TRACE_CONTINUED;
 	}
 	say_next(r, CLASS_transient, f, 200, "continue", at, wait);
+	if (!again)
+		count_fallback(r, at);
 	continue_part(r);
 	r->committed = false;
 	go_elsewhere(r, at, wait);

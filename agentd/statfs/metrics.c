@@ -314,6 +314,22 @@ static void metric_retries(const struct writer *w)
 	each_provider(w, put_retries);
 }
 
+static void metric_fallbacks(const struct writer *w)
+{
+	const struct series *s = series_of(w);
+	uint32_t n = series_count(s, SERIES_FALLBACKS);
+
+	for (uint32_t i = 0; i < n && !w->b->err; i++) {
+		struct series_key key = series_key(s, SERIES_FALLBACKS, i);
+		const struct prom_label labels[] = {
+			{ "from", slot_name(w, STAT_PROVIDER, key.model) },
+			{ "to", slot_name(w, STAT_PROVIDER, key.provider) },
+		};
+
+		prom_sample(w->b, w->name, labels, 2, series_read_fallbacks(s, i));
+	}
+}
+
 static void metric_circuit_open(const struct writer *w)
 {
 	each_provider(w, put_circuit);

@@ -24,6 +24,7 @@ struct series_block {
 	/* Mapped: only pages that are used take memory. */
 	struct series_traffic *_Atomic traffic[SERIES_MAX];
 	struct series_times *_Atomic times[SERIES_MAX];
+	_Atomic int64_t fallbacks[SERIES_MAX];
 };
 
 struct series {
@@ -109,6 +110,7 @@ void series_set_max(struct series *s, uint32_t max)
 	max = MIN(max, SERIES_MAX - 1);
 	s->of[SERIES_TRAFFIC].max = max + 1;
 	s->of[SERIES_TIMES].max = MAX(max / SERIES_TIMES_PART, 1u) + 1;
+	s->of[SERIES_FALLBACKS].max = s->of[SERIES_TIMES].max;
 }
 
 struct series_block *series_worker(struct series *s, unsigned worker)
@@ -180,7 +182,7 @@ static uint32_t find(struct places *p, uint64_t key)
 
 uint32_t series_place(struct series *s, enum series_kind kind, struct series_key key)
 {
-	if (kind == SERIES_TIMES)
+	if (kind != SERIES_TRAFFIC)
 		key.project = SERIES_NONE;
 	return find(&s->of[kind], pack(key));
 }
@@ -219,6 +221,13 @@ struct series_times *series_times(struct series_block *b, struct series_key key)
 		return &b->other_times;
 	atomic_store_explicit(&b->times[place], row, memory_order_release);
 	return row;
+}
+
+void series_fallback(struct series_block *b, uint32_t from, uint32_t to)
+{
+	uint32_t place = series_place(b->all, SERIES_FALLBACKS, series_fallback_key(from, to));
+
+	series_add(&b->fallbacks[place], 1);
 }
 
 struct buckets *series_own(struct series_block *b, enum series_own which)
@@ -300,6 +309,15 @@ void series_read_times(const struct series *s, uint32_t place, struct series_tim
 			ret->usage_missing +=
 				atomic_load_explicit(&row->usage_missing, memory_order_relaxed);
 	}
+}
+
+int64_t series_read_fallbacks(const struct series *s, uint32_t place)
+{
+	int64_t n = 0;
+
+	for (unsigned w = 0; w < s->n_workers; w++)
+		n += atomic_load_explicit(&s->blocks[w]->fallbacks[place], memory_order_relaxed);
+	return n;
 }
 
 void series_read_own(const struct series *s, enum series_own which, struct bucket_sums *ret)

@@ -1,9 +1,10 @@
 /* What the metrics know by more than one label: counters of a model at a provider for a project
- * ("traffic"), histograms of a model at a provider ("times"). Objects are the slots of stats.h. A
- * combination takes a place for the life of the process when it is first made; there are at most
- * `max` of traffic and an eighth of that of times, since a histogram has many lines. What comes
- * later is counted together at place 0, shown as "_other". Every worker has rows of its own
- * (one writer); readers add up. Look-ups are lock-free. */
+ * ("traffic"), histograms of a model at a provider ("times"), calls that went on from one provider
+ * to another ("fallbacks"). Objects are the slots of stats.h. A combination takes a place for the
+ * life of the process when it is first made; there are at most `max` of traffic and an eighth of
+ * that of times, since a histogram has many lines, and of fallbacks. What comes later is counted
+ * together at place 0, shown as "_other". Every worker has rows of its own (one writer); readers
+ * add up. Look-ups are lock-free. */
 #ifndef AGENTD_STATS_SERIES_H
 #define AGENTD_STATS_SERIES_H
 
@@ -14,7 +15,7 @@
 #define SERIES_TIMES_PART 8u
 #define SERIES_NONE       UINT16_MAX /* no model, provider or project: refused before it was known */
 
-enum series_kind { SERIES_TRAFFIC, SERIES_TIMES, SERIES_KINDS };
+enum series_kind { SERIES_TRAFFIC, SERIES_TIMES, SERIES_FALLBACKS, SERIES_KINDS };
 
 enum series_code { SERIES_2xx, SERIES_4xx, SERIES_429, SERIES_5xx, SERIES_cut, SERIES_CODES };
 enum series_token {
@@ -31,6 +32,12 @@ enum series_own { SERIES_overhead, SERIES_loop_lag, SERIES_OWN_COUNT }; /* have 
 struct series_key {
 	uint16_t model, provider, project; /* project: SERIES_NONE of times */
 };
+
+/* Of fallbacks: the provider that was left stands where the model does. */
+static inline struct series_key series_fallback_key(uint32_t from, uint32_t to)
+{
+	return (struct series_key){ (uint16_t)from, (uint16_t)to, SERIES_NONE };
+}
 
 struct series_traffic {
 	_Atomic int64_t code[SERIES_CODES], tokens[SERIES_TOKENS], cost_nano;
@@ -63,6 +70,7 @@ uint32_t series_max(const struct series *s, enum series_kind kind);
 /* Worker's thread: its row; never NULL (the overflow's, where there is no memory). */
 struct series_traffic *series_traffic(struct series_block *b, struct series_key key);
 struct series_times *series_times(struct series_block *b, struct series_key key);
+void series_fallback(struct series_block *b, uint32_t from, uint32_t to); /* counts one */
 struct buckets *series_own(struct series_block *b, enum series_own which);
 static inline void series_add(_Atomic int64_t *at, int64_t n)
 {
@@ -79,6 +87,7 @@ uint32_t series_count(const struct series *s, enum series_kind kind); /* places 
 struct series_key series_key(const struct series *s, enum series_kind kind, uint32_t place);
 void series_read_traffic(const struct series *s, uint32_t place, struct series_traffic_sum *ret);
 void series_read_times(const struct series *s, uint32_t place, struct series_times_sum *ret);
+int64_t series_read_fallbacks(const struct series *s, uint32_t place);
 void series_read_own(const struct series *s, enum series_own which, struct bucket_sums *ret);
 /* Place of times for a place of traffic: the same model and provider. */
 uint32_t series_times_of(const struct series *s, uint32_t traffic_place);

@@ -5,6 +5,7 @@ Usage: test_routing.py [BUILD_ROOT] [unittest arguments]
 """
 import collections
 import os
+import re
 import sys
 import threading
 import time
@@ -324,6 +325,20 @@ class Circuit(unittest.TestCase):
         wait_for(lambda: self.targets("m")[0]["recover_ms"] == "0", "it is due again")
         self.assertEqual([self.stack.chat("m", way="unix").header("x-aigw-provider") for _ in range(3)], ["a"] * 3)
         self.assertEqual([(t["state"], t["opened"]) for t in self.targets("m")], [("ok", "1"), ("ok", "0")])
+
+    def test_fallbacks_are_counted_and_retries_are_not(self):
+        self.stack.apply(HEAD + model("two", "a sim-x+fail-503+times-1", B, retry=RETRY) + model("one", "a sim-y+fail-503+times-1", retry=RETRY) +
+                         model("round", "a sim-z+fail-503+times-1", "b sim-w+fail-503+times-1 priority: 2", retry=RETRY) + model("other", "locked sim-k", B, retry=RETRY))
+        self.stack.wait_ready()
+
+        def counts():
+            return {tuple(m.groups()) for m in re.finditer(r'^aigw_fallbacks_total\{from="(\w+)",to="(\w+)"\} (\d+)$', self.stack.agent_stat("metrics"), re.M)}
+        none = {("_other", "_other", "0"), ("a", "b", "0"), ("b", "a", "0"), ("locked", "b", "0"), ("b", "locked", "0")}
+        self.assertEqual(counts(), none)
+        for name, trail in (("two", "a:503>b"), ("one", "a:503>a"), ("round", "a:503>b:503>a")):
+            answer = self.stack.chat(name, way="unix")
+            self.assertEqual((answer.status, answer.header("x-aigw-fallback")), (200, trail))
+        self.assertEqual(counts(), none - {("a", "b", "0")} | {("a", "b", "2")})
 
     def test_all_are_out(self):
         for word, status in (("refuse", 503), ("try_best", 500)):

@@ -70,6 +70,23 @@ static void later_ones_are_counted_together(void **state)
 	series_free(s);
 }
 
+static void fallbacks_are_by_both_providers(void **state)
+{
+	struct series *s = make(2, 16); /* two of fallbacks */
+
+	(void)state;
+	for (uint32_t to = 1; to <= 5; to++)
+		series_fallback(series_worker(s, to % 2), 7, to);
+	series_fallback(series_worker(s, 0), 7, 1);
+	assert_int_equal(series_count(s, SERIES_FALLBACKS), 3);
+	assert_int_equal(series_key(s, SERIES_FALLBACKS, 1).model, 7);
+	assert_int_equal(series_key(s, SERIES_FALLBACKS, 1).provider, 1);
+	assert_int_equal(series_read_fallbacks(s, 1), 2);
+	assert_int_equal(series_read_fallbacks(s, 2), 1);
+	assert_int_equal(series_read_fallbacks(s, 0), 3);
+	series_free(s);
+}
+
 #define THREADS 4
 #define KEYS    300
 #define ROUNDS  200
@@ -119,6 +136,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_combination_keeps_its_place),
 		cmocka_unit_test(later_ones_are_counted_together),
+		cmocka_unit_test(fallbacks_are_by_both_providers),
 		cmocka_unit_test(workers_agree_on_places),
 	};
 
