@@ -155,7 +155,7 @@ static void mark_sent(struct request *r)
 	r->on_wire = true;
 	s->v.attempts = r->attempts;
 	if (!r->sent_us) {
-		r->sent_us = loop_now(r->env->loop);
+		r->sent_us = loop_now_anew(r->env->loop);
 		s->v.overhead_us = r->sent_us - r->began_us;
 	}
 	/* What a crash would book until more is known. */

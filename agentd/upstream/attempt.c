@@ -255,8 +255,29 @@ static void after_feed(struct attempt *a, enum http_call_state st)
 		a->ev->paused(a);
 }
 
+static void broken(struct attempt *a);
+
+/* Bytes that were there before the call was sent, as after a server's timeout (408), or another
+ * call's. */
+static void stray(struct attempt *a, enum loop_age age)
+{
+	if (age == LOOP_BEFORE)
+		broken(a);
+	else
+		fail(a, ATTEMPT_MALFORMED); /* or its answer: not to be sent twice then */
+}
+
 void attempt_on_data(struct attempt *a, char *p, size_t n)
 {
+	if (!a->answer_seen && a->mark) {
+		enum loop_age age = loop_age(a->pool->loop, a->mark);
+
+		a->mark = 0;
+		if (age != LOOP_LATER) {
+			stray(a, age);
+			return;
+		}
+	}
 	a->answer_seen = true;
 	if (a->state == ATTEMPT_WAITING)
 		a->state = ATTEMPT_ANSWERING;

@@ -6,8 +6,9 @@
  *              |             |            |          |           |
  *              +-------------+------------+----------+-----------+--> failed
  *
- * A re-used connection that ends before its first answer byte is replaced once by a fresh one,
- * unseen (the state goes back to resolving). Worker's thread. It knows bytes, not dialects. */
+ * A re-used connection that ends before its first answer byte, or on which bytes lay already, is
+ * replaced once by a fresh one, unseen (the state goes back to resolving). Worker's thread. It
+ * knows bytes, not dialects. */
 #ifndef AGENTD_UPSTREAM_ATTEMPT_H
 #define AGENTD_UPSTREAM_ATTEMPT_H
 
@@ -77,6 +78,7 @@ struct attempt {
 	char why[64]; /* of a connection that did not come to be: the TLS library's or the proxy's
 			 word */
 	char *head_copy; /* the first piece, while it is being written from memory */
+	uint32_t mark; /* what lay on a connection that was used before is older; 0: it was asked */
 	uint8_t state;
 	uint8_t tried;      /* addresses tried */
 	bool answer_seen;   /* at least one answer byte */

@@ -194,8 +194,10 @@ struct upstream_conn *pool_take(struct pool *p, struct attempt *a)
 
 	while (!list_is_empty(&p->idle)) {
 		c = list_entry(p->idle.next, struct upstream_conn, node);
-		/* What lies there is no answer to a call that is still to be sent. */
-		if (!stream_is_silent(c->s)) {
+		/* What lies there is no answer to a call that is still to be sent: the event that
+		 * is to come tells by its age, else the kernel is asked. */
+		a->mark = loop_mark(p->loop);
+		if (!a->mark && !stream_is_silent(c->s)) {
 			pool_discard(c);
 			continue;
 		}

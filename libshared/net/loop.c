@@ -93,7 +93,18 @@ static void run_deferred(struct loop *l)
 
 static void on_prepare(uv_prepare_t *p)
 {
-	run_deferred(container_of(p, struct loop, prepare));
+	struct loop *l = container_of(p, struct loop, prepare);
+
+	run_deferred(l);
+	l->looking = true;
+	l->n_events = 0;
+	if (++l->look == 0)
+		l->look = 1;
+}
+
+static void on_check(uv_check_t *c)
+{
+	container_of(c, struct loop, check)->looking = false;
 }
 
 static char *scratch_new(void)
@@ -139,6 +150,9 @@ int loop_init(struct loop *l, void *owner)
 	(void)uv_prepare_init(&l->uv, &l->prepare);
 	(void)uv_prepare_start(&l->prepare, on_prepare);
 	uv_unref((uv_handle_t *)&l->prepare);
+	(void)uv_check_init(&l->uv, &l->check);
+	(void)uv_check_start(&l->check, on_check);
+	uv_unref((uv_handle_t *)&l->check);
 	l->wheel_tick = tick_now(l);
 	l->timer_tick = NO_TICK;
 	return 0;
@@ -148,6 +162,7 @@ void loop_fini(struct loop *l)
 {
 	uv_close((uv_handle_t *)&l->wheel_timer, NULL);
 	uv_close((uv_handle_t *)&l->prepare, NULL);
+	uv_close((uv_handle_t *)&l->check, NULL);
 	do
 		run_deferred(l);
 	while (uv_run(&l->uv, UV_RUN_DEFAULT) != 0 || !list_is_empty(&l->deferred));
@@ -168,10 +183,15 @@ void loop_stop(struct loop *l)
 	uv_stop(&l->uv);
 }
 
+usec loop_now_anew(struct loop *l)
+{
+	l->event_now = clock_mono_us();
+	return l->event_now;
+}
+
 usec loop_now(struct loop *l)
 {
-	(void)l;
-	return clock_mono_us();
+	return l->in_event && l->event_now ? l->event_now : loop_now_anew(l);
 }
 
 void deadline_init(struct deadline *d, void (*fired)(struct deadline *))

@@ -122,6 +122,7 @@ static void read_some(struct stream_plain *p)
 		size_t room;
 		ssize_t n;
 
+		s->loop->event_now = 0;
 		if (i == READS_PER_EVENT) {
 			watch(p);
 			return;
@@ -186,16 +187,8 @@ static void connected(struct stream_plain *p)
 
 static void flush_queue(struct stream_plain *p);
 
-/* A negative status: the socket is broken, and libuv no longer watches it. What is wrong with it
- * the next read or write says. */
-static void on_event(uv_poll_t *h, int status, int events)
+static void act_on(struct stream_plain *p, int events)
 {
-	struct stream_plain *p = h->data;
-
-	if (status < 0) {
-		p->broken = true;
-		events = UV_READABLE | UV_WRITABLE | UV_DISCONNECT;
-	}
 	if (p->connecting) {
 		if (events & (UV_WRITABLE | UV_DISCONNECT))
 			connected(p);
@@ -213,6 +206,24 @@ static void on_event(uv_poll_t *h, int status, int events)
 		flush_queue(p);
 	if (p->s.reading)
 		read_some(p);
+}
+
+/* A negative status: the socket is broken, and libuv no longer watches it. What is wrong with it
+ * the next read or write says. */
+static void on_event(uv_poll_t *h, int status, int events)
+{
+	struct stream_plain *p = h->data;
+	struct loop *l = p->s.loop;
+
+	if (status < 0) {
+		p->broken = true;
+		events = UV_READABLE | UV_WRITABLE | UV_DISCONNECT;
+	}
+	l->n_events++;
+	l->in_event = true;
+	l->event_now = 0;
+	act_on(p, events);
+	l->in_event = false;
 }
 
 /* The descriptor is the stream's from here on. */

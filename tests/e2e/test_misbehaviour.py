@@ -632,7 +632,8 @@ class ByHand(Base):
                 fresh.send(good_answer("m000002m", False))
                 self.assertEqual(verdict(wire.answer(), "m000002m", False), (GOOD, ""))
                 fresh.close()
-                self.assertEqual(conn.gone(), b"")
+                # Sent before the stray bytes had their turn, it was sent in vain.
+                self.assertLessEqual(conn.gone().count(b"POST "), order == "call first")
 
     def test_an_answer_before_the_request_is_read(self):
         """It counts, if it is one; its connection is used up."""

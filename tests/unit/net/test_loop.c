@@ -436,6 +436,53 @@ static void test_loop_stop(void **state)
 	deadline_stop(l, &t.d);
 }
 
+static void test_marks(void **state)
+{
+	struct loop *l = *state;
+	struct timer hour;
+	uint32_t mark;
+
+	timers_init(l, &hour, 1);
+	deadline_set(l, &hour.d, 3600 * USEC_PER_S); /* without anything to do it does not look */
+	assert_int_equal(loop_mark(l), 0);           /* nothing is being dispatched */
+	l->looking = true;
+	l->look = 7;
+	mark = loop_mark(l);
+	assert_int_equal(loop_age(l, mark), LOOP_BEFORE);
+	l->n_events = LOOP_EVENTS_SURE;
+	assert_int_equal(loop_mark(l), 0);
+	assert_int_equal(loop_age(l, mark), LOOP_UNCLEAR);
+	turn(l);
+	assert_false(l->looking);
+	assert_int_equal(l->n_events, 0);
+	assert_int_equal(l->look, 8);
+	assert_int_equal(loop_age(l, mark), LOOP_LATER);
+	l->look = UINT32_MAX;
+	turn(l);
+	assert_int_equal(l->look, 1); /* 0 is no mark */
+	deadline_stop(l, &hour.d);
+}
+
+/* Within an event of a stream, time stands still. */
+static void test_now(void **state)
+{
+	struct loop *l = *state;
+	usec now = loop_now(l);
+
+	time_skip(MS);
+	assert_int_equal(loop_now(l), now + MS);
+	l->in_event = true;
+	l->event_now = 0;
+	now = loop_now(l);
+	time_skip(MS);
+	assert_int_equal(loop_now(l), now);
+	assert_int_equal(loop_now_anew(l), now + MS);
+	assert_int_equal(loop_now(l), now + MS);
+	l->in_event = false;
+	time_skip(MS);
+	assert_int_equal(loop_now(l), now + 2 * MS);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -454,6 +501,8 @@ int main(void)
 		T(test_deferred_runs_once_and_not_at_once),
 		T(test_deferred_cancelled_by_another),
 		T(test_loop_stop),
+		T(test_marks),
+		T(test_now),
 #undef T
 	};
 

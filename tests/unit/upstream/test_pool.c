@@ -231,6 +231,75 @@ static void test_one_answer_byte_and_it_is_not_replaced(void **state)
 	world_close(w);
 }
 
+/* Bytes that lay on an idle connection when the loop looked, behind the event that made the call:
+ * none of them is its answer. */
+static void test_bytes_older_than_the_call(void **state)
+{
+	static const struct {
+		const char *name;
+		uint32_t events_at_begin, events_at_data, looks;
+		bool looking, replaced, failed, asked;
+	} rows[] = {
+		{ "of the same look", 1, 2, 0, true, true, false, false },
+		{ "of the next one", 1, 2, 1, true, false, false, false },
+		{ "perhaps of the same", 1, LOOP_EVENTS_SURE, 0, true, false, true, false },
+		{ "many before the call", LOOP_EVENTS_SURE, LOOP_EVENTS_SURE, 0, true, false, false,
+			true },
+		{ "no event made the call", 0, 1, 0, false, false, false, true },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct world *w = world_open(PLAIN, NULL);
+		char bytes[] = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nno";
+		struct call *c = call_new(w);
+
+		print_message("%s\n", rows[i].name);
+		complete(w, 0);
+		w->loop.looking = rows[i].looking;
+		w->loop.n_events = rows[i].events_at_begin;
+		call_begin(c);
+		assert_int_equal(c->a.mark == 0, rows[i].asked);
+		w->loop.n_events = rows[i].events_at_data;
+		w->loop.look += rows[i].looks;
+		w->loop.looking = true;
+		attempt_on_data(&c->a, bytes, strlen(bytes));
+		w->loop.looking = false;
+		assert_int_equal(counted(w, STAT_stale_replaced), rows[i].replaced);
+		assert_int_equal(c->fails, rows[i].failed);
+		if (rows[i].replaced) {
+			(void)served(w, 1, strlen(REQUEST));
+			answer(w, 1, ANSWER);
+			RUN_UNTIL(&w->loop, call_over(c));
+			assert_string_equal(buf_cstr(&c->content), "ok");
+		} else if (rows[i].failed) {
+			assert_int_equal(c->why, ATTEMPT_MALFORMED);
+		} else {
+			assert_string_equal(buf_cstr(&c->content), "no");
+		}
+		call_free(c);
+		world_close(w);
+	}
+}
+
+/* What lay there before nobody looks again: the kernel is asked. */
+static void test_bytes_on_an_idle_connection_are_asked_for(void **state)
+{
+	struct world *w = world_open(PLAIN, NULL);
+	struct call *c;
+
+	(void)state;
+	complete(w, 0);
+	answer(w, 0, ANSWER);
+	c = call_start(w);
+	(void)served(w, 1, strlen(REQUEST));
+	answer(w, 1, ANSWER);
+	RUN_UNTIL(&w->loop, call_over(c));
+	assert_int_equal(w->provider.conns[0].got.n, strlen(REQUEST));
+	call_free(c);
+	world_close(w);
+}
+
 /* --- the pool's own end
  * ------------------------------------------------------------------------------------------------------
  */
@@ -300,6 +369,8 @@ int main(void)
 		cmocka_unit_test(test_stale_connection_is_replaced_once),
 		cmocka_unit_test(test_stale_connection_found_at_the_write),
 		cmocka_unit_test(test_one_answer_byte_and_it_is_not_replaced),
+		cmocka_unit_test(test_bytes_older_than_the_call),
+		cmocka_unit_test(test_bytes_on_an_idle_connection_are_asked_for),
 		cmocka_unit_test(test_pool_let_go_in_a_call),
 		cmocka_unit_test(test_pool_let_go_in_a_look_up),
 	};
