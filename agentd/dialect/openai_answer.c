@@ -386,6 +386,8 @@ bool openai_begins_with_text(const char *p, size_t n, int64_t endpoint)
 #define FINISH_WORD  "\"finish_reason\""
 #define FINISH_BYTES 2048 /* behind it come usage and the end mark, if anything */
 
+#define USUAL_START "data: {"
+
 bool openai_may_be_json(struct slice raw)
 {
 	struct slice text = raw;
@@ -393,12 +395,36 @@ bool openai_may_be_json(struct slice raw)
 
 	while (text.n && (text.p[text.n - 1] == '\n' || text.p[text.n - 1] == '\r'))
 		text.n--;
-	if (text.n && text.p[text.n - 1] == '}' && slice_starts(text, SLICE("data: {")))
+	if (text.n && text.p[text.n - 1] == '}' && slice_starts(text, SLICE(USUAL_START)))
 		return true;
 	/* Not the usual form: read it. An event without data is a sign of life. */
 	sse_parse(raw, &e);
 	return e.data_lines != 1 || !slice_trim(e.data).n ||
 	       jscan_object(e.data, NULL, NULL, NULL) == 0;
+}
+
+/* memcmp() would be called, once for each event. */
+static inline bool starts_as_usual(const char *p)
+{
+	static const char start[8] = USUAL_START, mask[8] = "\xff\xff\xff\xff\xff\xff\xff";
+	uint64_t a, b, m;
+
+	_Static_assert(sizeof(USUAL_START) == 8, "and what comes next is masked");
+	memcpy(&a, p, 8);
+	memcpy(&b, start, 8);
+	memcpy(&m, mask, 8);
+	return (a & m) == b;
+}
+
+size_t openai_usual_event(const char *p, size_t n)
+{
+	size_t eol;
+
+	if (n < 8 || !starts_as_usual(p))
+		return 0;
+	eol = find_eol(p, n);
+	return eol + 1 < n && p[eol] == '\n' && p[eol + 1] == '\n' && p[eol - 1] == '}' ? eol + 2
+											: 0;
 }
 
 /* Is the word there as a member that is not null? */
@@ -440,6 +466,14 @@ enum openai_end openai_end_of(const char *p, size_t n)
 	if (has_member(p + from, n - from, ERROR_WORD, sizeof(ERROR_WORD) - 1))
 		return OPENAI_END_ERROR;
 	return OPENAI_END_NONE;
+}
+
+bool openai_ends_in_error(const char *p, size_t n)
+{
+	size_t from = n > FINISH_BYTES ? n - FINISH_BYTES : 0;
+
+	return has_member(p + from, n - from, ERROR_WORD, sizeof(ERROR_WORD) - 1) &&
+	       openai_end_of(p, n) == OPENAI_END_ERROR;
 }
 
 bool openai_is_answer(struct slice body)

@@ -41,10 +41,15 @@ bool openai_begins_with_text(const char *p, size_t n, int64_t endpoint);
 /* Is this event's data a JSON object? In the usual form told by its first and last bytes, since
  * each event of each stream is asked: what comes cut short or as a page of HTML does not get by. */
 bool openai_may_be_json(struct slice raw);
+/* Length of the event at p, if it is one of the usual form: a single line of data that may be JSON
+ * as above, and line ends of one LF. 0: it is another one, or not whole. */
+size_t openai_usual_event(const char *p, size_t n);
 
 /* How an answer's last events, those at the end of p[0..n), have it. Chat and completions. */
 enum openai_end { OPENAI_END_NONE, OPENAI_END_FINISH /* a finish reason */, OPENAI_END_ERROR };
 enum openai_end openai_end_of(const char *p, size_t n);
+/* Is it OPENAI_END_ERROR? Cheaper where it isn't. */
+bool openai_ends_in_error(const char *p, size_t n);
 
 /* Is a whole plain answer one JSON object? */
 bool openai_is_answer(struct slice body);

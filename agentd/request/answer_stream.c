@@ -1,6 +1,7 @@
 /* An answer that is a stream: held until its first content, then event by event, to the end that it
  * tells. */
 #include "request/continue.h"
+#include "request/meter.h"
 
 #include <aigw/log.h>
 
@@ -25,7 +26,7 @@ static bool is_error_last(const struct request *r, const char *p, size_t n)
 {
 	if (r->endpoint > ENDPOINT_completions || r->terminal_seen)
 		return false;
-	return n ? openai_end_of(p, n) == OPENAI_END_ERROR : r->error_seen;
+	return n ? openai_ends_in_error(p, n) : r->error_seen;
 }
 
 /* An event of a stream that may go on elsewhere, or does. False: it ends here. */
@@ -83,19 +84,40 @@ static bool mark_end(struct request *r, enum openai_event kind, struct cut *c)
 	return false;
 }
 
+/* Events that say nothing but more content: counted, and all there is to do is to keep them. */
+static void keep_usual(struct request *r, char *p, size_t n, struct cut *c)
+{
+	size_t m;
+
+	while ((m = openai_usual_event(p + c->used, n - c->used)) != 0) {
+		meter_count(r, m);
+		if (c->base + c->out != p + c->used)
+			memmove(c->base + c->out, p + c->used, m);
+		c->used += m;
+		c->out += m;
+	}
+}
+
 static struct cut cut_events(struct request *r, char *p, size_t n, size_t scanned, bool last)
 {
 	size_t usage_at = openai_find_usage(p, 0, n);
 	struct cut c = { .base = p, .hold_from = r->terminal_seen ? 0 : SIZE_MAX };
+	bool usual = !r->cont && !r->terminal_seen && r->endpoint <= ENDPOINT_completions;
 
 	if (r->cont)
 		buf_reset(&r->cont->out);
 	while (c.used < n) {
-		size_t m = sse_event_end(p + c.used, n - c.used, &scanned, last);
-		struct slice raw = slice_of(p + c.used, m ? m : n - c.used);
+		struct slice raw;
 		enum openai_event kind;
 		bool hide = false;
+		size_t m;
 
+		if (usual && !scanned)
+			keep_usual(r, p, MIN(usage_at, n), &c);
+		if (c.used == n)
+			break;
+		m = sse_event_end(p + c.used, n - c.used, &scanned, last);
+		raw = slice_of(p + c.used, m ? m : n - c.used);
 		if (!m && !last) {
 			r->scanned = scanned;
 			break;

@@ -1,4 +1,5 @@
 #include "request/continue.h"
+#include "request/meter.h"
 
 #include <aigw/json_scan.h>
 #include <aigw/sse.h>

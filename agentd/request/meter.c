@@ -1,5 +1,6 @@
 /* Usage from answers, and our estimate where the provider reports none. No I/O. */
 #include "request/continue.h"
+#include "request/meter.h"
 #include "request/upload.h"
 
 #include <aigw/sse.h>
@@ -99,10 +100,7 @@ void meter_event(struct request *r, struct slice raw, bool has_usage, bool *ret_
 	struct slot *s;
 
 	*ret_hide = false;
-	r->events++;
-	r->event_bytes += raw.n;
-	if (r->events == 1 || raw.n < r->event_min)
-		r->event_min = raw.n;
+	meter_count(r, raw.n);
 	if (!has_usage)
 		return;
 	if (!peek_event(raw, &u, ret_hide)) {

@@ -2,6 +2,7 @@
  * event by event (answer_stream.c); a plain answer of up to ANSWER_WHOLE_BYTES in one write. The
  * end of either waits for settle_step(). */
 #include "request/continue.h"
+#include "request/meter.h"
 #include "request/upload.h"
 
 #include <aigw/json_scan.h>

@@ -269,11 +269,6 @@ void relay_drained(struct request *r);
 void relay_error_now(struct request *r);
 void settle_step(struct request *r);    /* settle.c */
 int64_t settle_part(struct request *r); /* a part of the answer has ended: counted; its cost */
-void meter_input(const struct request *r, struct openai_usage *ret); /* meter.c: what was sent */
-void meter_estimate(struct request *r);
-void meter_event(struct request *r, struct slice raw, bool has_usage, bool *ret_hide);
-void meter_plain(struct request *r, struct slice whole);
-void meter_tap(struct request *r);
 void body_refuse(struct request *r, enum fail f, const char *text); /* receive.c */
 void reply_begin(struct request *r,
 	unsigned status); /* reply.c: starts head_text with the status line and our own fields */

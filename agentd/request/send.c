@@ -1,6 +1,7 @@
 /* The call at the provider: its head written anew, the body's pieces around the edits, one
  * credential. */
 #include "request/continue.h"
+#include "request/meter.h"
 #include "request/upload.h"
 
 /* How the target stands; a credential in its turn gets its try when it is due. The same again, with

@@ -2,6 +2,7 @@
  * the committer, the numbers to the counters. With strict durability the answer's end waits for the
  * record. */
 #include "request/continue.h"
+#include "request/meter.h"
 #include "request/once.h"
 #include "request/relay.h"
 #include "request/upload.h"

@@ -242,8 +242,43 @@ static void ends_of_answers(void **state)
 	};
 
 	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		size_t n = strlen(rows[i].text);
+
+		if (openai_end_of(rows[i].text, n) != rows[i].end ||
+			openai_ends_in_error(rows[i].text, n) != (rows[i].end == OPENAI_END_ERROR))
+			fail_msg("%s", rows[i].text);
+	}
+}
+
+static void usual_events(void **state)
+{
+	static const struct {
+		const char *text;
+		size_t n;
+	} rows[] = {
+		{ "data: {}\n\n", 10 },
+		{ "data: {\"a\":1}\n\ndata: {}\n\n", 15 },
+		{ "data: {\"a\":1}\n\nd", 15 },
+		{ "data: {\"a\":1}\n", 0 }, /* not whole */
+		{ "data: {\"a\":1}", 0 },
+		{ "data: {", 0 },
+		{ "data: {}", 0 },
+		{ "", 0 },
+		{ "data: {\"a\":1}\r\n\r\n", 0 },
+		{ "data: {\"a\":1}\n\r\n", 0 },
+		{ "data: {\"a\":1\n\n", 0 },          /* no JSON */
+		{ "data: {\"a\":\ndata: 1}\n\n", 0 }, /* two lines */
+		{ "data: {\"a\":1}\nid: 1\n\n", 0 },
+		{ "data:{\"a\":1}\n\n", 0 },
+		{ "data: [DONE]\n\n", 0 },
+		{ ": comment }\n\n", 0 },
+		{ "event: x\ndata: {}\n\n", 0 },
+	};
+
+	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-		if (openai_end_of(rows[i].text, strlen(rows[i].text)) != rows[i].end)
+		if (openai_usual_event(rows[i].text, strlen(rows[i].text)) != rows[i].n)
 			fail_msg("%s", rows[i].text);
 }
 
@@ -402,6 +437,7 @@ int main(void)
 		cmocka_unit_test(usual_beginnings),
 		cmocka_unit_test(what_may_be_json),
 		cmocka_unit_test(ends_of_answers),
+		cmocka_unit_test(usual_events),
 		cmocka_unit_test(hints),
 		cmocka_unit_test(hints_of_heads),
 		cmocka_unit_test(words_of_errors),
