@@ -150,6 +150,8 @@ int agent_start_link(struct agent *a, struct errbuf *e)
 		.policy = on_uplink_policy,
 		.keys = on_uplink_keys,
 		.secret = on_uplink_secret,
+		.troubled = a->gw.troubled,
+		.trace = control_trace_text,
 		.drains = agent_take_drains,
 		.state = on_uplink_state,
 	};

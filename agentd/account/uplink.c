@@ -88,6 +88,7 @@ static void connection_leave(struct uplink *u)
 	deadline_stop(u->cfg.loop, &u->retry);
 	deferred_cancel(&u->give_up);
 	uplink_usage_end(u);
+	uplink_traces_end(u);
 	uplink_parts_drop(u);
 	u->phase = PHASE_LEAVING;
 	stream_close(&u->stream.s);
@@ -224,6 +225,7 @@ void uplink_status_now(struct uplink *u)
 		uplink_send_status(u);
 	if (u->phase == PHASE_UP)
 		deadline_set(u->cfg.loop, &u->status_by, STATUS_US);
+	uplink_traces_look(u);
 }
 
 static bool can_tell(const struct uplink *u)
@@ -354,6 +356,7 @@ int uplink_start(const struct uplink_config *c, struct uplink **ret, struct errb
 	deadline_init(&u->answer_by, on_answer_late);
 	deadline_init(&u->status_by, on_status);
 	uplink_usage_init(u);
+	uplink_traces_init(u);
 	spool_store_id(c->spool, u->store_id);
 	u->agent_id = strdup(c->agent_id);
 	r = u->agent_id ? address_parse(u, c->controller, e) : err_set(e, -ENOMEM, "out of memory");

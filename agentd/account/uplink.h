@@ -1,12 +1,14 @@
 /* The agent's one connection to the controller (unix socket, msgpack frames): hello, policy and
- * keys coming in, usage going out in sequence order, status, reconnect with full jitter (100 ms ..
- * 10 s). Control loop's thread. It decides nothing: what arrives goes to the owner, who answers
- * with uplink_policy_result() and uplink_keys_ack(). Usage batches are read by committer jobs; at
- * most 4 are on their way. */
+ * keys coming in, usage going out in sequence order, status, traces of calls that failed or fell
+ * back when nothing else has to go out, reconnect with full jitter (100 ms .. 10 s). Control loop's
+ * thread. It decides nothing: what arrives goes to the owner, who answers with
+ * uplink_policy_result() and uplink_keys_ack(). Usage batches are read by committer jobs; at most 4
+ * are on their way. */
 #ifndef AGENTD_ACCOUNT_UPLINK_H
 #define AGENTD_ACCOUNT_UPLINK_H
 
 #include "account/committer.h"
+#include "stats/line_ring.h"
 #include <aigw/loop.h>
 #include <aigw/mailbox.h>
 #include <aigw/wire.h>
@@ -36,6 +38,10 @@ struct uplink_config {
 	void (*keys)(bool snapshot, struct slice realm, uint64_t seq, const struct slice *records,
 		uint32_t n, void *owner);
 	void (*secret)(struct slice name, uint64_t version, struct slice bytes, void *owner);
+	/* Of calls that failed or fell back (struct trace), and an entry as JSON text with the
+	 * call's id; false: it is none. */
+	const struct line_ring *troubled;
+	bool (*trace)(struct slice entry, struct buf *json, uint8_t op_id[static 16]);
 	void (*drains)(uint64_t version, const struct slice *lines, uint32_t n, void *owner);
 	/* It changed; why: a sentence, "" if all is well. CONNECTED with a sentence: policy and
 	 * keys come in, but the controller does not take usage (the store is quarantined or was

@@ -74,6 +74,7 @@ static void take_welcome(struct uplink *u, const struct wire_message *m)
 	u->phase = PHASE_UP;
 	u->up_since_us = clock_mono_us();
 	uplink_usage_begin(u, &m->welcome);
+	uplink_traces_begin(u, &m->welcome);
 	uplink_await_answer(u);
 	uplink_status_now(u);
 }

@@ -1,6 +1,6 @@
 /* The parts of the uplink: connection and life (uplink.c), frames (uplink_frames.c), policy and key
- * sets that come in parts (uplink_parts.c), usage going out (uplink_usage.c). Only for these files;
- * control loop's thread, except the jobs. */
+ * sets that come in parts (uplink_parts.c), usage going out (uplink_usage.c), traces going out
+ * (uplink_traces.c). Only for these files; control loop's thread, except the jobs. */
 #ifndef AGENTD_ACCOUNT_UPLINK_PRIVATE_H
 #define AGENTD_ACCOUNT_UPLINK_PRIVATE_H
 
@@ -114,6 +114,12 @@ struct uplink {
 	unsigned n_batches;
 	struct deadline coalesce;
 	struct slice records[UPLINK_BATCH_RECORDS];
+
+	/* uplink_traces.c */
+	uint64_t traces_of;              /* the controller's memory; 0: it takes none */
+	uint64_t next_trace, last_frame; /* of the ring; the latter: where the last frame began */
+	uint64_t traces_lost;
+	struct deadline traces_by;
 };
 
 /* --- uplink.c --- */
@@ -147,5 +153,11 @@ void uplink_usage_done(struct uplink *u, uint32_t id, const struct wire_usage_do
 void uplink_usage_refused(struct uplink *u, const struct wire_error *e);
 void uplink_usage_end(struct uplink *u); /* the connection is gone */
 void uplink_usage_pump(struct uplink *u);
+
+/* --- uplink_traces.c --- */
+void uplink_traces_init(struct uplink *u);
+void uplink_traces_begin(struct uplink *u, const struct wire_welcome *w);
+void uplink_traces_look(struct uplink *u); /* there may be new ones */
+void uplink_traces_end(struct uplink *u);  /* the connection is gone */
 
 #endif

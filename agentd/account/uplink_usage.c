@@ -179,6 +179,7 @@ void uplink_committed(struct uplink *u, uint64_t last_seq)
 	if (u->usage_on && last_seq >= u->next_seq && u->n_batches == 0 && !u->reading.busy &&
 		!deadline_is_armed(&u->coalesce))
 		deadline_set(u->cfg.loop, &u->coalesce, 0);
+	uplink_traces_look(u); /* each of them has a record */
 }
 
 /* --- the controller's answers

@@ -64,4 +64,8 @@ int control_start(const struct control_config *c, struct control **ret, struct e
 /* Ends followers' answers, closes connections. NULL is allowed. The loop has to turn once more. */
 void control_close(struct control *c);
 
+/* An entry of `troubled` as GET /v1/requests/ID tells it, and the call's id. False: it is none.
+ * Needs no socket. */
+bool control_trace_text(struct slice entry, struct buf *json, uint8_t op_id[static 16]);
+
 #endif

@@ -101,6 +101,34 @@ static json_t *tries_of(const struct trace *t)
 	return list;
 }
 
+static json_t *trace_json(const struct trace *t)
+{
+	json_t *v = show_finished(&t->call, NULL);
+
+	(void)json_object_set_new(v, "targets", targets_of(t));
+	(void)json_object_set_new(v, "tries", tries_of(t));
+	(void)json_object_set_new(
+		v, "served", t->served == TRACE_NONE ? json_null() : json_integer(t->served));
+	(void)json_object_set_new(v, "degraded", json_boolean(t->degraded));
+	return v;
+}
+
+bool control_trace_text(struct slice entry, struct buf *json, uint8_t op_id[static 16])
+{
+	struct trace t;
+	JSON_AUTO *v = NULL;
+	size_t from = json->n;
+
+	if (!trace_read(entry, &t))
+		return false;
+	v = trace_json(&t);
+	memcpy(op_id, t.call.op_id, 16);
+	if (v && json_write(v, json, false) == 0)
+		return true;
+	json->n = from;
+	return false;
+}
+
 void explain_request(struct control *c, struct http_exchange *x)
 {
 	struct slice id = slice_skip(http_path(x), sizeof(REQUESTS_PATH) - 1);
@@ -108,12 +136,11 @@ void explain_request(struct control *c, struct http_exchange *x)
 	uint8_t op_id[16];
 	struct finished f;
 	struct trace t;
-	json_t *v;
 	size_t n;
 
 	if (request_id_parse(id, op_id)) {
 		control_error(x, ADMIN_ERROR_usage,
-			"'%.*s' is no request id; an answer's x-request-id holds one, req_ and 22 "
+			"'%.*s' is no request id; an answer's x-request-id holds one, req_ and 26 "
 			"characters",
 			(int)MIN(id.n, (size_t)40), id.n ? id.p : "");
 		return;
@@ -121,13 +148,7 @@ void explain_request(struct control *c, struct http_exchange *x)
 	if (find_in(c->cfg.troubled, op_id, bytes, &n, is_trace_of) ||
 		find_in(c->cfg.traces, op_id, bytes, &n, is_trace_of)) {
 		(void)trace_read(slice_of(bytes, n), &t);
-		v = show_finished(&t.call, NULL);
-		(void)json_object_set_new(v, "targets", targets_of(&t));
-		(void)json_object_set_new(v, "tries", tries_of(&t));
-		(void)json_object_set_new(
-			v, "served", t.served == TRACE_NONE ? json_null() : json_integer(t.served));
-		(void)json_object_set_new(v, "degraded", json_boolean(t.degraded));
-		control_answer(x, 200, v);
+		control_answer(x, 200, trace_json(&t));
 	} else if (find_in(c->cfg.calls, op_id, bytes, &n, is_call_of)) {
 		(void)finished_read(slice_of(bytes, n), &f);
 		control_answer(x, 200, show_finished(&f, NULL));

@@ -242,12 +242,15 @@ int story_tell(struct cli *c, const json_t *call, bool brief)
 
 	if (print_object(c, call))
 		return EXIT_DONE;
-	code = local_call(c, "GET", "/v1/status", SLICE_EMPTY, &status);
+	/* What the controller tells has it with it. */
+	code = json_object_get(call, "currency")
+		       ? EXIT_DONE
+		       : local_call(c, "GET", "/v1/status", SLICE_EMPTY, &status);
 	if (code)
 		return code;
 	if (format_parse_utc(json_get_str(call, "time", ""), &end) < 0)
 		return cli_fail(c, EXIT_FAILED, "the agent's answer holds no time");
-	s.currency = json_get_str(status, "currency", "USD");
+	s.currency = json_get_str(status ? status : call, "currency", "USD");
 	s.began_us = end - json_get_int(call, "duration_us", 0);
 	if (!brief) {
 		tell(&s);
@@ -259,17 +262,52 @@ int story_tell(struct cli *c, const json_t *call, bool brief)
 	return EXIT_DONE;
 }
 
+static int ask_agent(struct cli *c, bool others_may_know, json_t **ret)
+{
+	struct buf path;
+	const char *target = client_path(&path, "/v1/requests/", c->inv.args[0], "");
+	int code = others_may_know ? local_find_if_there(c, target, ret)
+				   : local_call(c, "GET", target, SLICE_EMPTY, ret);
+
+	buf_fini(&path);
+	return code;
+}
+
+static int ask_controller(struct cli *c, bool quiet, json_t **ret)
+{
+	struct buf path;
+	const struct client_call ask = { .method = "GET",
+		.target = client_path(&path, "/api/v1/traces/", c->inv.args[0], ""),
+		.quiet_errors = quiet };
+	int code = client_call(c, &ask, ret);
+
+	buf_fini(&path);
+	if (code == EXIT_DONE)
+		cli_note(c, "told by the controller: agent %s on host %s",
+			json_get_str(*ret, "agent", "?"), json_get_str(*ret, "host", "?"));
+	return code;
+}
+
+/* --agent and --ctl say whom to ask; else this host's agent, and if it does not know the call, the
+ * controller. */
 int cmd_explain_request(struct cli *c)
 {
 	JSON_AUTO *call = NULL;
-	struct buf path;
+	bool either = !cli_flag(c, FLAG_ctl) && !cli_flag(c, FLAG_agent);
 	int code;
 
-	buf_init(&path, 4096);
-	(void)buf_str(&path, "/v1/requests/");
-	(void)exchange_escape(&path, slice_str(c->inv.args[0]));
-	code = local_call(c, "GET", buf_cstr(&path), SLICE_EMPTY, &call);
-	buf_fini(&path);
+	if (cli_flag(c, FLAG_ctl) && cli_flag(c, FLAG_agent))
+		return cli_fail(c, EXIT_USAGE, "--agent or --ctl: one of both is asked");
+	if (cli_flag(c, FLAG_ctl)) {
+		code = ask_controller(c, false, &call);
+		return code ? code : story_tell(c, call, false);
+	}
+	code = ask_agent(c, either, &call);
+	if (!either || call || (code && code != EXIT_UNREACHABLE))
+		return code ? code : story_tell(c, call, false);
+	code = ask_controller(c, true, &call);
+	if (code == EXIT_UNREACHABLE || code == EXIT_NOT_PERMITTED)
+		code = ask_agent(c, false, &call); /* who says what it is */
 	return code ? code : story_tell(c, call, false);
 }
 

@@ -256,11 +256,15 @@ const struct command command_table[] = {
 		"The code is the member `code` of an error, or stands in a record's outcome. Needs "
 		"no "
 		"controller." },
-	{ { "explain", "request" }, "ID", 1, false, LOCAL, cmd_explain_request,
+	{ { "explain", "request" }, "ID", 1, false, LOCAL | FLAG_BIT(ctl), cmd_explain_request,
 		"what became of a call, and why",
-		{ "aigwctl explain request req_8Qm2h0xVbT1kLw9ZsYcN4a" },
+		{ "aigwctl explain request req_01m8jv8ze8n7nrzps2cc000002",
+			"aigwctl explain request req_01m8jv8ze8n7nrzps2cc000002 "
+			"--ctl unix:/run/aigw-ctl/admin.sock" },
 		"The id is in the answer's x-request-id and in aigwctl tail. This host's agent "
-		"remembers the last 4096 calls, and as many that failed or fell back." },
+		"remembers the last 4096 calls, and as many that failed or fell back. If it does "
+		"not know the call, the controller is asked, whom agents tell of those that failed "
+		"or fell back; --agent and --ctl ask the one only." },
 	{ { "explain", "route" },
 		"MODEL --project P [--endpoint E] [--needs A,B] [--require-tags A,B] "
 		"[--input-tokens N] "

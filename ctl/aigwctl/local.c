@@ -47,8 +47,10 @@ static int say_refusal(const struct cli *c, const struct exchange_answer *a)
 		c, client_exit_code(a->status), "the agent answered with status %u", a->status);
 }
 
+enum may { MAY_NOTHING, MAY_MISS, MAY_BE_AWAY }; /* each with those before */
+
 static int run(const struct cli *c, const char *method, const char *target, struct slice body,
-	usec timeout_us, bool may_miss, struct exchange_answer *a)
+	usec timeout_us, enum may may, struct exchange_answer *a)
 {
 	struct exchange_request rq = { .method = method, .target = target, .body = body };
 	struct exchange_peer peer;
@@ -71,9 +73,11 @@ static int run(const struct cli *c, const char *method, const char *target, stru
 		(long long)((clock_mono_us() - start) / 1000));
 	if (rc == -ECANCELED)
 		return EXIT_DONE; /* whoever did not want more says why */
+	if (rc == -ECONNREFUSED && may == MAY_BE_AWAY)
+		return EXIT_UNREACHABLE;
 	if (rc)
 		return say_failure(c, rc, &e);
-	if (client_exit_code(a->status) == EXIT_DONE || (may_miss && a->status == 404))
+	if (client_exit_code(a->status) == EXIT_DONE || (may != MAY_NOTHING && a->status == 404))
 		return EXIT_DONE;
 	return say_refusal(c, a);
 }
@@ -85,7 +89,7 @@ int local_text(const struct cli *c, const char *method, const char *target, stru
 	int code;
 
 	exchange_answer_init(&a);
-	code = run(c, method, target, body, c->timeout_us, false, &a);
+	code = run(c, method, target, body, c->timeout_us, MAY_NOTHING, &a);
 	if (!code && buf_slice(ret, buf_view(&a.body)))
 		code = cli_fail(c, EXIT_FAILED, "out of memory");
 	exchange_answer_fini(&a);
@@ -112,7 +116,7 @@ int local_call(const struct cli *c, const char *method, const char *target, stru
 	return code;
 }
 
-int local_find(const struct cli *c, const char *target, json_t **ret)
+static int find(const struct cli *c, const char *target, enum may may, json_t **ret)
 {
 	struct exchange_answer a;
 	struct errbuf e;
@@ -120,7 +124,7 @@ int local_find(const struct cli *c, const char *target, json_t **ret)
 
 	*ret = NULL;
 	exchange_answer_init(&a);
-	code = run(c, "GET", target, SLICE_EMPTY, c->timeout_us, true, &a);
+	code = run(c, "GET", target, SLICE_EMPTY, c->timeout_us, may, &a);
 	if (!code && a.status != 404) {
 		*ret = json_parse(buf_view(&a.body), &e);
 		if (!*ret)
@@ -129,6 +133,16 @@ int local_find(const struct cli *c, const char *target, json_t **ret)
 	}
 	exchange_answer_fini(&a);
 	return code;
+}
+
+int local_find(const struct cli *c, const char *target, json_t **ret)
+{
+	return find(c, target, MAY_MISS, ret);
+}
+
+int local_find_if_there(const struct cli *c, const char *target, json_t **ret)
+{
+	return find(c, target, MAY_BE_AWAY, ret);
 }
 
 /* --- lines ----------------------------------------------------------------------------- */
@@ -181,7 +195,8 @@ int local_lines(struct cli *c, const char *target, bool endless,
 	exchange_answer_init(&a);
 	a.piece = on_piece;
 	a.owner = &r;
-	code = run(c, "GET", target, SLICE_EMPTY, endless ? INT64_MAX : c->timeout_us, false, &a);
+	code = run(c, "GET", target, SLICE_EMPTY, endless ? INT64_MAX : c->timeout_us, MAY_NOTHING,
+		&a);
 	exchange_answer_fini(&a);
 	buf_fini(&r.rest);
 	return r.code ? r.code : code;

@@ -16,6 +16,8 @@ int local_call(const struct cli *c, const char *method, const char *target, stru
 	json_t **ret);
 /* GET; what is not there is EXIT_DONE with NULL, and nothing is said. */
 int local_find(const struct cli *c, const char *target, json_t **ret);
+/* Likewise; of an agent that isn't there nothing is said either: EXIT_UNREACHABLE. */
+int local_find_if_there(const struct cli *c, const char *target, json_t **ret);
 /* Each object of an answer of JSON lines goes to `each`, which returns an exit code: other than
  * EXIT_DONE ends it. `endless`: until it is interrupted or the agent ends. */
 int local_lines(struct cli *c, const char *target, bool endless,

@@ -28,6 +28,7 @@ static void on_housekeeping(struct deadline *d)
 	struct ctld *c = container_of(d, struct ctld, housekeeping);
 
 	disk_look(c);
+	traces_prune(c->agents.traces, clock_mono_us());
 	deadline_set(&c->loop, d, HOUSEKEEPING_US);
 }
 

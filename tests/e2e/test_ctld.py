@@ -20,7 +20,7 @@ import unittest
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from exposition import Text  # noqa: E402
-from aigw_wire import Agent, Spool, key_fields, pack, record  # noqa: E402
+from aigw_wire import TRACE, TRACE_ID, Agent, Spool, key_fields, pack, record  # noqa: E402
 
 CTLD = os.path.abspath(sys.argv.pop(1)) if len(sys.argv) > 1 and not sys.argv[1].startswith("-") else "aigw-ctld"
 
@@ -187,7 +187,7 @@ class Api(CtldTest):
             "POST /api/v1/policy", "GET /api/v1/policy", "GET /api/v1/revisions", "POST /api/v1/policy/rollback",
             "POST /api/v1/policy/diff", "GET /api/v1/providers", "GET /api/v1/models", "GET /api/v1/projects", "GET /api/v1/prices", "GET /api/v1/keys", "POST /api/v1/keys",
             "GET /api/v1/keys/{id}", "POST /api/v1/keys/{id}/revoke", "GET /api/v1/agents", "GET /api/v1/agents/{name}",
-            "GET /api/v1/secrets", "PUT /api/v1/secrets/{name}", "GET /api/v1/drains", "POST /api/v1/drains", "POST /api/v1/drains/resume", "GET /api/v1/usage", "GET /api/v1/records",
+            "GET /api/v1/secrets", "PUT /api/v1/secrets/{name}", "GET /api/v1/drains", "POST /api/v1/drains", "POST /api/v1/drains/resume", "GET /api/v1/traces/{request}", "GET /api/v1/usage", "GET /api/v1/records",
             "POST /api/v1/rollups/rebuild", "GET /api/v1/audit"})
         schemas = api["components"]["schemas"]
 
@@ -225,13 +225,14 @@ class Api(CtldTest):
         self.ctld.api("PUT", "secrets/openai", {"value": "sk-secret"})
         key = self.ctld.api("POST", "keys", {"name": "ci", "project": "search"})[1]
         a = self.agents[0]
+        a.note("call.traces", {"ids": [bytes(15) + b"\x01"], "texts": [json.dumps(TRACE)]})
         a.usage([call_record(1), b"\x09garbage"])
         api = self.ctld.get("openapi.json")
         schemas = api["components"]["schemas"]
         for path, methods in api["paths"].items():
             if "get" not in methods or path.endswith("openapi.json"):
                 continue
-            real = path.replace("{id}", key["id"]).replace("{name}", "web-01")
+            real = path.replace("{id}", key["id"]).replace("{name}", "web-01").replace("{request}", TRACE_ID)
             answer = self.ctld.get(real[len("/api/v1/"):])
             schema = methods["get"]["responses"]["200"]["content"]["application/json"]["schema"]
             self.check(answer, schema, schemas, path)

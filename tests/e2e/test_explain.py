@@ -164,6 +164,92 @@ class Requests(unittest.TestCase):
         self.assertTrue(any("status 503" in line for line in self.story(bad)))
 
 
+class Elsewhere(unittest.TestCase):
+    """Calls that failed or fell back are explained by the controller, too: with the agent away, or on a host that has another."""
+
+    POLICY = HEAD + pair("status", a("sim-1+fail-503")) + pair("order", BOTH, "{provider: a, model: sim-a}", ", strategy: priority")
+
+    def setUp(self):
+        self.stack = self.enterContext(Stack(BUILD, self.POLICY))
+
+    def aigwctl(self, *args, agent="control.sock", **env):
+        env = {k: v for k, v in os.environ.items() if not k.startswith("AIGW_")} | {"AIGW_AGENT": self.stack.path(agent)} | env
+        return subprocess.run([AIGWCTL, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60, env=env)
+
+    def ask(self, model="status", expected=0, **more):
+        request = self.stack.chat(model, way="unix", **more).header("x-request-id")
+        wait_for(lambda: self.aigwctl("explain", "request", request).returncode == 0, "the agent has it")
+        return request
+
+    def explained(self, request):
+        ctl = "unix:" + self.stack.admin
+        wait_for(lambda: self.aigwctl("explain", "request", request, "--ctl", ctl).returncode != 3, "the controller has it")
+        return self.aigwctl("explain", "request", request, "--ctl", ctl)
+
+    def test_the_same_text(self):
+        request, good = self.ask(), self.ask("order")
+        here = self.aigwctl("explain", "request", request)
+        there = self.explained(request)
+        self.assertEqual((here.returncode, here.stderr), (0, ""))
+        self.assertEqual((there.returncode, there.stdout), (0, here.stdout))
+        self.assertRegex(there.stderr, r"told by the controller: agent \S+ on host \S+\n$")
+        self.assertIn("status 503 (transient) -> b/sim-b", there.stdout)
+        # By itself, where this host's agent is away or another one.
+        for agent in ("nobody.sock", "control.sock"):
+            again = self.aigwctl("explain", "request", request, agent=agent, AIGW_CTL="unix:" + self.stack.admin)
+            self.assertEqual((again.returncode, again.stdout), (0, here.stdout))
+            self.assertEqual(again.stderr, there.stderr if agent == "nobody.sock" else "")
+        # A call without trouble is not there; nor is one that never was.
+        for unknown in (good, "req_" + "0" * 26):
+            got = self.aigwctl("explain", "request", unknown, "--ctl", "unix:" + self.stack.admin)
+            self.assertEqual((got.returncode, got.stdout), (3, ""))
+            self.assertRegex(got.stderr, f"^aigwctl: error: the controller remembers no call {unknown}: agents tell it of those that failed or fell back")
+
+    def test_whom_it_asks(self):
+        request, ctl, other = self.ask(), "unix:" + self.stack.admin, "unix:" + self.stack.path("nobody.sock")
+        self.explained(request)
+        unknown = "req_" + "0" * 26
+        for args, agent, env, code, said in (
+                ((request, "--agent", self.stack.path("nobody.sock")), "control.sock", {"AIGW_CTL": ctl}, 6, "no agent"),
+                ((request, "--ctl", other), "control.sock", {}, 6, "no controller"),
+                ((request,), "nobody.sock", {"AIGW_CTL": other}, 6, "no agent"),
+                ((unknown,), "control.sock", {"AIGW_CTL": other}, 3, "is remembered here"),
+                ((unknown,), "control.sock", {"AIGW_CTL": ctl}, 3, "the controller remembers no call"),
+                (("nonsense",), "control.sock", {"AIGW_CTL": ctl}, 2, "no request id"),
+                (("nonsense", "--ctl", ctl), "control.sock", {}, 2, "no request id"),
+                ((request, "--ctl", ctl, "--agent", self.stack.path("control.sock")), "control.sock", {}, 2, "one of both")):
+            got = self.aigwctl("explain", "request", *args, agent=agent, **env)
+            self.assertEqual((got.returncode, got.stdout), (code, ""), got.stderr)
+            self.assertIn(said, got.stderr)
+
+    def test_what_is_told_holds_no_secret(self):
+        key = self.stack.make_key("search")
+        answer = self.stack.chat("status", key=key, messages=[{"role": "user", "content": "a secret plan"}])
+        request = answer.header("x-request-id")
+        self.explained(request)
+        told = self.stack.api("GET", "/api/v1/traces/" + request)
+        text = json.dumps(told)
+        for secret in (key, "sk-provider-0123456789", "secret plan"):
+            self.assertNotIn(secret, text)
+        self.assertRegex(told["caller"], "^key:key_")
+        mine = json.loads(self.aigwctl("explain", "request", request, "-o", "json").stdout)
+        self.assertEqual({k: v for k, v in told.items() if k not in ("agent", "host", "currency")}, mine)
+
+    def test_the_controller_away_and_back(self):
+        """It has forgotten, and is told anew; what happened meanwhile, too."""
+        before = self.ask()
+        here = self.explained(before)
+        self.stack.kill(self.stack.ctld)
+        meanwhile = self.ask()
+        self.assertEqual(self.aigwctl("explain", "request", meanwhile, "--ctl", "unix:" + self.stack.admin).returncode, 6)
+        self.stack.start_ctld()
+        for request in (before, meanwhile):
+            wait_for(lambda r=request: self.explained(r).returncode == 0, "it is told")
+        self.assertEqual(self.explained(before).stdout, here.stdout)
+        self.stack.kill(self.stack.agent)
+        self.assertEqual(self.explained(before).stdout, here.stdout)  # the agent's end takes nothing away
+
+
 class Try(unittest.TestCase):
     POLICY = HEAD + "".join(KINDS[name][0] for name in ("weight", "status", "caller", "none"))
 

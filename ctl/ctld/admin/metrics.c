@@ -117,6 +117,14 @@ static void metric_lag(const struct writer *w)
 	prom_sample_us(w->b, w->name, NULL, 0, lag);
 }
 
+static void metric_traces(const struct writer *w)
+{
+	struct traces_counts n = traces_counts(w->c->agents.traces);
+
+	labelled(w, "result", "kept", (int64_t)n.kept);
+	labelled(w, "result", "lost", (int64_t)n.lost);
+}
+
 static void metric_store_up(const struct writer *w)
 {
 	one(w, w->store_up);

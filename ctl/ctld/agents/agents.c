@@ -261,6 +261,7 @@ static void hello_take(struct agents *all, struct held_frame *h, struct agent *a
 		.high_water = a->head.high_water,
 		.chain = slice_of((const char *)a->head.chain, 32),
 		.wall_us = (uint64_t)clock_wall_us(),
+		.traces = all->traces_memory,
 	};
 	session_send(s, LANE_ORDINARY, &m);
 	log_event(LOG_INFO, "agents", "agent.connected",
@@ -327,6 +328,17 @@ static void hello_judge(struct agents *all, struct held_frame *h)
 	hello_take(all, h, a);
 }
 
+static void traces_take(struct agents *all, const struct agent *a, const struct wire_traces *m)
+{
+	usec now = clock_mono_us();
+
+	traces_note_lost(all->traces, m->lost);
+	for (uint32_t i = 0; i < MIN(m->ids.n, m->texts.n); i++)
+		if (m->ids.v[i].n == 16)
+			(void)traces_put(all->traces, (const uint8_t *)m->ids.v[i].p, a->name,
+				a->host, m->texts.v[i], now);
+}
+
 /* --- messages -----------------------------------------------------------------------------------
  */
 
@@ -378,6 +390,7 @@ void agents_message(struct session *s, struct slice payload, const struct wire_m
 	case WIRE_keys_resync: feed_keys_resync(all->feed, a); break;
 	case WIRE_drains_ack: feed_drains_ack(all->feed, a, m->drains_ack.version); break;
 	case WIRE_secrets_ack: feed_secret_ack(all->feed, a, &m->secrets_ack); break;
+	case WIRE_traces: traces_take(all, a, &m->traces); break;
 	case WIRE_agent_status:
 		status_take(a, &m->agent_status);
 		a->last_seen_us = clock_wall_us();
@@ -468,14 +481,20 @@ static void on_connection(struct stream_listener *l)
 int agents_init(
 	struct agents *all, struct loop *l, struct store *s, struct feed *f, struct errbuf *e)
 {
+	static const struct traces_limits limits = { TRACES_MAX_BYTES, TRACES_AGENT_BYTES,
+		TRACES_AGE_US };
 	int r;
 
-	*all = (struct agents){ .loop = l, .store = s, .feed = f };
+	*all = (struct agents){
+		.loop = l, .store = s, .feed = f, .traces_memory = (uint64_t)clock_wall_us()
+	};
 	list_init(&all->sessions);
 	list_init(&all->known);
 	list_init(&all->hellos);
 	list_init(&all->batches);
 	deferred_init(&all->turn, on_turn);
+	if (traces_new(&limits, &all->traces) < 0)
+		return err_set(e, -ENOMEM, "out of memory");
 	r = store_read(s, load_all, all);
 	return r < 0 ? err_set(e, r, "can't read the known agents from the store") : 0;
 }
@@ -521,5 +540,6 @@ void agents_fini(struct agents *all)
 
 	ASSERT(list_is_empty(&all->sessions));
 	list_each(it, tmp, &all->known) agent_free(all, list_entry(it, struct agent, node));
+	traces_free(all->traces);
 	free(all->path);
 }

@@ -2,12 +2,13 @@
  * belongs to the uid that used it first, and a second live connection of one name is refused and
  * shown. What is remembered here of an agent is what the admin API tells about it. Messages come in
  * here and are handed on: keys, policy and secrets to feed.c, usage to ingest.c in groups (one
- * commit for all batches of a loop's turn). Loop's thread. */
+ * commit for all batches of a loop's turn), traces of calls to report/traces.c. Loop's thread. */
 #ifndef CTLD_AGENTS_AGENTS_H
 #define CTLD_AGENTS_AGENTS_H
 
 #include "agents/ingest.h"
 #include "agents/session.h"
+#include "report/traces.h"
 #include <aigw/prom.h>
 
 #define AGENTS_MAX_SESSIONS      4096
@@ -68,6 +69,8 @@ struct agents {
 	struct loop *loop;
 	struct store *store;
 	struct feed *feed;
+	struct traces *traces;
+	uint64_t traces_memory; /* names it in the welcome: another one after each start */
 	struct list sessions, known;
 	unsigned n_sessions, n_known;
 	struct list hellos,

@@ -11,6 +11,7 @@ CTLD_METRIC(records,    "aigw_ctld_usage_records_total",   "counter",   "",     
 CTLD_METRIC(batches,    "aigw_ctld_usage_batches_total",   "counter",   "result",  "Batches of records that agents sent. result: booked, refused, gap, fork, quarantined, unavailable.")
 CTLD_METRIC(ingest,     "aigw_ctld_ingest_seconds",        "histogram", "",        "Time of a commit that books batches.")
 CTLD_METRIC(lag,        "aigw_ctld_ledger_lag_seconds",    "gauge",     "",        "Age of the oldest record that a connected agent has and the ledger has not.")
+CTLD_METRIC(traces,     "aigw_ctld_traces_total",          "counter",   "result",  "Calls that failed or fell back, of which agents told since the start. result: kept, lost (more than an agent sends or the controller takes).")
 CTLD_METRIC(store_up,   "aigw_ctld_store_up",              "gauge",     "",        "0: the store can't be read.")
 CTLD_METRIC(store_used, "aigw_ctld_store_bytes",           "gauge",     "",        "Size of the store, in use.")
 CTLD_METRIC(disk,       "aigw_ctld_disk_used_ratio",       "gauge",     "",        "How full the store's file system is, from 0 to 1.")

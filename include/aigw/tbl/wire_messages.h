@@ -23,6 +23,7 @@ WIRE_FIELD(welcome, str, version)
 WIRE_FIELD(welcome, u64, high_water)           /* last sequence booked for this store */
 WIRE_FIELD(welcome, bin, chain)                /* chain hash at high_water */
 WIRE_FIELD(welcome, u64, wall_us)
+WIRE_FIELD(welcome, u64, traces)               /* names the memory of traces that it has; another one knows none of those told before; 0: it takes none */
 WIRE_END(welcome)
 WIRE_MESSAGE(policy_part, "policy.part", NOTE) /* controller */
 WIRE_FIELD(policy_part, u64, revision)
@@ -82,6 +83,11 @@ WIRE_MESSAGE(usage_done, "usage.batch", RESULT) /* controller: committed up to h
 WIRE_FIELD(usage_done, u64, high_water)
 WIRE_FIELD(usage_done, bin, chain)
 WIRE_END(usage_done)
+WIRE_MESSAGE(traces, "call.traces", NOTE)      /* agent: calls that failed or fell back; nothing waits for them, some may be lost */
+WIRE_FIELD(traces, bins, ids)                  /* 16 bytes each: the calls' */
+WIRE_FIELD(traces, strs, texts)                /* of each a JSON object, as control.sock tells it */
+WIRE_FIELD(traces, u64, lost)                  /* overwritten before they could be sent, since the last message */
+WIRE_END(traces)
 WIRE_MESSAGE(agent_status, "agent.status", NOTE) /* agent: every 2 s and on change */
 WIRE_FIELD(agent_status, u64, uptime_s)
 WIRE_FIELD(agent_status, u64, requests)
