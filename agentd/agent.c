@@ -194,6 +194,7 @@ static void on_uplink_closed(void *owner)
 void agent_free(struct agent *a)
 {
 	agent_stop_control(a);
+	prober_close(&a->prober);
 	agent_stop_mount(a);
 	agent_stop_service(a);
 	for (unsigned i = 0; i < a->n_workers; i++)

@@ -140,6 +140,8 @@ void agent_start_control(struct agent *a)
 		.set_drain = agent_set_drain,
 		.drains = agent_drains,
 		.route = agent_route,
+		.test = agent_test,
+		.test_stop = agent_test_stop,
 		.owner = a,
 	};
 	struct errbuf why;

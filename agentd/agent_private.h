@@ -1,8 +1,8 @@
 /* The agent between its files: life and signals (agent.c), start of its parts (agent_start.c), what
  * is in force and who has confirmed it (agent_rules.c), what the uplink asks and tells
- * (agent_link.c), the mount (agent_mount.c), the control socket (agent_control.c), systemd
- * (agent_service.c). Only for these files;
- * control loop's thread, unless it says otherwise. */
+ * (agent_link.c), the mount (agent_mount.c), the control socket (agent_control.c), probes by hand
+ * (agent_probe.c), systemd (agent_service.c). Only for these files; control loop's thread, unless
+ * it says otherwise. */
 #ifndef AGENTD_AGENT_PRIVATE_H
 #define AGENTD_AGENT_PRIVATE_H
 
@@ -10,6 +10,7 @@
 #include "agent.h"
 #include "builder.h"
 #include "control/control.h"
+#include "probe/prober.h"
 #include "statfs/statfs.h"
 #include "worker.h"
 
@@ -44,6 +45,7 @@ struct agent {
 	struct stat_tree *tree;
 	struct stat_mount *mount;
 	struct drains drains, their_drains; /* of this host's control socket; the controller's */
+	struct prober prober;               /* active probes */
 	struct control *local;              /* control.sock; NULL: off, or it could not be opened */
 	struct line_ring *events;           /* lines of the log */
 	struct mount_door door;
@@ -115,6 +117,11 @@ void agent_take_drains(uint64_t version, const struct slice *lines, uint32_t n,
 /* --- agent_route.c --- */
 json_t *agent_route(
 	const struct control_route *q, void *owner, enum admin_error *code, struct errbuf *why);
+
+/* --- agent_probe.c --- */
+void *agent_test(const struct control_test *q, void (*done)(json_t *v, void *arg), void *arg,
+	void *owner, enum admin_error *code, struct errbuf *why);
+void agent_test_stop(void *handle);
 
 /* --- agent_rules.c --- */
 int agent_start_rules(struct agent *a,

@@ -132,6 +132,7 @@ static void publish(struct agent *a, struct rules *rules, uint64_t revision)
 	a->rules = rules;
 	prepare_series(stats_series(a->gw.stats), rules->policy);
 	agent_put_drains(a, rules->policy);
+	prober_take(&a->prober, rules);
 	if (revision)
 		atomic_store_explicit(&a->policy_is_fresh, true, memory_order_relaxed);
 	pthread_mutex_lock(&a->policy_lock);

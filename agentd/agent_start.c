@@ -134,11 +134,14 @@ int agent_start(struct agent *a, struct errbuf *e)
 	err = agent_keep_events(a, e);
 	if (!err)
 		err = open_stores(a, e);
-	if (!err && (stats_new(a->n_workers, &a->gw.stats) || health_new(&a->gw.health)))
+	if (!err && (stats_new(a->n_workers + 1, &a->gw.stats) || health_new(&a->gw.health)))
 		err = err_set(e, -ENOMEM, "out of memory");
 	if (!err) {
 		series_set_max(stats_series(a->gw.stats), (uint32_t)a->cfg.metrics_max_series);
 		err = start_loop(a, e);
+		/* Behind the workers' blocks of numbers stands the control loop's. */
+		prober_init(&a->prober, &a->loop, stats_worker(a->gw.stats, a->n_workers),
+			a->gw.health);
 	}
 	if (!err)
 		err = agent_make_tree(a, e);
@@ -158,6 +161,8 @@ int agent_start(struct agent *a, struct errbuf *e)
 		agent_start_control(a);
 	if (!err)
 		agent_start_pulse(a);
+	if (!err && a->rules)
+		prober_take(&a->prober, a->rules);
 	if (!err)
 		agent_start_service(a);
 	return err;

@@ -94,6 +94,10 @@ static void fill_places(struct health *h, struct policy *p)
 			p->drain_place[t - d->targets] = drain_place(h, d, &d->models[m], t);
 		}
 	for (uint32_t i = 0; i < d->n_providers; i++)
+		if (d->providers[i].health.probe.n && !d->providers[i].n_credentials)
+			p->probe_place[i] =
+				credential_place(h, d->providers[i].name, SLICE_EMPTY, SLICE_EMPTY);
+	for (uint32_t i = 0; i < d->n_providers; i++)
 		for (uint32_t k = 0; k < d->providers[i].n_credentials; k++)
 			p->credential_place[d->providers[i].credentials - d->credentials + k] =
 				credential_place(h, d->providers[i].name, SLICE_EMPTY,

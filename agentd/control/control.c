@@ -306,6 +306,7 @@ static const struct endpoint {
 	{ "POST", "/v1/targets/drain", targets_drain },
 	{ "POST", "/v1/targets/resume", targets_resume },
 	{ "GET", "/v1/targets/drained", targets_drained },
+	{ "POST", "/v1/providers/test", test_provider },
 	{ "GET", "/v1/log-level", on_log_level },
 	{ "PUT", "/v1/log-level", on_set_log_level },
 };
@@ -366,7 +367,8 @@ static void on_request(struct http_exchange *x, void *owner)
 
 static void on_gone(struct http_exchange *x, void *owner)
 {
-	follow_gone(owner, x);
+	if (!test_gone(owner, x))
+		follow_gone(owner, x);
 }
 
 /* --- life ----------------------------------------------------------------------------- */
@@ -420,6 +422,7 @@ int control_start(const struct control_config *cfg, struct control **ret, struct
 		return err_set(e, -ENOMEM, "out of memory");
 	}
 	c->cfg = *cfg;
+	list_init(&c->tests);
 	list_init(&c->followers);
 	deadline_init(&c->look, on_look);
 	find_admins(c);
@@ -447,6 +450,7 @@ void control_close(struct control *c)
 {
 	if (!c)
 		return;
+	test_end_all(c);
 	follow_end_all(c);
 	deadline_stop(c->cfg.loop, &c->look);
 	http_server_close(c->server);

@@ -37,6 +37,13 @@ struct control_route {
 	int64_t input_tokens;           /* 0: by the body's length */
 };
 
+/* What is asked of `provider test`; slices are valid within the call. */
+struct control_test {
+	struct slice provider;
+	struct slice credential; /* empty: each of them */
+	usec most_us;            /* for each probe */
+};
+
 struct control_config {
 	struct loop *loop;
 	const char *path;
@@ -55,6 +62,11 @@ struct control_config {
 	/* Control loop. A new reference; NULL: an error. */
 	json_t *(*route)(const struct control_route *q, void *owner, enum admin_error *code,
 		struct errbuf *why);
+	/* Control loop. Its handle, and `done` with a new reference from the loop; NULL: an error
+	 * and no `done`. test_stop: neither. */
+	void *(*test)(const struct control_test *q, void (*done)(json_t *v, void *arg), void *arg,
+		void *owner, enum admin_error *code, struct errbuf *why);
+	void (*test_stop)(void *handle);
 	void *owner;
 };
 

@@ -1,6 +1,6 @@
 /* The control socket between its files: who may and which endpoint (control.c), answers that go on
- * (follow.c), drains of targets (targets.c), objects as JSON (show.c). Only for these files;
- * control loop. */
+ * (follow.c), drains of targets (targets.c), probes by hand (test.c), objects as JSON (show.c).
+ * Only for these files; control loop. */
 #ifndef AGENTD_CONTROL_PRIVATE_H
 #define AGENTD_CONTROL_PRIVATE_H
 
@@ -17,6 +17,7 @@ struct control {
 	struct http_server *server;
 	struct deadline look; /* at the rings, and every WATCH_EVERY_US at the counters */
 	usec ticked_us;
+	struct list tests; /* that wait for an answer */
 	struct list followers;
 	unsigned n_followers;
 	bool has_admins;
@@ -45,6 +46,11 @@ void explain_request(struct control *c, struct http_exchange *x);
 void targets_drain(struct control *c, struct http_exchange *x);
 void targets_resume(struct control *c, struct http_exchange *x);
 void targets_drained(struct control *c, struct http_exchange *x);
+
+/* --- test.c --- */
+void test_provider(struct control *c, struct http_exchange *x);
+bool test_gone(struct control *c, const struct http_exchange *x); /* true: it was one of these */
+void test_end_all(struct control *c);
 
 /* --- follow.c --- */
 void follow_tail(struct control *c, struct http_exchange *x);

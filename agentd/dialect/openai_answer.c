@@ -172,6 +172,15 @@ enum error_class openai_class_in_band(struct slice error)
 								       : CLASS_transient;
 }
 
+bool openai_lacks_permission(struct slice body)
+{
+	struct error_scan s;
+
+	read_error(body, &s);
+	return has_words(s.message, "missing scopes") ||
+	       has_words(s.message, "insufficient permissions");
+}
+
 unsigned error_class_status(enum error_class c)
 {
 	switch (c) {

@@ -21,6 +21,9 @@ struct slice openai_error_object(struct slice body);
 enum error_class openai_class_of(unsigned status, struct slice body);
 /* Of an error that stands in a 200: there is no status to go by. */
 enum error_class openai_class_in_band(struct slice error);
+/* Whether the error says that the key is known and may not do this: OpenAI's restricted keys, under
+ * 401 too. */
+bool openai_lacks_permission(struct slice body);
 /* The status under which such an error goes to the client. */
 unsigned error_class_status(enum error_class c);
 

@@ -22,6 +22,7 @@ struct policy {
 	 * pair_at on; else that is UINT32_MAX. */
 	uint32_t *target_place, *credential_place, *pair_place, *pair_at;
 	uint32_t *drain_place; /* by doc->targets */
+	uint32_t *probe_place; /* by doc->providers: of one that is probed without a credential */
 	uint32_t n_pairs;
 	/* By index of doc->providers: bits of its credentials whose secret this host has, as last
 	 * loaded. To be shown: what a call may use is in its rules, which come to each worker later

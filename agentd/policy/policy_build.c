@@ -32,6 +32,7 @@ void policy_destroy(struct policy *p)
 	free(p->pair_at);
 	free(p->found);
 	free(p->drain_place);
+	free(p->probe_place);
 	free(p->target_hash);
 	policy_doc_free(p->doc);
 	free(p);
@@ -291,6 +292,7 @@ int policy_build(struct policy_doc *doc, uint64_t revision, usec applied_us, str
 	p->credential_place = table_alloc(doc->n_credentials, sizeof(uint32_t));
 	p->pair_at = table_alloc(doc->n_targets, sizeof(uint32_t));
 	p->drain_place = table_alloc(doc->n_targets, sizeof(uint32_t));
+	p->probe_place = table_alloc(doc->n_providers, sizeof(uint32_t));
 	if (p->pair_at)
 		count_pairs(p);
 	p->pair_place = table_alloc(p->n_pairs, sizeof(uint32_t));
@@ -300,7 +302,7 @@ int policy_build(struct policy_doc *doc, uint64_t revision, usec applied_us, str
 		hash_targets(p);
 	if (!p->names || !p->model_stat || !p->provider_stat || !p->project_stat ||
 		!p->target_place || !p->credential_place || !p->pair_place || !p->pair_at ||
-		!p->drain_place || !p->target_hash || !p->found)
+		!p->drain_place || !p->probe_place || !p->target_hash || !p->found)
 		r = err_set(e, -ENOMEM, "no memory for the policy");
 	else
 		r = build_names(p, e);

@@ -122,9 +122,8 @@ static bool refuse_kind(
 
 /* What the provider's `errors` say of it: by its words, then by its status. */
 static enum error_class class_by_policy(
-	const struct request *r, unsigned status, struct slice error)
+	const struct policy_provider *p, unsigned status, struct slice error)
 {
-	const struct policy_provider *p = &r->rules->rules->policy->doc->providers[r->provider];
 	struct slice words[OPENAI_ERROR_WORDS + 1];
 	char digits[12];
 
@@ -140,16 +139,26 @@ static enum error_class class_by_policy(
 	return CLASS_none;
 }
 
-enum error_class relay_class_of(const struct request *r, unsigned status, struct slice body)
+enum error_class relay_class(const struct policy_provider *p, unsigned status, struct slice body)
 {
-	enum error_class c = class_by_policy(r, status, body);
+	enum error_class c = class_by_policy(p, status, body);
 
 	return c == CLASS_none ? openai_class_of(status, body) : c;
 }
 
+static const struct policy_provider *provider_of(const struct request *r)
+{
+	return &r->rules->rules->policy->doc->providers[r->provider];
+}
+
+enum error_class relay_class_of(const struct request *r, unsigned status, struct slice body)
+{
+	return relay_class(provider_of(r), status, body);
+}
+
 enum error_class relay_class_in_band(const struct request *r, struct slice error)
 {
-	enum error_class c = class_by_policy(r, 200, error);
+	enum error_class c = class_by_policy(provider_of(r), 200, error);
 
 	return c == CLASS_none ? openai_class_in_band(error) : c;
 }

@@ -21,6 +21,8 @@ bool relay_judge(struct request *r, struct slice body);
 bool relay_refuse_shown(struct request *r, enum error_class c);
 /* Of an error with its status, or in a 200: what the policy says of its words, then what is known.
  */
+/* What a provider's `errors` say of an answer, then the tables. */
+enum error_class relay_class(const struct policy_provider *p, unsigned status, struct slice body);
 enum error_class relay_class_of(const struct request *r, unsigned status, struct slice body);
 enum error_class relay_class_in_band(const struct request *r, struct slice error);
 void relay_count_error(struct request *r, enum provider_error e);

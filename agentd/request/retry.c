@@ -4,9 +4,7 @@
 
 #include <aigw/log.h>
 
-#define LIMITED_US        (USEC_PER_S)        /* a 429 without a hint */
-#define AUTH_US           (30 * USEC_PER_S)   /* a refused credential, until it is tried again */
-#define QUOTA_US          (1800 * USEC_PER_S) /* an empty account */
+#define LIMITED_US        (USEC_PER_S) /* a 429 without a hint */
 #define BACKOFF_DOUBLINGS 6
 
 static const struct policy *policy_of(const struct request *r)
@@ -137,13 +135,13 @@ static void learn(struct request *r, enum error_class c, unsigned status)
 	case CLASS_provider_auth:
 		if (r->way_lease)
 			end_lease(r, false);
-		if (hold_way(r, status == 403, TARGET_NO_CREDENTIAL, AUTH_US))
+		if (hold_way(r, status == 403, TARGET_NO_CREDENTIAL, HEALTH_AUTH_US))
 			say_refused(r, status);
 		break;
 	case CLASS_provider_quota:
 		if (r->way_lease)
 			end_lease(r, false);
-		if (hold_way(r, false, TARGET_PROVIDER_QUOTA, QUOTA_US))
+		if (hold_way(r, false, TARGET_PROVIDER_QUOTA, HEALTH_QUOTA_US))
 			log_event(LOG_ERROR, "route", "provider.quota",
 				TARGET_FMT " credential=" SLICE_FMT, TARGET_ARGS(r),
 				SLICE_ARG(credential_of(r)));

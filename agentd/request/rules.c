@@ -119,6 +119,52 @@ struct health_ways rules_ways(const struct rules *r, uint32_t target)
 		.usable = r->usable[r->policy->doc->targets[target].provider] };
 }
 
+static struct slice secret_of(const struct rules *r, uint32_t provider, uint32_t k)
+{
+	const struct policy_doc *d = r->policy->doc;
+	const struct policy_provider *p = &d->providers[provider];
+
+	return k < p->n_credentials ? r->credential[p->credentials - d->credentials + k]
+				    : SLICE_EMPTY;
+}
+
+bool rules_same_secret(const struct rules *a, uint32_t provider, uint32_t k, const struct rules *b,
+	uint32_t other, uint32_t l)
+{
+	return secret_eq(secret_of(a, provider, k), secret_of(b, other, l));
+}
+
+/* Choke point: the only function that hands a provider's credential to the wire. */
+void rules_put_credential(const struct rules *r, uint32_t provider, uint32_t k, struct buf *b)
+{
+	struct slice secret = secret_of(r, provider, k);
+
+	if (!secret.n)
+		return;
+	(void)buf_str(b, "authorization: Bearer ");
+	(void)buf_slice(b, secret);
+	(void)buf_str(b, "\r\n");
+}
+
+int rules_pool(const struct rules *r, uint32_t provider, struct loop *l, struct stats_block *stats,
+	struct pool **ret)
+{
+	const struct policy_provider *p = &r->policy->doc->providers[provider];
+	const struct pool_config c = {
+		.loop = l,
+		.stats = stats,
+		.stat_slot = r->policy->provider_stat[provider],
+		.base_url = p->base_url,
+		.ca_file = p->ca_file,
+		.url = p->url,
+		.trust = r->trust[provider],
+		.proxy = r->tunnel[provider].n ? &r->proxy->url : NULL,
+		.tunnel = secret_expose(&r->tunnel[provider]),
+	};
+
+	return pool_new(&c, ret);
+}
+
 struct rules *rules_ref(struct rules *r)
 {
 	atomic_fetch_add_explicit(&r->refs, 1, memory_order_relaxed);
@@ -188,22 +234,9 @@ int worker_rules_new(struct rules *r, const struct worker_rules *old, struct loo
 	for (uint32_t i = 0; !err && i < d->n_models; i++)
 		w->retry_credit[i] = RETRY_CREDIT_MAX;
 	for (uint32_t i = 0; !err && i < d->n_providers; i++) {
-		const struct policy_provider *p = &d->providers[i];
-		const struct pool_config c = {
-			.loop = l,
-			.stats = stats,
-			.stat_slot = r->policy->provider_stat[i],
-			.base_url = p->base_url,
-			.ca_file = p->ca_file,
-			.url = p->url,
-			.trust = r->trust[i],
-			.proxy = r->tunnel[i].n ? &r->proxy->url : NULL,
-			.tunnel = secret_expose(&r->tunnel[i]),
-		};
-
-		w->pools[i] = pool_of_old(old, p, c.tunnel);
+		w->pools[i] = pool_of_old(old, &d->providers[i], secret_expose(&r->tunnel[i]));
 		if (!w->pools[i])
-			err = pool_new(&c, &w->pools[i]);
+			err = rules_pool(r, i, l, stats, &w->pools[i]);
 	}
 	if (err) {
 		worker_rules_unref(w);

@@ -32,6 +32,14 @@ int rules_build(struct policy *policy, struct secret_set *secrets, const struct 
 	struct tls_trust **trust_cache, struct rules **ret, struct errbuf *e);
 /* What a call to the target (of the policy's) hangs on. */
 struct health_ways rules_ways(const struct rules *r, uint32_t target);
+/* The head's line that shows credential k of the provider's; none where it has none. */
+void rules_put_credential(const struct rules *r, uint32_t provider, uint32_t k, struct buf *b);
+/* Whether two credentials are the same bytes. */
+bool rules_same_secret(const struct rules *a, uint32_t provider, uint32_t k, const struct rules *b,
+	uint32_t other, uint32_t l);
+/* Connections to the provider's endpoint, for one loop. */
+int rules_pool(const struct rules *r, uint32_t provider, struct loop *l, struct stats_block *stats,
+	struct pool **ret);
 struct rules *rules_ref(struct rules *r);
 void rules_unref(struct rules *r); /* any thread */
 

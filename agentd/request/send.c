@@ -113,23 +113,6 @@ void send_step(struct request *r)
 		attempt_start(r->attempt);
 }
 
-/* Choke point: the only function that hands a provider's credential to the wire. */
-static void write_credential(struct request *r, struct buf *b)
-{
-	const struct policy_doc *d = r->rules->rules->policy->doc;
-	const struct policy_provider *p = &d->providers[r->provider];
-	struct slice secret;
-
-	if (!p->n_credentials)
-		return;
-	secret = r->rules->rules->credential[p->credentials - d->credentials + r->credential];
-	if (!secret.n)
-		return;
-	(void)buf_str(b, "authorization: Bearer ");
-	(void)buf_slice(b, secret);
-	(void)buf_str(b, "\r\n");
-}
-
 static const char *endpoint_path(uint8_t endpoint)
 {
 	switch (endpoint) {
@@ -225,7 +208,7 @@ unsigned send_bytes_of(struct attempt *a, struct slice *out)
 	(void)buf_str(&b, " HTTP/1.1\r\nhost: ");
 	(void)buf_str(&b, pool->authority);
 	(void)buf_str(&b, "\r\nuser-agent: aigw/" AIGW_VERSION "\r\naccept-encoding: identity\r\n");
-	write_credential(r, &b);
+	rules_put_credential(r->rules->rules, r->provider, r->credential, &b);
 	(void)buf_append(&b, r->forward, r->forward_n);
 	(void)buf_str(&b, "x-client-request-id: ");
 	(void)buf_append(&b, r->id, REQUEST_ID_LEN);

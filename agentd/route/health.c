@@ -23,6 +23,9 @@ struct place {
 	_Atomic uint64_t asked; /* microseconds: the first call since then; 0: all have answered */
 	_Atomic uint64_t left;  /* milliseconds of its end << 16 | thousandths; 0: not known */
 	_Atomic uint32_t in_flight;
+	/* The last active probe: milliseconds it took << 32 | status << 16 | verdict << 8 | reason;
+	 * when, in microseconds, 0: none; good ones << 32 | others. */
+	_Atomic uint64_t probe_result, probe_at, probe_counts;
 };
 
 #define ROW_MIXED (UINT64_C(1) << 32)
@@ -506,6 +509,57 @@ uint64_t health_trips(const struct health *h, uint32_t place)
 {
 	return atomic_load_explicit(
 		&h->places[place < HEALTH_PLACES ? place : 0].trips, memory_order_relaxed);
+}
+
+/* --- active probes -------------------------------------------------------------------- */
+
+const char *probe_verdict_name(enum probe_verdict v)
+{
+	static const char *const names[] = {
+		[PROBE_GOOD] = "good",
+		[PROBE_FAILED] = "failed",
+		[PROBE_REFUSED] = "refused",
+		[PROBE_EMPTY] = "empty",
+		[PROBE_CANNOT_TELL] = "cannot_tell",
+	};
+
+	return names[v];
+}
+
+void health_probed(struct health *h, uint32_t place, const struct health_probe *p)
+{
+	struct place *at = place_of(h, place);
+	uint64_t n;
+
+	if (!at)
+		return;
+	n = atomic_load_explicit(&at->probe_counts, memory_order_relaxed);
+	atomic_store_explicit(&at->probe_counts,
+		(uint64_t)((uint32_t)(n >> 32) + p->good) << 32 | ((uint32_t)n + p->others),
+		memory_order_relaxed);
+	atomic_store_explicit(&at->probe_result,
+		(uint64_t)(MIN(p->took_us, 3600 * USEC_PER_S) / USEC_PER_MS) << 32 |
+			(uint64_t)p->status << 16 | (uint64_t)p->verdict << 8 | p->reason,
+		memory_order_relaxed);
+	atomic_store_explicit(&at->probe_at, (uint64_t)p->at_us, memory_order_relaxed);
+}
+
+bool health_last_probe(const struct health *h, uint32_t place, struct health_probe *ret)
+{
+	const struct place *p = &h->places[place < HEALTH_PLACES ? place : 0];
+	uint64_t result = atomic_load_explicit(&p->probe_result, memory_order_relaxed);
+	uint64_t counts = atomic_load_explicit(&p->probe_counts, memory_order_relaxed);
+
+	*ret = (struct health_probe){
+		.at_us = (usec)atomic_load_explicit(&p->probe_at, memory_order_relaxed),
+		.took_us = (usec)(result >> 32) * USEC_PER_MS,
+		.status = (uint16_t)(result >> 16),
+		.verdict = (enum probe_verdict)(result >> 8 & 0xff),
+		.reason = (uint8_t)result,
+		.good = (uint32_t)(counts >> 32),
+		.others = (uint32_t)counts,
+	};
+	return ret->at_us != 0;
 }
 
 /* --- numbers -------------------------------------------------------------------------- */

@@ -41,6 +41,8 @@
 #define HEALTH_WINDOW_US                                                                           \
 	(10 * USEC_PER_S) /* in which results are counted for a share; then from none again */
 #define HEALTH_OTHERS_US (30 * USEC_PER_S)
+#define HEALTH_AUTH_US   (30 * USEC_PER_S)   /* a refused credential, until it is tried again */
+#define HEALTH_QUOTA_US  (1800 * USEC_PER_S) /* an empty account */
 
 enum target_state {
 	TARGET_OK,
@@ -132,6 +134,33 @@ bool health_make_due(struct health *h, uint32_t place, usec now);
 void health_drain(struct health *h, uint32_t place, usec until_us);
 /* Times the circuit has opened since the start. */
 uint64_t health_trips(const struct health *h, uint32_t place);
+
+/* --- active probes -------------------------------------------------------------------- */
+
+/* What one came to. */
+enum probe_verdict {
+	PROBE_GOOD,
+	PROBE_FAILED,     /* as a call that fails for a moment */
+	PROBE_REFUSED,    /* the credential is */
+	PROBE_EMPTY,      /* the account is */
+	PROBE_CANNOT_TELL /* it answers; whether calls are served shows with calls only */
+};
+
+const char *probe_verdict_name(enum probe_verdict v);
+
+/* The last one's result, and how many there were. To be shown. */
+struct health_probe {
+	usec at_us;      /* monotonic */
+	usec took_us;    /* at most an hour is told */
+	uint16_t status; /* of the answer; 0: none */
+	enum probe_verdict verdict;
+	uint8_t reason; /* of no or no good answer: enum provider_error + 1; 0: the status tells */
+	uint32_t good, others;
+};
+/* Its counts are added up here: 1 and 0, or 0 and 1. One thread. */
+void health_probed(struct health *h, uint32_t place, const struct health_probe *p);
+/* False: none yet. */
+bool health_last_probe(const struct health *h, uint32_t place, struct health_probe *ret);
 
 /* --- numbers ----------------------------------------------------------------------------- */
 

@@ -295,6 +295,34 @@ static void put_up(const struct writer *w, uint32_t slot, struct prom_label *l, 
 	prom_sample(w->b, w->name, l, 1, w->r->watch->failing_since[slot % STAT_MAX_OBJECTS] == 0);
 }
 
+/* Of each of its credentials, where it is probed. */
+static void put_probes(
+	const struct writer *w, uint32_t slot, struct prom_label *l, const int64_t *c)
+{
+	const struct policy *p = w->r->policy;
+	struct health_probe last;
+	int64_t good = 0, others = 0;
+
+	(void)c;
+	for (uint32_t i = 0; p && i < p->doc->n_providers; i++) {
+		const struct policy_provider *q = &p->doc->providers[i];
+
+		if (p->provider_stat[i] != slot || !q->health.probe.n)
+			continue;
+		for (uint32_t k = 0; k < MAX(q->n_credentials, 1u); k++) {
+			uint32_t place = p->probe_place[i];
+
+			if (q->n_credentials)
+				place = p->credential_place[q->credentials - p->doc->credentials +
+							    k];
+			(void)health_last_probe(w->r->health, place, &last);
+			good += last.good;
+			others += last.others;
+		}
+	}
+	put_two(w, l, "result", "good", good, "other", others);
+}
+
 static void put_connections(
 	const struct writer *w, uint32_t slot, struct prom_label *l, const int64_t *c)
 {
@@ -338,6 +366,11 @@ static void metric_circuit_open(const struct writer *w)
 static void metric_provider_up(const struct writer *w)
 {
 	each_provider(w, put_up);
+}
+
+static void metric_probes(const struct writer *w)
+{
+	each_provider(w, put_probes);
 }
 
 static void metric_connections(const struct writer *w)

@@ -418,6 +418,45 @@ static void render_credentials(const struct render *r, struct node n, struct buf
 	}
 }
 
+static void put_probe(const struct render *r, struct slice name, uint32_t place, struct buf *b)
+{
+	struct health_probe p;
+
+	(void)buf_slice(b, name);
+	if (!health_last_probe(r->health, place, &p)) {
+		(void)buf_str(b, " last=- status=- reason=- took_ms=0 age_s=0 good=0 others=0\n");
+		return;
+	}
+	(void)buf_printf(b, " last=%s", probe_verdict_name(p.verdict));
+	if (p.status)
+		(void)buf_printf(b, " status=%u", p.status);
+	else
+		(void)buf_str(b, " status=-");
+	(void)buf_printf(b,
+		" reason=%s took_ms=%" PRId64 " age_s=%" PRId64 " good=%" PRIu32 " others=%" PRIu32
+		"\n",
+		p.reason ? stats_error_name((enum provider_error)(p.reason - 1)) : "-",
+		p.took_us / USEC_PER_MS, MAX(r->mono_us - p.at_us, (usec)0) / USEC_PER_S, p.good,
+		p.others);
+}
+
+static void render_probe(const struct render *r, struct node n, struct buf *b)
+{
+	struct node_view v = view_of(r);
+	int i = node_object_index(&v, STAT_PROVIDER, n.object);
+	const struct policy *p = r->policy;
+	const struct policy_provider *provider;
+
+	if (i < 0 || !p->doc->providers[i].health.probe.n)
+		return;
+	provider = &p->doc->providers[i];
+	if (!provider->n_credentials)
+		put_probe(r, SLICE("-"), p->probe_place[i], b);
+	for (uint32_t k = 0; k < provider->n_credentials; k++)
+		put_probe(r, provider->credentials[k],
+			p->credential_place[provider->credentials - p->doc->credentials + k], b);
+}
+
 static void render_state(const struct render *r, struct node n, struct buf *b)
 {
 	(void)buf_str(

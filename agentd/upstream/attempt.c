@@ -71,6 +71,8 @@ static void connect_next(struct attempt *a)
 		fail(a, ATTEMPT_NO_ADDRESS);
 		return;
 	}
+	if (a->state == ATTEMPT_RESOLVING)
+		a->resolved_us = loop_now(a->pool->loop);
 	a->state = ATTEMPT_CONNECTING;
 	while (a->tried < r->n_addrs) {
 		which = (r->next + a->tried++) % r->n_addrs;
@@ -185,7 +187,11 @@ void attempt_on_open(struct attempt *a, int status)
 {
 	struct resolver *r = &a->pool->resolver;
 
+	a->connected_us = stream_tls_connected_us(a->conn->s);
 	if (status == 0) {
+		a->opened_us = loop_now(a->pool->loop);
+		if (!a->connected_us)
+			a->connected_us = a->opened_us;
 		r->next = (r->next + a->tried - 1) % MAX(r->n_addrs, 1u);
 		send_bytes(a);
 		return;
@@ -327,6 +333,8 @@ static void on_deadline(struct deadline *d)
 	struct attempt *a = container_of(d, struct attempt, deadline);
 	struct resolver *r = &a->pool->resolver;
 
+	if (a->state == ATTEMPT_CONNECTING && a->conn)
+		a->connected_us = stream_tls_connected_us(a->conn->s);
 	if (a->state == ATTEMPT_CONNECTING) /* an address that swallows everything costs one call,
 					       not each */
 		r->next = (r->next + a->tried) % MAX(r->n_addrs, 1u);

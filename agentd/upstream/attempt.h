@@ -77,6 +77,9 @@ struct attempt {
 	struct http_call call;
 	char why[64]; /* of a connection that did not come to be: the TLS library's or the proxy's
 			 word */
+	/* Of a new connection: when its name had addresses, TCP or the tunnel was there, it was
+	 * open for the call; 0: not. */
+	usec resolved_us, connected_us, opened_us;
 	char *head_copy; /* the first piece, while it is being written from memory */
 	uint32_t mark; /* what lay on a connection that was used before is older; 0: it was asked */
 	uint8_t state;

@@ -83,6 +83,7 @@ int cmd_model_disable(struct cli *c);
 int cmd_model_enable(struct cli *c);
 int cmd_model_targets(struct cli *c);
 int cmd_provider_status(struct cli *c);
+int cmd_provider_test(struct cli *c);
 int cmd_agent_log_level(struct cli *c);
 int cmd_tail(struct cli *c);
 int cmd_events(struct cli *c);

@@ -320,6 +320,29 @@ static int64_t sum_of(struct slice text)
 	return sum;
 }
 
+/* Of its probes the first that was not good, else the good one. */
+static void add_probe(json_t *row, struct slice text)
+{
+	JSON_AUTO *lines = rows_of(text);
+	const json_t *line, *told = NULL;
+	int64_t age = 0;
+	size_t i;
+
+	json_array_foreach(lines, i, line)
+	{
+		const char *last = json_get_str(line, "last", "-");
+
+		if (strcmp(last, "-") != 0 && (!told || strcmp(last, "good") != 0) &&
+			(!told || strcmp(json_get_str(told, "last", ""), "good") == 0))
+			told = line;
+	}
+	(void)json_object_set_new(
+		row, "probe", told ? json_string(json_get_str(told, "last", "")) : json_null());
+	if (told)
+		(void)text_parse_i64(slice_str(json_get_str(told, "age_s", "0")), &age);
+	(void)json_object_set_new(row, "probe_age_s", told ? json_integer(age) : json_null());
+}
+
 static int add_provider(
 	const struct cli *c, const char *name, const json_t *models, struct buf *text, json_t *rows)
 {
@@ -351,6 +374,9 @@ static int add_provider(
 	if (!code)
 		code = stats_text(c, "providers", name, "errors", text);
 	(void)json_object_set_new(row, "errors", json_integer(sum_of(buf_view(text))));
+	if (!code)
+		code = stats_text(c, "providers", name, "probe", text);
+	add_probe(row, buf_view(text));
 	return json_array_append_new(rows, row) ? EXIT_FAILED : code;
 }
 
@@ -362,6 +388,8 @@ static const struct column status_columns[] = {
 	{ .title = "TTFT P50 US", .member = "ttft_p50_us", .right = true },
 	{ .title = "P95 US", .member = "ttft_p95_us", .right = true },
 	{ .title = "ERRORS", .member = "errors", .right = true },
+	{ .title = "PROBE", .member = "probe" },
+	{ .title = "AGE S", .member = "probe_age_s", .right = true, .wide = true },
 };
 
 /* Names in a folder of the stats. */

@@ -80,6 +80,7 @@ enum flag_id {
 	FLAG_for,
 	FLAG_target,
 	FLAG_show_route,
+	FLAG_credential,
 	FLAG_COUNT
 };
 

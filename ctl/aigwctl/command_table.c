@@ -85,6 +85,7 @@ const struct flag command_flags[FLAG_COUNT] = {
 	[FLAG_target] = { "target", 0, "PROVIDER/MODEL", NULL, "one of its targets only" },
 	[FLAG_show_route] = { "show-route", 0, NULL, NULL,
 		"line by line what was decided and done, as explain request" },
+	[FLAG_credential] = { "credential", 0, "NAME", NULL, "this one of its credentials alone" },
 	[FLAG_keep] = { "keep", 0, NULL, NULL, "leave the folder with state and logs behind" },
 };
 
@@ -192,7 +193,18 @@ const struct command command_table[] = {
 		cmd_provider_status, "how providers do, as this host's agent sees it",
 		{ "aigwctl provider status", "aigwctl provider status openai -o json" },
 		"State: ok, failing (calls failed lately and none succeeded) or drained. Errors: since "
-		"the agent's start." },
+		"the agent's start. Probe: the\n"
+		"last one of health.probe; of several credentials the first that was not good." },
+	{ { "provider", "test" }, "NAME [--credential NAME]", 1, false,
+		LOCAL | FLAG_BIT(credential) | FLAG_BIT(columns) | FLAG_BIT(no_header),
+		cmd_provider_test, "ask a provider now, from this host, and say what is wrong",
+		{ "aigwctl provider test openai",
+			"aigwctl provider test openai --credential spare --timeout 60s -o json" },
+		"One GET with each credential, of the list of models or of health.probe's path: no "
+		"call, nothing is billed. Also while it\n"
+		"is drained or its circuits are open. A failure changes nothing; after a good answer "
+		"one call may try at once what was\n"
+		"left alone. Exit code 0: all are good; 9: some are, or it can't be told; 1: none is." },
 	{ { "provider", "drain" }, "NAME [--for DUR]", 1, false, DRAIN | FLAG_BIT(for),
 		cmd_provider_drain, "send no calls to a provider for a while",
 		{ "aigwctl provider drain azure-eu --for 30m" },
@@ -377,7 +389,6 @@ const char *const command_later[] = {
 	"price set",
 	"price import",
 	"price check",
-	"provider test",
 	"provider secret rotate",
 	"usage export",
 	"usage forecast",

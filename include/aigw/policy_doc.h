@@ -23,7 +23,11 @@ struct policy_health {
 	/* Results within HEALTH_WINDOW_US of which half may fail; 0: off. */
 	uint32_t min_samples;
 	uint32_t max_ejected; /* percent of a priority's targets that open circuits leave out */
+	struct slice probe;   /* POLICY_PROBE_MODELS, or a path of the server; empty: none */
+	usec probe_every_us;
 };
+#define POLICY_PROBE_MODELS   "models"
+#define POLICY_PROBE_PATH_MAX 255
 
 /* A provider's own code, type or status, over the built-in tables. */
 struct policy_error {

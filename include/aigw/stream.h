@@ -123,6 +123,8 @@ int stream_tls_connect(struct stream *s, const struct sockaddr *addr);
 void stream_tls_tunnel(struct stream *s, struct slice request);
 void stream_tls_free(struct stream *s);
 bool stream_tls_resumed(const struct stream *s);
+/* When the handshake began, by loop_now(); 0: not yet, or no TLS. */
+usec stream_tls_connected_us(const struct stream *s);
 const char *stream_error_text(const struct stream *s); /* last TLS failure in words, or "" */
 
 #endif

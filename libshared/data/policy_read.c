@@ -171,6 +171,37 @@ void policy_read_timeouts(struct policy_reader *r, const struct policy_at *up, u
 	policy_duration(r, &at, "total", *total_us, total_us);
 }
 
+/* "models", or a path. */
+static void policy_read_probe(
+	struct policy_reader *r, const struct policy_at *at, struct policy_health *h)
+{
+	static const struct slice models = SLICE_INIT(POLICY_PROBE_MODELS);
+	const struct tree *every = tree_get(at->node, SLICE("every"));
+	struct slice s = SLICE_EMPTY;
+	const struct tree *node = policy_text(r, at, "probe", POLICY_OPTIONAL, &s);
+	bool good = node && s.n && s.n <= POLICY_PROBE_PATH_MAX;
+
+	policy_duration(r, at, "every", 30 * USEC_PER_S, &h->probe_every_us);
+	if (h->probe_every_us < USEC_PER_S || h->probe_every_us > 3600 * USEC_PER_S)
+		policy_error(r, at, every, "'every' is " PLACE_FMT ": it may be 1s to 1h",
+			PLACE_ARG(every->text));
+	if (every && !tree_get(at->node, SLICE("probe")))
+		policy_error(r, at, every,
+			"'every' says how often 'probe' is asked, which lacks here; add probe: "
+			"models, or remove it");
+	r->uses_routing_2 |= every || tree_get(at->node, SLICE("probe"));
+	for (size_t i = 0; good && i < s.n; i++)
+		good = s.p[i] > ' ' && s.p[i] <= '~' && s.p[i] != '#';
+	if (good && (s.p[0] == '/' || slice_eq(s, models)))
+		h->probe = policy_copy(r, s);
+	else if (node)
+		policy_error(r, at, node,
+			"'probe' is '" PLACE_FMT
+			"': write models, or a path on the provider's server such as /health, of "
+			"at most %d printable ASCII characters without spaces",
+			PLACE_ARG(s), POLICY_PROBE_PATH_MAX);
+}
+
 static void policy_read_health(
 	struct policy_reader *r, const struct policy_at *up, struct policy_health *h)
 {
@@ -184,6 +215,7 @@ static void policy_read_health(
 	policy_duration(r, &at, "half_open_after", 20 * USEC_PER_S, &h->half_open_us);
 	policy_count(r, &at, "min_samples", 0, 10000, 0, &h->min_samples);
 	policy_percent(r, &at, "max_ejected", 100, 100, &h->max_ejected);
+	policy_read_probe(r, &at, h);
 	r->uses_routing_2 |=
 		tree_get(at.node, SLICE("min_samples")) || tree_get(at.node, SLICE("max_ejected"));
 }

@@ -31,6 +31,7 @@ struct stream_tls {
 	char proxy_error[64];
 	const char *error;
 	struct deferred resume;
+	usec connected_us; /* the handshake begins */
 	bool handshaken : 1, resumed : 1, host_is_ip : 1, in_pump : 1, shut_after : 1;
 };
 
@@ -271,6 +272,7 @@ static void proxy_judge(struct stream_tls *t, struct slice head, char *rest, siz
 
 	if (is_line && p[9] == '2') {
 		t->tunnel = SLICE_EMPTY;
+		t->connected_us = loop_now(t->s.loop);
 		pump(t, rest, rest_n);
 		return;
 	}
@@ -325,9 +327,10 @@ static void on_plain_open(struct stream *s, int status)
 		return;
 	}
 	plain_read_start(&t->plain.s);
-	if (!t->tunnel.n)
+	if (!t->tunnel.n) {
+		t->connected_us = loop_now(s->loop);
 		pump(t, NULL, 0);
-	else if (plain_write(&t->plain.s, &t->tunnel, 1, false) < 0)
+	} else if (plain_write(&t->plain.s, &t->tunnel, 1, false) < 0)
 		fail(t, -ECONNRESET);
 }
 
@@ -606,6 +609,11 @@ void *stream_tls_owner(const struct stream *s)
 bool stream_tls_resumed(const struct stream *s)
 {
 	return s->kind == STREAM_TLS && tls_of(s)->resumed;
+}
+
+usec stream_tls_connected_us(const struct stream *s)
+{
+	return s->kind == STREAM_TLS ? tls_of(s)->connected_us : 0;
 }
 
 const char *stream_error_text(const struct stream *s)

@@ -208,7 +208,7 @@ class Drains(unittest.TestCase):
         self.assertEqual(self.stack.chat("n", way="unix").status, 200)
 
     def test_provider_status(self):
-        self.assertRegex(self.ctl("provider", "status"), r"(?s)a +ok +closed +0 +- +- +0\n.*b +ok +closed +0 +- +- +0\n")
+        self.assertRegex(self.ctl("provider", "status"), r"(?s)a +ok +closed +0 +- +- +0 +-\n.*b +ok +closed +0 +- +- +0 +-\n")
         self.stack.chat("m", way="unix", stream=True)
         self.stack.chat("f", way="unix")  # b fails once, its circuit opens; a answers
         self.stack.apply(head("open_after: 1, half_open_after: 5m", "open_after: 1, half_open_after: 5m") + self.ROWS)

@@ -85,17 +85,6 @@ static bool key_allowed(const struct conn *conn)
 	return given && !strcmp(given, want);
 }
 
-static void models_answer(struct call *c, struct span path)
-{
-	const char *id = memmem(path.p, path.len, "/models/", 8);
-
-	if (id)
-		model_add(id + 8, path.len - (size_t)(id + 8 - path.p), &c->body);
-	else
-		models_add(c, &c->body);
-	call_plain(c, 200, "application/json");
-}
-
 /* Faults that need no content. True if one of them decides the answer. */
 static bool fault_answer(struct call *c)
 {
@@ -191,6 +180,41 @@ static void answer_make(struct call *c, const struct ask *a)
 	body_faults(c);
 }
 
+static void wait_first(struct call *c)
+{
+	if (c->b.slow < 0)
+		return;
+	c->after_wait = c->phase;
+	c->phase = PHASE_WAIT;
+	c->due_us = time_now_us() + (uint64_t)c->b.slow * 1000;
+}
+
+/* Faults as for a model of that name. */
+#define MODELS_AS "models"
+
+static void models_answer(struct call *c, struct span path)
+{
+	const char *id = memmem(path.p, path.len, "/models/", 8);
+	const char *why = script_pick(c->conn->sim->script, MODELS_AS, (struct span){ 0 }, &c->b);
+
+	if (why) {
+		memset(&c->b, 0, sizeof(c->b));
+		call_error(c, 400, why, NULL, "sim_script");
+		return;
+	}
+	if (c->b.header[0])
+		buf_addf(&c->headers, "%s\r\n", c->b.header);
+	if (!fault_answer(c)) {
+		if (id)
+			model_add(id + 8, path.len - (size_t)(id + 8 - path.p), &c->body);
+		else
+			models_add(c, &c->body);
+		call_plain(c, 200, "application/json");
+		body_faults(c);
+	}
+	wait_first(c);
+}
+
 static void ask_take(struct call *c, const struct ask *a)
 {
 	c->model = mem_dup(a->model, strlen(a->model));
@@ -227,11 +251,7 @@ static void ask_answer(
 	if (c->b.header[0])
 		buf_addf(&c->headers, "%s\r\n", c->b.header);
 	answer_make(c, a);
-	if (c->b.slow >= 0) {
-		c->after_wait = c->phase;
-		c->phase = PHASE_WAIT;
-		c->due_us = time_now_us() + (uint64_t)c->b.slow * 1000;
-	}
+	wait_first(c);
 }
 
 static void call_decide(struct call *c, struct span path)

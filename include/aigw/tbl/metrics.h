@@ -18,6 +18,7 @@ METRIC(retries,        "aigw_retries_total",                 "counter",   "provi
 METRIC(fallbacks,      "aigw_fallbacks_total",               "counter",   "from, to",                       OPEN,   "Calls that went on at a target not tried yet, since the try before came to nothing. from, to: the providers of both. A further round over the targets and another credential are no fallback.")
 METRIC(provider_up,    "aigw_provider_up",                   "gauge",     "provider",                       OPEN,   "0: calls failed lately and none succeeded.")
 METRIC(circuit_open,   "aigw_provider_circuit_open",         "gauge",     "provider",                       OPEN,   "Targets of it that get no calls, since they failed so often in a row.")
+METRIC(probes,         "aigw_provider_probes_total",         "counter",   "provider, result",               OPEN,   "Active probes (health.probe of the policy). result: good, other.")
 METRIC(connections,    "aigw_provider_connections",          "gauge",     "provider, state",                OPEN,   "Open connections. state: active, idle.")
 METRIC(usage_missing,  "aigw_usage_missing_total",           "counter",   "model, provider",                OPEN,   "Calls whose provider sent no usage: their tokens are estimated.")
 METRIC(cut,            "aigw_streams_cut_total",             "counter",   "provider, side",                 OPEN,   "Answers broken off. side: client, upstream.")

@@ -71,8 +71,20 @@ static const struct {
 		"give each a name of its own\n" },
 	{ P "    nmae: x\n",
 		"f.yaml:5:5: unknown key 'nmae' in a provider, did you mean 'name'?\n" },
-	{ P "    health: {probe: models}\n",
-		"f.yaml:5:14: not supported yet: 'probe' in health; remove it\n" },
+	{ P "    health: {probe: chat}\n",
+		"f.yaml:5:21: 'probe' is 'chat': write models, or a path on the provider's server "
+		"such as /health, of at most 255 printable ASCII characters without spaces\n" },
+	{ P "    health: {probe: '/a b'}\n", "f.yaml:5:21: 'probe' is '/a b': write models, or" },
+	{ P "    health: {probe: '/a#b'}\n", "f.yaml:5:21: 'probe' is '/a#b': write models, or" },
+	{ P "    health: {probe: models, every: 500ms}\n",
+		"f.yaml:5:36: 'every' is 500ms: it may be 1s to 1h\n" },
+	{ P "    health: {probe: models, every: 2h}\n",
+		"f.yaml:5:36: 'every' is 2h: it may be 1s to 1h\n" },
+	{ P "    health: {probe: models, every: 30}\n",
+		"f.yaml:5:36: 'every' is '30': write a whole number with its unit" },
+	{ P "    health: {every: 30s}\n", "f.yaml:5:21: 'every' says how often 'probe' is asked, "
+					  "which lacks here; add probe: "
+					  "models, or remove it\n" },
 	{ P "    health: {open_after: 0}\n",
 		"f.yaml:5:26: 'open_after' is '0': write a whole number from 1 to 1000\n" },
 	{ P "    health: {half_open_after: 20}\n",
