@@ -467,20 +467,21 @@ static void test_marks(void **state)
 static void test_now(void **state)
 {
 	struct loop *l = *state;
-	usec now = loop_now(l);
+	usec now = loop_now(l), later;
 
 	time_skip(MS);
-	assert_int_equal(loop_now(l), now + MS);
+	assert_true(loop_now(l) >= now + MS); /* the clock itself goes on, too */
 	l->in_event = true;
 	l->event_now = 0;
 	now = loop_now(l);
 	time_skip(MS);
 	assert_int_equal(loop_now(l), now);
-	assert_int_equal(loop_now_anew(l), now + MS);
-	assert_int_equal(loop_now(l), now + MS);
+	later = loop_now_anew(l);
+	assert_true(later >= now + MS);
+	assert_int_equal(loop_now(l), later);
 	l->in_event = false;
 	time_skip(MS);
-	assert_int_equal(loop_now(l), now + 2 * MS);
+	assert_true(loop_now(l) >= later + MS);
 }
 
 int main(void)
