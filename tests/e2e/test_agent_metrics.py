@@ -116,7 +116,9 @@ class Metrics(unittest.TestCase):
         for _ in range(3):
             self.assertEqual(stack.chat("small", key=key).status, 200)
         self.assertEqual(stack.chat("small", way="unix").status, 200)
+        stack.script({"sim-small": "pace-1000"})  # not all in one event, within which time stands still
         self.assertEqual(stack.chat("small", key=key, stream=True).status, 200)
+        stack.script({"sim-small": None})
         stack.chat("broken", key=key)
         self.assertEqual(stack.chat("limited", key=key).status, 429)
         self.assertEqual(stack.chat("mute", key=key).status, 200)
