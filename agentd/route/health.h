@@ -16,7 +16,7 @@
  *             empty account. The last two end by a try: when the time is over one call may, by a
  *             lease as above, and the others may when it went well.
  *
- * An active probe (probe.h) says something of what it has seen fail only: of that it closes
+ * An active probe (prober.h) says something of what it has seen fail only: of that it closes
  * circuits and ends holds.
  *
  * What one caller's calls come to says more of these than of the target: a row of failures of one

@@ -14,6 +14,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../lib"))
 from harness import Stack, build_root, wait_for  # noqa: E402
 from provider import ANSWER, Provider, answer_bytes  # noqa: E402
+from wire import Wire  # noqa: E402
 
 BUILD = build_root()
 ONE, TWO = "sk-one-CANARY-0123456789", "sk-two-CANARY-0123456789"
@@ -105,6 +106,8 @@ class Case(unittest.TestCase):
     def ctl(self, *args, code=0):
         got = subprocess.run([os.path.join(BUILD, "ctl/aigwctl/aigwctl"), *args, "--agent", self.stack.path("control.sock")],
                              capture_output=True, text=True, timeout=60, check=False)
+        if code is None:
+            return got.returncode == 0
         self.assertEqual(got.returncode, code, got)
         for word in ("CANARY", "sk-", "reasons of its own"):
             self.assertNotIn(word, got.stdout + got.stderr)
@@ -162,6 +165,20 @@ class Asking(Case):
         self.assertEqual(len(self.up.gets), 2)
         self.stack.api("PUT", "/api/v1/secrets/two", {"value": "sk-fresh-CANARY-0123456789"})
         wait_for(lambda: [g[0] for g in self.up.gets[2:]] == ["sk-fresh-CANARY-0123456789"], "a new secret is asked about at once, and it alone")
+
+    def test_those_on_their_way_end_with_their_policy(self):
+        hang = threading.Event()
+        self.addCleanup(hang.set)
+        self.up.listing = lambda key: hang.wait(60) and error(401)
+        self.apply()
+        wait_for(lambda: len(self.up.gets) == 2, "both wait")
+        self.apply(health="probe: /other, every: 1s")
+        wait_for(lambda: len(self.up.gets) == 4, "the new ones wait")
+        hang.set()
+        wait_for(lambda: {p["last"] for p in self.probes().values()} == {"refused"}, "and have their answers")
+        self.assertEqual([p["others"] for p in self.probes().values()].count("0"), 0)
+        hang.clear()
+        wait_for(lambda: len(self.up.gets) >= 5, "one is on its way when the agent ends")
 
     def test_a_path_of_the_server(self):
         self.up.listing = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
@@ -387,15 +404,40 @@ class ByHand(Case):
         self.assertEqual(self.by_hand()["tried_next"], True)
         self.assertEqual((self.ask(), self.circuits("m")[0]), (("a", None), "ok"))
 
-    def test_the_one_who_asked_leaves(self):
+    def test_the_ones_who_asked_leave(self):
+        """And the rest is turned away: each holds connections to a provider."""
         hang = threading.Event()
         self.addCleanup(hang.set)
         self.up.listing = lambda key: hang.wait(60) and LIST
-        self.apply()
-        self.ctl("provider", "test", "a", "--timeout", "500ms", code=1)
+        self.apply(keys="credentials: [one, two]")
+        wires = [Wire(self.stack.path("control.sock")) for _ in range(8)]
+        for wire in wires:
+            wire.send("/v1/providers/test", {"provider": "a"})
+        wait_for(lambda: len(self.up.gets) == 16, "all are asking")
+        self.assertIn("8 tests are running already", self.ctl("provider", "test", "a", code=5))
+        for wire in wires[1:]:
+            wire.reset()
+        wait_for(lambda: self.ctl("provider", "test", "b", "--timeout", "5s", code=None), "there is room again")
         hang.set()
+        self.assertEqual([r["result"] for r in wires[0].answer().json()["credentials"]], ["good", "good"])
         self.up.listing = LIST
-        self.assertEqual(self.by_hand()["result"], "good")
+        self.assertEqual([r["result"] for r in self.by_hand()], ["good", "good"])
+        for body in ({}, {"provider": 7}, {"provider": "a", "timeout_ms": -1}, {"provider": "a", "timeout_ms": 600001}, []):
+            wires.append(Wire(self.stack.path("control.sock")))
+            self.assertEqual(wires[-1].call("/v1/providers/test", body).status, 400, body)
+
+    def test_the_parts_of_the_way_over_tls(self):
+        port = self.stack.sim_at["tls"].rsplit(":", 1)[1]
+        self.apply(base=f"https://localhost:{port}/v1", keys="credential: one, options: {ca_file: $CA}")
+        for _ in range(2):  # nothing is resumed: certificates are looked at each time
+            row = self.by_hand()
+            self.assertEqual((row["result"], row["status"]), ("good", 200))
+            self.assertGreater(row["tls_us"], 0)
+            self.assertGreaterEqual(row["total_us"], sum(row[f"{part}_us"] for part in ("dns", "connect", "tls", "first_byte")))
+        self.apply(base=f"https://localhost:{port}/v1")
+        row = self.by_hand(code=1)
+        self.assertEqual((row["reason"], row["class"]), ("tls", "transient"))
+        self.assertRegex(row["detail"], "certificate|verif")
 
 
 if __name__ == "__main__":
