@@ -16,65 +16,68 @@ struct by_hand {
 
 struct advice {
 	const char *means, *remedy;
+	bool set_secret; /* "aigwctl provider secret set" and the name stand behind the remedy */
 };
+
+static struct advice say(const char *means, const char *remedy)
+{
+	return (struct advice){ means, remedy, false };
+}
 
 static struct advice advice_of_failure(enum attempt_failure f)
 {
 	switch (f) {
 	case ATTEMPT_NO_ADDRESS:
-		return (struct advice){ "the host name of base_url has no address",
+		return say("the host name of base_url has no address",
 			"look for a typo in base_url, and at this host's resolver (getent hosts "
-			"NAME)" };
+			"NAME)");
 	case ATTEMPT_NO_CONNECTION:
-		return (struct advice){ "no address took a connection",
+		return say("no address took a connection",
 			"see that the server runs and listens there, and that no firewall "
-			"refuses it; a way out by a proxy is the agent's setting proxy" };
+			"refuses it; a way out by a proxy is the agent's setting proxy");
 	case ATTEMPT_TLS:
-		return (struct advice){ "TLS failed",
+		return say("TLS failed",
 			"see this host's clock and certificates; for a private authority set "
-			"options.ca_file of the provider" };
+			"options.ca_file of the provider");
 	case ATTEMPT_PROXY:
-		return (struct advice){ "the proxy refused the tunnel",
-			"see the agent's setting proxy, and the secret named proxy" };
+		return say("the proxy refused the tunnel",
+			"see the agent's setting proxy, and the secret named proxy");
 	case ATTEMPT_TIMEOUT_CONNECT:
-		return (struct advice){ "no connection in time",
+		return say("no connection in time",
 			"a firewall may drop packets; else raise timeouts.connect of the "
-			"provider" };
+			"provider");
 	case ATTEMPT_TIMEOUT_FIRST_BYTE:
-		return (struct advice){ "connected, and no answer in time",
-			"the provider is overloaded or hangs: see its status page or its log" };
+		return say("connected, and no answer in time",
+			"the provider is overloaded or hangs: see its status page or its log");
 	case ATTEMPT_TIMEOUT_IDLE:
-		return (struct advice){ "the answer began and stalled",
-			"see the provider's status page or its log" };
+		return say("the answer began and stalled",
+			"see the provider's status page or its log");
 	case ATTEMPT_CLOSED_EARLY:
-		return (struct advice){ "the connection was closed before an answer",
-			"see the provider's log; https may be wanted where base_url says http" };
+		return say("the connection was closed before an answer",
+			"see the provider's log; https may be wanted where base_url says http");
 	case ATTEMPT_CUT:
-		return (struct advice){ "the connection was closed within the answer",
-			"see the provider's status page or its log" };
+		return say("the connection was closed within the answer",
+			"see the provider's status page or its log");
 	case ATTEMPT_MALFORMED:
-		return (struct advice){ "what answers there speaks no HTTP",
-			"see port and scheme of base_url" };
+		return say("what answers there speaks no HTTP", "see port and scheme of base_url");
 	case ATTEMPT_OK:
 	case ATTEMPT_MEMORY: break;
 	}
-	return (struct advice){ "the agent has no memory for it", "give the agent more memory" };
+	return say("the agent has no memory for it", "give the agent more memory");
 }
 
 static struct advice advice_of_auth(const struct policy_provider *p, const struct probe_result *r)
 {
 	if (r->verdict == PROBE_CANNOT_TELL)
-		return (struct advice){ "the provider knows the credential, and it may not do this",
+		return say("the provider knows the credential, and it may not do this",
 			"calls may work all the same: aigwctl try MODEL; else give the key more "
-			"rights, or see whether the provider serves this host's country" };
+			"rights, or see whether the provider serves this host's country");
 	if (!p->n_credentials)
-		return (struct advice){
-			"the provider wants a credential, and the policy names none",
+		return say("the provider wants a credential, and the policy names none",
 			"add credential: NAME to the provider, then aigwctl provider secret set "
-			"NAME"
-		};
+			"NAME");
 	return (struct advice){ "the provider refuses the credential",
-		"make a new key there, then aigwctl provider secret set NAME" };
+		"make a new key there, then ", true };
 }
 
 static struct advice advice_of(const struct policy_provider *p, const struct probe_result *r)
@@ -82,39 +85,39 @@ static struct advice advice_of(const struct policy_provider *p, const struct pro
 	if (r->failure)
 		return advice_of_failure(r->failure);
 	if (r->undecodable)
-		return (struct advice){ "it answers, but not as the list of models that an API has",
+		return say("it answers, but not as the list of models that an API has",
 			"see base_url, which ends with /v1 as a rule: a portal or another server "
-			"may answer there" };
+			"may answer there");
 	switch (r->class) {
 	case CLASS_none:
-		return (struct advice){
-			p->n_credentials ? "it answers, and takes the credential" : "it answers", ""
-		};
+		return say(p->n_credentials ? "it answers, and does not refuse the credential"
+					    : "it answers",
+			"");
 	case CLASS_transient:
-		return (struct advice){ "the provider is failing",
-			"wait, or see its status page; calls go to other targets meanwhile" };
+		return say("the provider is failing",
+			"wait, or see its status page; calls go to other targets meanwhile");
 	case CLASS_rate_limited:
-		return (struct advice){ "the provider limits this credential now",
-			"wait; if it lasts, ask for a higher limit there" };
+		return say("the provider limits this credential now",
+			"wait; if it lasts, ask for a higher limit there");
 	case CLASS_provider_auth: return advice_of_auth(p, r);
 	case CLASS_provider_quota:
-		return (struct advice){ "the account at the provider is empty",
-			"settle the account; the next good test lets a call try at once" };
+		return say("the account at the provider is empty",
+			"settle the account; the next good test lets a call try at once");
 	case CLASS_unsupported_operation:
 		if (r->status < 400)
-			return (struct advice){ "the provider answers with a redirect, which is "
-						"not followed",
-				"correct base_url" };
-		return (struct advice){ "it answers, and has no such page",
+			return say("the provider answers with a redirect, which is "
+				   "not followed",
+				"correct base_url");
+		return say("it answers, and has no such page",
 			"see base_url; if calls work (aigwctl try MODEL), name a page that it has "
-			"by health.probe" };
+			"by health.probe");
 	case CLASS_context_length:
 	case CLASS_caller_fault:
 	case CLASS_COUNT: break;
 	}
-	return (struct advice){ "it answers, and refuses the question",
+	return say("it answers, and refuses the question",
 		"see base_url; if calls work (aigwctl try MODEL), name a page that it has by "
-		"health.probe" };
+		"health.probe");
 }
 
 /* --- as JSON -------------------------------------------------------------------------- */
@@ -140,6 +143,8 @@ static const char *state_of(
 
 	if (k >= p->n_credentials)
 		return target_state_name(TARGET_OK);
+	if (!(rules->usable[provider] >> k & 1))
+		return target_state_name(TARGET_NO_CREDENTIAL);
 	return target_state_name(health_state(a->gw.health,
 		rules->policy->credential_place[p->credentials - d->credentials + k],
 		loop_now((struct loop *)&a->loop), &recover));
@@ -151,19 +156,24 @@ static json_t *row_json(const struct agent *a, const struct rules *rules, uint32
 	const struct policy_provider *p = &rules->policy->doc->providers[provider];
 	const struct probe_result *r = &row->result;
 	struct advice advice = { "this host has no secret of that name",
-		"aigwctl provider secret set NAME, or a file of that name in secrets_dir" };
+		"put a file of that name into secrets_dir, or ", true };
+	struct slice name =
+		row->credential < p->n_credentials ? p->credentials[row->credential] : SLICE_EMPTY;
 	json_t *v;
 
 	if (!row->missing)
 		advice = advice_of(p, r);
-	v = json_pack("{s:o, s:s, s:b, s:o, s:o, s:s, s:s, s:s, s:s}", "credential",
-		row->credential < p->n_credentials ? json_slice(p->credentials[row->credential])
-						   : json_null(),
-		"result", row->missing ? "no_secret" : probe_verdict_name(r->verdict), "good",
+	v = json_pack("{s:o, s:s, s:b, s:o, s:o, s:s, s:s, s:o, s:s}", "credential",
+		name.n ? json_slice(name) : json_null(), "result",
+		row->missing ? "no_secret" : probe_verdict_name(r->verdict), "good",
 		(int)(!row->missing && r->verdict == PROBE_GOOD), "status",
 		r->status ? json_integer(r->status) : json_null(), "reason", reason_json(r),
 		"class", row->missing ? "none" : error_class_name(r->class), "means", advice.means,
-		"remedy", advice.remedy, "detail", r->why);
+		"remedy",
+		json_sprintf("%s%s" SLICE_FMT, advice.remedy,
+			advice.set_secret ? "aigwctl provider secret set " : "",
+			SLICE_ARG(advice.set_secret ? name : SLICE_EMPTY)),
+		"detail", r->why);
 	if (!v)
 		return NULL;
 	(void)json_object_set_new(v, "dns_us", time_json(row->missing ? -1 : r->dns_us));

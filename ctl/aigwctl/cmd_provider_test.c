@@ -95,6 +95,7 @@ int cmd_provider_test(struct cli *c)
 	JSON_AUTO *answer = NULL;
 	unsigned good = 0, unsure = 0, all = 0;
 	const json_t *row;
+	bool eyes;
 	size_t i;
 	int code = ask(c, &answer);
 
@@ -106,10 +107,16 @@ int cmd_provider_test(struct cli *c)
 		good += json_get_bool(row, "good", false);
 		unsure += strcmp(json_get_str(row, "result", ""), "cannot_tell") == 0;
 	}
-	cli_note(c, "asked: %s%s", json_get_str(answer, "asked", ""),
-		json_get_bool(answer, "proxy", false) ? ", through the agent's proxy" : "");
+	eyes = c->output == OUTPUT_TABLE || c->output == OUTPUT_WIDE;
+	if (eyes)
+		cli_note(c, "asked: %s%s", json_get_str(answer, "asked", ""),
+			json_get_bool(answer, "proxy", false) ? ", through the agent's proxy" : "");
 	code = print_listing(c, answer, &l);
-	json_array_foreach(json_object_get(answer, "credentials"), i, row) advise(c, row);
+	json_array_foreach(json_object_get(answer, "credentials"), i, row)
+	{
+		if (eyes)
+			advise(c, row);
+	}
 	if (code || good == all)
 		return code;
 	return cli_fail(c, good + unsure ? EXIT_PARTLY : EXIT_FAILED,

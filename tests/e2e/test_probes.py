@@ -309,12 +309,12 @@ class ByHand(Case):
         for part in ("dns_us", "connect_us", "first_byte_us", "total_us"):
             self.assertGreaterEqual(row[part], 0)
         text = self.ctl("provider", "test", "a")
-        for word in ("CREDENTIAL", "one", "good", f"GET http://127.0.0.1:{self.up.port}/v1/models", "it answers, and takes the credential"):
+        for word in ("CREDENTIAL", "one", "good", f"GET http://127.0.0.1:{self.up.port}/v1/models", "it answers, and does not refuse the credential"):
             self.assertIn(word, text)
         self.assertEqual({g[0] for g in self.up.gets}, {ONE})
 
     def test_what_is_wrong_and_what_to_do(self):
-        rows = ((error(401), "refused", 1, "aigwctl provider secret set"), (error(403), "cannot_tell", 9, "more rights"), (error(402), "empty", 1, "settle"),
+        rows = ((error(401), "refused", 1, "make a new key there, then aigwctl provider secret set one"), (error(403), "cannot_tell", 9, "more rights"), (error(402), "empty", 1, "settle"),
                 (error(404), "cannot_tell", 9, "base_url"), (error(429), "cannot_tell", 9, "limit"), (error(500), "failed", 1, "status page"),
                 (answer_bytes(b"<html>", "text/html"), "failed", 1, "ends with /v1"), (b"SSH-2.0-x\r\n\r\n", "failed", 1, "port and scheme"),
                 (b"HTTP/1.1 301 M\r\nlocation: https://x/\r\ncontent-length: 0\r\n\r\n", "cannot_tell", 9, "correct base_url"))
@@ -348,7 +348,9 @@ class ByHand(Case):
     def test_each_credential_and_one_of_them(self):
         self.up.listing = lambda key: LIST if key == TWO else error(401)
         self.apply(keys="credentials: [one, two, three]")
-        self.assertEqual([(r["credential"], r["result"]) for r in self.by_hand(code=9)], [("one", "refused"), ("two", "good"), ("three", "no_secret")])
+        rows = self.by_hand(code=9)
+        self.assertEqual([(r["credential"], r["result"]) for r in rows], [("one", "refused"), ("two", "good"), ("three", "no_secret")])
+        self.assertEqual((rows[2]["state"], rows[2]["remedy"][-33:]), ("no_credential", "aigwctl provider secret set three"))
         self.assertEqual(self.by_hand("--credential", "two")["result"], "good")
         self.assertIn("no credential 'four'", self.ctl("provider", "test", "a", "--credential", "four", code=3))
         self.assertIn("no provider 'c'", self.ctl("provider", "test", "c", code=3))
