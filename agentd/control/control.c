@@ -299,6 +299,7 @@ static const struct endpoint {
 	{ "GET", "/v1/status", on_status },
 	{ "GET", "/v1/inflight", on_inflight },
 	{ "GET", "/v1/tail", follow_tail },
+	{ "GET", "/v1/top", top_show },
 	{ "POST", "/v1/route", explain_route },
 	{ "GET", "/v1/events", follow_events },
 	{ "POST", "/v1/drain", on_drain },

@@ -1,6 +1,6 @@
 /* The control socket between its files: who may and which endpoint (control.c), answers that go on
- * (follow.c), drains of targets (targets.c), probes by hand (test.c), objects as JSON (show.c).
- * Only for these files; control loop. */
+ * (follow.c), sums of the last calls (top.c), drains of targets (targets.c), probes by hand
+ * (test.c), objects as JSON (show.c). Only for these files; control loop. */
 #ifndef AGENTD_CONTROL_PRIVATE_H
 #define AGENTD_CONTROL_PRIVATE_H
 
@@ -30,6 +30,7 @@ void control_error(struct http_exchange *x, enum admin_error code, const char *f
 	PRINTF_LIKE(3, 4);
 
 /* --- show.c --- */
+const char *show_state(const struct slot *s); /* admitted, waiting, streaming, … settled */
 json_t *show_inflight(struct inflight *f);
 json_t *show_finished(const struct finished *f, const char *event); /* event: NULL or its name */
 /* A line of the log, as the events ring keeps it. NULL: it is none. */
@@ -41,6 +42,9 @@ struct slice event_kind(struct slice line);
 bool explain_takes(struct slice path);
 void explain_route(struct control *c, struct http_exchange *x);
 void explain_request(struct control *c, struct http_exchange *x);
+
+/* --- top.c --- */
+void top_show(struct control *c, struct http_exchange *x);
 
 /* --- targets.c --- */
 void targets_drain(struct control *c, struct http_exchange *x);

@@ -37,7 +37,7 @@ static json_t *caller_text(struct slice key, int64_t uid_plus_one)
 
 /* --- calls ---------------------------------------------------------------------------- */
 
-static const char *state_of(const struct slot *s)
+const char *show_state(const struct slot *s)
 {
 	switch ((enum slot_state)atomic_load_explicit(&s->state, memory_order_relaxed)) {
 	case SLOT_ADMITTED: return "admitted";
@@ -58,7 +58,7 @@ static json_t *show_slot(const struct slot *s, usec now_us)
 
 	return json_pack("{s:o, s:I, s:s, s:o, s:o, s:o, s:I, s:I, s:o}", "request",
 		id_text((const uint8_t *)id.p, id.n), "age_ms", (json_int_t)(age / USEC_PER_MS),
-		"state", state_of(s), "project", text_or_null(slot_text(s, SLOT_TEXT_project)),
+		"state", show_state(s), "project", text_or_null(slot_text(s, SLOT_TEXT_project)),
 		"model", text_or_null(slot_text(s, SLOT_TEXT_model)), "target",
 		text_or_null(slot_text(s, SLOT_TEXT_provider)), "input_tokens",
 		(json_int_t)s->v.input_tokens, "output_tokens", (json_int_t)s->v.output_tokens,

@@ -65,11 +65,18 @@ static int set_output(struct cli *c, struct errbuf *e)
 		e, given ? "--output" : "AIGW_OUTPUT", word, output_names, ARRAY_LEN(output_names));
 }
 
+bool cli_draws_on(FILE *f)
+{
+	const char *term = getenv("TERM");
+
+	return term && strcmp(term, "dumb") != 0 && isatty(fileno(f));
+}
+
 static bool color_by_itself(FILE *f)
 {
-	const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
+	const char *no = getenv("NO_COLOR");
 
-	return !(no && *no) && term && strcmp(term, "dumb") != 0 && isatty(fileno(f));
+	return !(no && *no) && cli_draws_on(f);
 }
 
 static int set_color(struct cli *c, struct errbuf *e)

@@ -40,6 +40,9 @@ struct cli {
 /* Settings from flags and environment. 0, or -EINVAL with a sentence. */
 int cli_settings(struct cli *c, struct errbuf *e);
 
+/* A terminal that knows escape sequences. */
+bool cli_draws_on(FILE *f);
+
 static inline const char *cli_flag(const struct cli *c, enum flag_id id)
 {
 	return c->inv.value[id];
@@ -87,6 +90,7 @@ int cmd_provider_test(struct cli *c);
 int cmd_agent_log_level(struct cli *c);
 int cmd_tail(struct cli *c);
 int cmd_events(struct cli *c);
+int cmd_top(struct cli *c);
 int cmd_provider_secret_set(struct cli *c);
 int cmd_init(struct cli *c);
 int cmd_diff(struct cli *c);

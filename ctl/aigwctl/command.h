@@ -81,6 +81,7 @@ enum flag_id {
 	FLAG_target,
 	FLAG_show_route,
 	FLAG_credential,
+	FLAG_once,
 	FLAG_COUNT
 };
 

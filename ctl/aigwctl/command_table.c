@@ -44,7 +44,7 @@ const struct flag command_flags[FLAG_COUNT] = {
 	[FLAG_expires] = { "expires", 0, "DUR", NULL, "ends by itself after this time: 12h, 90d" },
 	[FLAG_by] = { "by", 0, "A,B", NULL,
 		"group by any of customer project key model provider agent uid outcome endpoint "
-		"day hour" },
+		"day hour (top: by one of model project key provider uid)" },
 	[FLAG_period] = { "period", 0, "P", NULL,
 		"today yesterday week month last-month, days of UTC (default month)" },
 	[FLAG_since] = { "since", 0, "T", NULL,
@@ -83,6 +83,7 @@ const struct flag command_flags[FLAG_COUNT] = {
 	[FLAG_lines] = { "lines", 'n', "N", NULL, "the last N (default 10, at most 4096)" },
 	[FLAG_for] = { "for", 0, "DUR", NULL, "so long: 30m, 1h (the default), at most 30d" },
 	[FLAG_target] = { "target", 0, "PROVIDER/MODEL", NULL, "one of its targets only" },
+	[FLAG_once] = { "once", 0, NULL, NULL, "print it once, plainly" },
 	[FLAG_show_route] = { "show-route", 0, NULL, NULL,
 		"line by line what was decided and done, as explain request" },
 	[FLAG_credential] = { "credential", 0, "NAME", NULL, "this one of its credentials alone" },
@@ -236,6 +237,16 @@ const struct command command_table[] = {
 		{ "aigwctl tail --follow", "aigwctl tail -n 100 --filter status>=400",
 			"aigwctl tail --follow -o jsonl" },
 		"The agent keeps the last 4096 in memory. Times are UTC." },
+	{ { "top" }, "[--by model|project|key|provider|uid] [--once]", 0, false,
+		((LIST & ~FLAG_BIT(watch)) | FLAG_BIT(agent) | FLAG_BIT(by) | FLAG_BIT(once)) &
+			~FLAG_BIT(ctl),
+		cmd_top, "what this host's agent is busy with now",
+		{ "aigwctl top", "aigwctl top --by key --sort -cost_per_hour",
+			"aigwctl top --once --by provider -o json" },
+		"Of the calls of the last 60 s, or as many of the last 4096 as fall into it; rates "
+		"are per second, cost per hour. Drawn\n"
+		"anew every 2 s until q or Ctrl-C; where there is no terminal, or with --once, a "
+		"plain table." },
 	{ { "events" }, "[--follow] [--kind GLOB] [--since T]", 0, false,
 		((LIST & ~FLAG_BIT(watch)) | FLAG_BIT(agent) | FLAG_BIT(follow) | FLAG_BIT(kind) |
 			FLAG_BIT(since)) &
@@ -358,7 +369,6 @@ const unsigned command_exit_count = ARRAY_LEN(command_exits);
 
 const char *const command_later[] = {
 	"doctor",
-	"top",
 	"run",
 	"confirm",
 	"export",

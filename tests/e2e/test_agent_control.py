@@ -158,7 +158,7 @@ class Shown(Case):
             self.assertEqual(error["code"], code, path)
             self.assertGreater(len(error["message"]), 10)
         for method, path in (("POST", "/v1/stats/stat"), ("PUT", "/v1/policy"), ("POST", "/v1/policy"), ("DELETE", "/v1/stats"), ("GET", "/v1/resume"),
-                             ("POST", "/v1/log-level"), ("POST", "/v1/tail")):
+                             ("POST", "/v1/log-level"), ("POST", "/v1/tail"), ("POST", "/v1/top")):
             self.assertIn(call(self.at, path, b"{}", method=method).status, (404, 405), path)
 
     def test_two_agents(self):
@@ -271,7 +271,7 @@ class WhoMay(unittest.TestCase):
         root, other = (0, 0), (OTHER, OTHER)
         admin, member, both = (OTHER, ADMINS), (OTHER, OTHER, ADMINS), (OTHER, OTHER, ADMINS, READERS)
         table = [  # path, root, admin by group, by supplementary group, and of aigw-stats too, nobody in particular
-            ("/v1/status", 200, 200, 200, 200, 403), ("/v1/inflight", 200, 200, 200, 200, 403), ("/v1/tail", 200, 200, 200, 200, 403),
+            ("/v1/status", 200, 200, 200, 200, 403), ("/v1/inflight", 200, 200, 200, 200, 403), ("/v1/tail", 200, 200, 200, 200, 403), ("/v1/top", 200, 200, 200, 200, 403),
             ("/v1/events", 200, 200, 200, 200, 403), ("/v1/log-level", 200, 200, 200, 200, 403), ("/v1/stats", 200, 200, 200, 200, 403),
             ("/v1/stats/stat", 200, 200, 200, 200, 403), ("/v1/stats/models/small/stat", 200, 200, 200, 200, 403),
             ("/v1/stats/inflight", 200, 403, 403, 200, 403), ("/v1/stats/projects", 200, 403, 403, 200, 403),

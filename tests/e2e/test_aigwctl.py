@@ -286,7 +286,7 @@ class ExitCodes(Case):
 
     def test_usage_errors(self):
         for args, says in (
-                ((), "Commands:"), (("statsu",), "did you mean `status`"), (("top",), "not supported yet"),
+                ((), "Commands:"), (("statsu",), "did you mean `status`"), (("doctor",), "not supported yet"),
                 (("status", "--watch=1ms"), "100ms"), (("status", "--debug"), "not supported yet"), (("key", "list", "-n"), "has no flag --dry-run"),
                 (("--ctl", "tls://ctl1:2450", "status"), "not supported yet"), (("--ctl", "/run/x", "status"), "unix:PATH"),
                 (("status", "-o", "jsno"), "did you mean json"), (("status", "-o", "csv"), "table, json, jsonl or yaml"),
@@ -384,7 +384,7 @@ class Flags(Case):
             r = self.check(*args, out="aigwctl")
             self.assertEqual(r.stderr, "")
         self.check("help", "nonsense", code=2, err="unknown command")
-        self.check("top", "-h", code=2, err="not supported yet")
+        self.check("doctor", "-h", code=2, err="not supported yet")
         self.check("-V", out="aigwctl ")
         self.assertEqual(self.admin.calls, [])
 

@@ -119,7 +119,7 @@ static void test_refused(void **state)
 		{ "key", "`key` needs a verb: create, list, show, revoke" },
 		{ "keys", "needs a verb" },
 		{ "frobnicate", "unknown command `frobnicate`" },
-		{ "top", "`top` is not supported yet" },
+		{ "doctor", "`doctor` is not supported yet" },
 		{ "compare 3", "`compare` is not supported yet" },
 		{ "key rotate key_1", "`key rotate` is not supported yet" },
 		{ "projects usage", "`project usage` is not supported yet" },
