@@ -116,7 +116,7 @@ void agent_take_drains(uint64_t version, const struct slice *lines, uint32_t n,
 
 /* --- agent_route.c --- */
 json_t *agent_route(
-	const struct control_route *q, void *owner, enum admin_error *code, struct errbuf *why);
+	const struct control_route *asked, void *owner, enum admin_error *code, struct errbuf *why);
 
 /* --- agent_probe.c --- */
 void *agent_test(const struct control_test *q, void (*done)(json_t *v, void *arg), void *arg,

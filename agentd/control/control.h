@@ -33,6 +33,8 @@
 struct control_route {
 	struct slice project, endpoint; /* endpoint empty: chat */
 	struct slice tags;              /* as the header x-aigw-require-tags has them */
+	struct slice key, uid;          /* who calls: a key's id, or a user; empty: nobody known */
+	struct slice header;            /* NAME=VALUE; empty: none */
 	struct slice body;              /* as an application would send it */
 	int64_t input_tokens;           /* 0: by the body's length */
 };

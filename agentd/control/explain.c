@@ -174,6 +174,9 @@ void explain_route(struct control *c, struct http_exchange *x)
 	(void)http_query_get(x, SLICE("project"), &q.project);
 	(void)http_query_get(x, SLICE("endpoint"), &q.endpoint);
 	(void)http_query_get(x, SLICE("tags"), &q.tags);
+	(void)http_query_get(x, SLICE("key"), &q.key);
+	(void)http_query_get(x, SLICE("uid"), &q.uid);
+	(void)http_query_get(x, SLICE("header"), &q.header);
 	if (http_query_get(x, SLICE("input_tokens"), &tokens) &&
 		(text_parse_i64(tokens, &q.input_tokens) || q.input_tokens < 0)) {
 		control_error(x, ADMIN_ERROR_usage, "input_tokens is a number");

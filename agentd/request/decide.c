@@ -57,19 +57,26 @@ static struct target_now stand_of(const struct decide_ask *a, uint32_t target)
 /* --- what it needs -------------------------------------------------------------------- */
 
 /* Chance, or what this call has in common with others. */
-static uint64_t seed_of(const struct decide_ask *a, struct slice cache_key)
+static uint64_t seed_of(const struct decide_ask *a, struct slice cache_key, enum decide_seed *by)
 {
 	const struct policy_model *m = model_of(a);
 	uint64_t seed = 0;
 
-	if (m->sticky == STICKY_header)
+	if (m->sticky == STICKY_header) {
+		*by = SEED_HEADER;
 		seed = a->sticky_hash[m->sticky_header];
-	else if (m->sticky == STICKY_cache_key && cache_key.n)
+	} else if (m->sticky == STICKY_cache_key && cache_key.n) {
+		*by = SEED_CACHE_KEY;
 		seed = plan_seed(cache_key);
-	else if (m->sticky != STICKY_key && m->sticky != STICKY_request && a->facts->user.n > 2)
+	} else if (m->sticky != STICKY_key && m->sticky != STICKY_request && a->facts->user.n > 2) {
+		*by = SEED_USER;
 		seed = plan_seed(a->facts->user);
-	else if (m->sticky != STICKY_request)
+	} else if (m->sticky != STICKY_request) {
+		*by = SEED_CALLER;
 		seed = a->caller;
+	}
+	if (!seed)
+		*by = SEED_CHANCE;
 	return seed ? seed : a->chance;
 }
 
@@ -90,7 +97,7 @@ static uint32_t endpoint_need(uint8_t endpoint)
 	}
 }
 
-static struct plan_ask needs_of(const struct decide_ask *a)
+static struct plan_ask needs_of(const struct decide_ask *a, enum decide_seed *by)
 {
 	const struct policy_model *m = model_of(a);
 	const struct policy_project *project = &a->rules->policy->doc->projects[a->project];
@@ -109,7 +116,7 @@ static struct plan_ask needs_of(const struct decide_ask *a)
 	else if (m->has_windows &&
 		 !(needs.features & (CAPABILITY_BIT(vision) | CAPABILITY_BIT(audio))))
 		ask.input_tokens = (int64_t)(a->body.n + 3) / 4;
-	ask.seed = seed_of(a, needs.cache_key);
+	ask.seed = seed_of(a, needs.cache_key, by);
 	return ask;
 }
 
@@ -137,7 +144,7 @@ void decide(const struct decide_ask *a, struct decision *ret)
 	const struct policy_model *m = model_of(a);
 	uint32_t first = (uint32_t)(m->targets - a->rules->policy->doc->targets);
 
-	ret->needs = needs_of(a);
+	ret->needs = needs_of(a, &ret->seed);
 	for (uint32_t i = 0; i < m->n_targets; i++)
 		ret->now[i] = stand_of(a, first + i);
 	plan_make(m, ret->now, &ret->needs, ret->plan);

@@ -27,8 +27,12 @@ struct decide_ask {
 	usec now, wall_us;
 };
 
+/* What the seed of a draw is. */
+enum decide_seed { SEED_CHANCE, SEED_CALLER, SEED_USER, SEED_HEADER, SEED_CACHE_KEY };
+
 struct decision {
 	struct plan_ask needs;
+	enum decide_seed seed;
 	struct target_now now[POLICY_TARGETS_MAX];
 	struct plan *plan; /* the caller's */
 	enum fail refused; /* no place: what the client is told; else FAIL_none */

@@ -269,3 +269,58 @@ void plan_make(const struct policy_model *m, const struct target_now *now,
 	if (!ret->n)
 		none_is_well(m, now, ret);
 }
+
+/* What a target puts into the draw with the one that came first of its priority; 0: it is in none
+ * with it. */
+static uint64_t lot_of(const struct policy_model *m, const struct target_now *now, uint8_t first,
+	uint8_t i, usec best)
+{
+	uint64_t latency, v = m->targets[first].weight, w = m->targets[i].weight;
+
+	switch (m->strategy) {
+	case STRATEGY_priority:
+	case STRATEGY_cheapest: return 0;
+	case STRATEGY_weighted: return w;
+	case STRATEGY_fastest:
+		latency = latency_of(&now[i].numbers, best);
+		return (UINT64_C(1) << 49) / (latency * latency);
+	case STRATEGY_least_busy:
+		return now[i].numbers.in_flight * v == now[first].numbers.in_flight * w ? w : 0;
+	case STRATEGY_headroom: break;
+	}
+	return now[i].numbers.left * LEFT_STEPS / HEALTH_LEFT_ALL ==
+	       now[first].numbers.left * LEFT_STEPS / HEALTH_LEFT_ALL;
+}
+
+bool plan_odds(const struct policy_model *m, const struct target_now *now, const struct plan *p,
+	uint16_t odds[static POLICY_TARGETS_MAX])
+{
+	usec best = m->strategy == STRATEGY_fastest ? fastest_of(m, now) : 0;
+	bool any = false;
+	uint8_t end;
+
+	for (uint32_t i = 0; i < m->n_targets; i++)
+		odds[i] = PLAN_NO_DRAW;
+	for (uint8_t at = 0; at < p->n; at = end) {
+		uint8_t first = p->target[at];
+		uint64_t sum = 0;
+		unsigned n = 0;
+
+		for (end = at; end < p->n &&
+			       m->targets[p->target[end]].priority == m->targets[first].priority;
+			end++) {
+			uint64_t lot = lot_of(m, now, first, p->target[end], best);
+
+			sum += lot;
+			n += lot > 0;
+		}
+		for (uint8_t k = at; k < end && n > 1; k++) {
+			uint64_t lot = lot_of(m, now, first, p->target[k], best);
+
+			if (lot)
+				odds[p->target[k]] = (uint16_t)((lot * 1000 + sum / 2) / sum);
+			any = true;
+		}
+	}
+	return any;
+}

@@ -74,4 +74,11 @@ static inline bool plan_keeps(const struct plan *p, uint8_t target, enum target_
 void plan_make(const struct policy_model *m, const struct target_now *now,
 	const struct plan_ask *ask, struct plan *ret);
 
+#define PLAN_NO_DRAW UINT16_MAX
+/* For who asks why: in how many of a thousand plans like this one each target of the plan comes
+ * first of its priority, where a draw decides that (by the seed); else PLAN_NO_DRAW. In the model's
+ * order. True: somewhere one does. */
+bool plan_odds(const struct policy_model *m, const struct target_now *now, const struct plan *p,
+	uint16_t odds[static POLICY_TARGETS_MAX]);
+
 #endif

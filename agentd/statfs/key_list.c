@@ -28,10 +28,12 @@ static int on_key(const struct key_record *k, void *arg)
 		.state = (uint8_t)k->state,
 		.expires_us = k->expires_us,
 		.project = { NULL, k->project.n },
-		.name = { NULL, k->name.n } };
+		.name = { NULL, k->name.n },
+		.require_tags = { NULL, k->require_tags.n } };
 	memcpy(e->id, k->id, VKEY_ID_LEN);
 	(void)buf_slice(&l->text, k->project);
-	if (buf_slice(&l->text, k->name))
+	(void)buf_slice(&l->text, k->name);
+	if (buf_slice(&l->text, k->require_tags))
 		return -ENOMEM;
 	l->n++;
 	return 0;
@@ -67,6 +69,8 @@ int key_list_read(struct keyset_reader *r, uint64_t generation, struct key_list 
 		at += l->v[i].project.n;
 		l->v[i].name.p = at;
 		at += l->v[i].name.n;
+		l->v[i].require_tags.p = at;
+		at += l->v[i].require_tags.n;
 	}
 	if (l->n)
 		qsort(l->v, l->n, sizeof(*l->v), by_number);

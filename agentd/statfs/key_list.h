@@ -13,7 +13,7 @@ struct key_entry {
 	char id[VKEY_ID_LEN];
 	uint8_t state; /* enum key_state */
 	usec expires_us;
-	struct slice project, name; /* in text */
+	struct slice project, name, require_tags; /* in text */
 };
 
 struct key_list {

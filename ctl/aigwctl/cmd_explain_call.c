@@ -340,7 +340,7 @@ static bool put_need(struct buf *b, struct slice name)
 static int put_request(const struct cli *c, struct buf *b)
 {
 	const char *list = cli_flag(c, FLAG_needs), *tokens = cli_flag(c, FLAG_output_tokens);
-	const char *user = cli_flag(c, FLAG_user);
+	const char *user = cli_flag(c, FLAG_user), *cache_key = cli_flag(c, FLAG_cache_key);
 	int64_t n;
 
 	(void)buf_str(b, "{\"model\":");
@@ -352,6 +352,10 @@ static int put_request(const struct cli *c, struct buf *b)
 	if (user) {
 		(void)buf_str(b, ",\"user\":");
 		(void)text_json_quote(b, slice_str(user));
+	}
+	if (cache_key) {
+		(void)buf_str(b, ",\"prompt_cache_key\":");
+		(void)text_json_quote(b, slice_str(cache_key));
 	}
 	while (list && *list) {
 		size_t word = strcspn(list, ",");
@@ -372,10 +376,12 @@ static int route_path(const struct cli *c, struct buf *b)
 		int flag;
 		const char *name;
 	} params[] = { { FLAG_endpoint, "endpoint" }, { FLAG_require_tags, "tags" },
-		{ FLAG_input_tokens, "input_tokens" } };
+		{ FLAG_input_tokens, "input_tokens" }, { FLAG_key, "key" }, { FLAG_uid, "uid" },
+		{ FLAG_header, "header" } };
+	const char *project = cli_flag(c, FLAG_project);
 
 	(void)buf_str(b, "/v1/route?project=");
-	(void)exchange_escape(b, slice_str(cli_flag(c, FLAG_project)));
+	(void)exchange_escape(b, slice_str(project ? project : ""));
 	for (size_t i = 0; i < ARRAY_LEN(params); i++) {
 		const char *value = cli_flag(c, (enum flag_id)params[i].flag);
 
@@ -400,6 +406,11 @@ static void put_place(const struct cli *c, const json_t *t, size_t place)
 		(void)buf_str(&b, "    -  ");
 	(void)buf_printf(&b, "%s/%s  %s", json_get_str(t, "provider", "?"),
 		json_get_str(t, "model", "?"), strcmp(why, "out") == 0 ? "out" : reason_text(why));
+	if (json_is_integer(json_object_get(t, "odds_permille"))) {
+		(void)buf_str(&b, " (");
+		(void)format_percent(&b, json_get_int(t, "odds_permille", 0), 1000);
+		(void)buf_printf(&b, " of priority %" PRId64 ")", json_get_int(t, "priority", 0));
+	}
 	if (strcmp(state, "ok") != 0)
 		(void)buf_printf(&b, ", %s", state);
 	if (json_get_int(t, "recover_ms", 0) > 0) {
@@ -409,6 +420,26 @@ static void put_place(const struct cli *c, const json_t *t, size_t place)
 	cli_put_text(c->out, buf_view(&b));
 	(void)fputc('\n', c->out);
 	buf_fini(&b);
+}
+
+/* What the draw went by. */
+static const char *draw_text(const json_t *v)
+{
+	static const char *const words[][2] = {
+		{ "caller", "drawn for the caller: the same key or user gets the same" },
+		{ "user", "drawn for the end user: the same one gets the same" },
+		{ "header", "drawn for the header's value: the same one gets the same" },
+		{ "cache_key", "drawn for the prompt's cache key: the same one gets the same" },
+	};
+	const char *by = json_get_str(v, "drawn_by", "");
+
+	for (size_t i = 0; i < ARRAY_LEN(words); i++)
+		if (strcmp(by, words[i][0]) == 0)
+			return words[i][1];
+	return json_get_bool(v, "sticky", false) ? "drawn by chance, since the request has nothing "
+						   "that the model is sticky by: "
+						   "another call may go otherwise"
+						 : "drawn by chance: another call may go otherwise";
 }
 
 static void put_decision(const struct cli *c, const json_t *v)
@@ -428,6 +459,8 @@ static void put_decision(const struct cli *c, const json_t *v)
 	{
 		put_place(c, t, 0);
 	}
+	if (json_get_str(v, "drawn_by", NULL))
+		(void)fprintf(c->out, "%s\n", draw_text(v));
 	if (refused)
 		(void)fprintf(c->out, "refused: %s  (aigwctl explain %s)\n", refused, refused);
 }
@@ -438,8 +471,9 @@ int cmd_explain_route(struct cli *c)
 	struct buf path, body;
 	int code;
 
-	if (!cli_flag(c, FLAG_project))
-		return cli_fail(c, EXIT_USAGE, "whose call? aigwctl explain route %s --project P",
+	if (!cli_flag(c, FLAG_project) && !cli_flag(c, FLAG_key))
+		return cli_fail(c, EXIT_USAGE,
+			"whose call? aigwctl explain route %s --project P, or --key ID",
 			c->inv.args[0]);
 	buf_init(&path, 16u << 10);
 	buf_init(&body, 4096);

@@ -82,6 +82,10 @@ enum flag_id {
 	FLAG_show_route,
 	FLAG_credential,
 	FLAG_once,
+	FLAG_key,
+	FLAG_uid,
+	FLAG_header,
+	FLAG_cache_key,
 	FLAG_COUNT
 };
 

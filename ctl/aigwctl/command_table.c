@@ -83,6 +83,11 @@ const struct flag command_flags[FLAG_COUNT] = {
 	[FLAG_lines] = { "lines", 'n', "N", NULL, "the last N (default 10, at most 4096)" },
 	[FLAG_for] = { "for", 0, "DUR", NULL, "so long: 30m, 1h (the default), at most 30d" },
 	[FLAG_target] = { "target", 0, "PROVIDER/MODEL", NULL, "one of its targets only" },
+	[FLAG_key] = { "key", 0, "ID", NULL, "the key that it comes with; its project, too" },
+	[FLAG_uid] = { "uid", 0, "N", NULL, "the user of this host that it comes from" },
+	[FLAG_header] = { "header", 0, "NAME=VALUE", NULL,
+		"a header that routing goes by, of a sticky model" },
+	[FLAG_cache_key] = { "cache-key", 0, "TEXT", NULL, "its prompt_cache_key, for stickiness" },
 	[FLAG_once] = { "once", 0, NULL, NULL, "print it once, plainly" },
 	[FLAG_show_route] = { "show-route", 0, NULL, NULL,
 		"line by line what was decided and done, as explain request" },
@@ -289,18 +294,20 @@ const struct command command_table[] = {
 		"not know the call, the controller is asked, whom agents tell of those that failed "
 		"or fell back; --agent and --ctl ask the one only." },
 	{ { "explain", "route" },
-		"MODEL --project P [--endpoint E] [--needs A,B] [--require-tags A,B] "
-		"[--input-tokens N] "
-		"[--output-tokens N] [--user U]",
+		"MODEL --project P|--key ID [--uid N] [--user U] [--header NAME=VALUE] "
+		"[--cache-key T] [--endpoint E] [--needs A,B] [--require-tags A,B] "
+		"[--input-tokens N] [--output-tokens N]",
 		1, false,
 		LOCAL | FLAG_BIT(project) | FLAG_BIT(endpoint) | FLAG_BIT(needs) |
 			FLAG_BIT(require_tags) | FLAG_BIT(input_tokens) | FLAG_BIT(output_tokens) |
-			FLAG_BIT(user),
+			FLAG_BIT(user) | FLAG_BIT(key) | FLAG_BIT(uid) | FLAG_BIT(header) |
+			FLAG_BIT(cache_key),
 		cmd_explain_route, "where a call would go now, and why",
 		{ "aigwctl explain route gpt-4o-mini --project search",
-			"aigwctl explain route gpt-4o-mini --project search --needs tools,vision" },
-		"Decided by this host's agent as for a real request; nothing is sent. Where chance "
-		"draws, another call may go elsewhere." },
+			"aigwctl explain route gpt-4o-mini --project search --needs tools,vision",
+			"aigwctl explain route gpt-4o-mini --key key_3kQ9zB1mXy0a --user u-17" },
+		"Decided by this host's agent as for a real request; nothing is sent. Where several "
+		"of a priority are drawn, it says how often each comes first, and by what." },
 	{ { "chat" }, "[--model NAME] [PROMPT]...", 0, true,
 		TALK | FLAG_BIT(model) | FLAG_BIT(output), cmd_chat,
 		"ask a model through this host's agent",

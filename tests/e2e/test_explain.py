@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import unittest
+import urllib.parse
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../lib"))
@@ -311,7 +312,7 @@ class Routes(unittest.TestCase):
         prices = [f'  - {{provider: {p}, model: "*", from: 2020-01-01, input: {chance.randint(1, 9)}, output: {chance.randint(1, 9)}}}' for p in Routes.PROVIDERS]
         models = []
         for m in range(Routes.MODELS):
-            way = chance.choice(["strategy: priority", "strategy: cheapest", "sticky: user", "sticky: cache_key"])
+            way = chance.choice(["strategy: priority", "strategy: cheapest", "sticky: user", "sticky: cache_key", "sticky: key", "sticky: header:x-session", "sticky: header:x-tenant"])
             targets = []
             for p in chance.sample(Routes.PROVIDERS, chance.randint(1, 6)):
                 more = [f"priority: {chance.randint(1, 3)}"]
@@ -343,30 +344,94 @@ class Routes(unittest.TestCase):
             body["messages"].append({"role": "assistant", "content": "It"})
         if chance.random() < 0.4:
             body["max_tokens"] = chance.choice([5, 30, 90])
-        body["user"] = f"u-{chance.randrange(50)}"  # without one chance or the caller decides
+        if chance.random() < 0.7:
+            body["user"] = f"u-{chance.randrange(50)}"
         if chance.random() < 0.3:
             body["prompt_cache_key"] = f"k-{chance.randrange(50)}"
-        return body, chance.choice(["", "", "eu", "us,baa", "moon"])
+        header = chance.choice(["x-session", "x-tenant", "X-Session"]), f"v {chance.randrange(50)}"
+        return body, chance.choice(["", "", "eu", "us,baa", "moon"]), header, chance.choice(["uid", "one", "two"])
 
     def test_the_same_decision(self):
         seed = int(os.environ.get("AIGW_SEED", random.randrange(1 << 30)))
         chance = random.Random(seed)
         with Stack(BUILD, self.random_policy(chance)) as stack, stack.connect("unix") as api, Wire(stack.path("control.sock"), timeout=60) as control:
             served = refused = 0
+            keys = {"one": stack.make_key("search", name="one"), "two": stack.make_key("search", name="two", require_tags="us")}
+            ids = {k["name"]: k["id"] for k in stack.api("GET", "/api/v1/keys")["keys"]}
+            wait_for(lambda: all(control.call(f"/v1/route?key={i}", {"model": "m0"}).status == 200 for i in ids.values()), "the agent's list has them")
             for _ in range(self.PAIRS):
-                body, tags = self.random_request(chance)
-                said = control.call(f"/v1/route?project=search&tags={tags}", body).json()
-                answer = api.call("/v1/chat/completions", body, [("x-aigw-require-tags", tags)] if tags else [])
-                with self.subTest(seed=seed, body=body, tags=tags, said=said):
+                body, tags, header, caller = self.random_request(chance)
+                who = f"uid={os.getuid()}&project=search" if caller == "uid" else f"key={ids[caller]}"
+                said = control.call(f"/v1/route?{who}&tags={tags}&header={header[0]}={urllib.parse.quote(header[1])}", body)
+                if said.status == 400 and "sticky by a header" in said.json()["error"]["message"]:  # no model is, by chance
+                    said = control.call(f"/v1/route?{who}&tags={tags}", body)
+                said = said.json()
+                more = [("x-aigw-require-tags", tags)] if tags else []
+                more += [("authorization", "Bearer " + keys[caller])] if caller in keys else []
+                sticky_by_nothing = said.get("drawn_by") == "chance"  # a header that was not sent
+                answer = api.call("/v1/chat/completions", body, [header, *more])
+                with self.subTest(seed=seed, body=body, tags=tags, header=header, caller=caller, said=said):
                     if not said["plan"]:
                         self.assertEqual(answer.json()["error"]["code"], said["refused"])
                         refused += 1
+                    elif sticky_by_nothing:
+                        first = said["plan"][0]["priority"]
+                        self.assertIn((answer.status, answer.header("x-aigw-provider")), [(200, t["provider"]) for t in said["plan"] if t["priority"] == first])
+                        served += 1
                     else:
                         self.assertEqual((answer.status, answer.header("x-aigw-provider")), (200, said["plan"][0]["provider"]))
                         served += 1
             self.assertGreater(served, self.PAIRS / 4)
             self.assertGreater(refused, self.PAIRS / 20)
             self.assertEqual(sum(line["event"] == "recv" for line in stack.sim_log()), served)  # nothing but the calls was sent
+
+    def test_what_is_drawn_and_by_what(self):
+        """Odds, what the draw went by, and the same for the same."""
+        two = "targets: [{{provider: a, model: sim-a, weight: 300}}, {{provider: b, model: sim-b}}, {{provider: two, model: sim-b, priority: 2, tags: [eu]}}]{}"
+        policy = HEAD + "".join(f"  - {{name: {name}, {two.format(more)}}}\n" for name, more in (
+            ("plain", ""), ("by-key", ", sticky: key"), ("by-user", ", sticky: user"), ("by-header", ", sticky: header:x-session"), ("by-cache", ", sticky: cache_key")))
+        policy = policy.replace("projects: [{name: search}]", "projects: [{name: search}, {name: lab, models: [plain]}]")
+        with Stack(BUILD, policy) as stack:
+            def ctl(*args, code=0):
+                r = subprocess.run([AIGWCTL, "--agent", stack.path("control.sock"), "explain", "route", *args], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+                self.assertEqual(r.returncode, code, r.stdout)
+                return r.stdout
+            stack.make_key("search", name="one")
+            stack.make_key("lab", name="two", require_tags="eu")
+            stack.make_key("search", name="gone")
+            ids = {k["name"]: k["id"] for k in stack.api("GET", "/api/v1/keys")["keys"]}
+            stack.api("POST", f"/api/v1/keys/{ids['gone']}/revoke", {})
+            wait_for(lambda: subprocess.run([AIGWCTL, "--agent", stack.path("control.sock"), "agent", "stats", "cat", f"keys/{ids['gone']}/state"], capture_output=True, text=True,
+                                            timeout=60).stdout == "revoked\n", "the agent's list has them")
+            # The third is alone with its priority: nothing is drawn there.
+            self.assertRegex(ctl("plain", "--project", "search"), r"(?s)\Aplain for project search, revision 1\n    1  (a/sim-a  drawn by weight \(75.0% of priority 1\)\n    2  "
+                             r"b/sim-b  drawn by weight \(25.0% of priority 1\)|b/sim-b  drawn by weight \(25.0% of priority 1\)\n    2  a/sim-a  drawn by weight \(75.0% of priority 1\))\n"
+                             r"    3  two/sim-b  drawn by weight\ndrawn by chance: another call may go otherwise\n\Z")
+            firsts = {json.loads(ctl("plain", "--project", "search", "-o", "json"))["plan"][0]["provider"] for _ in range(60)}
+            self.assertEqual(firsts, {"a", "b"})
+            for model, how, by in (("by-key", ("--key", "KEY"), "the caller"), ("by-user", ("--user", "N"), "the end user"), ("by-user", ("--uid", "N"), "the caller"),
+                                   ("by-header", ("--header", "X-Session=N"), "the header's value"), ("by-cache", ("--cache-key", "N"), "the prompt's cache key"),
+                                   ("by-cache", ("--user", "N"), "the end user"), ("by-cache", ("--uid", "N"), "the caller")):
+                firsts = set()
+                for n in range(1 if how[0] == "--key" else 40):
+                    args = (how[0], ids["one"] if how[1] == "KEY" else how[1].replace("N", str(n)))
+                    args += () if how[0] == "--key" else ("--project", "search")
+                    got = ctl(model, *args)
+                    self.assertIn(f"drawn for {by}: the same", got)
+                    self.assertEqual(got, ctl(model, *args))
+                    firsts.add(got.splitlines()[1])
+                self.assertEqual(len(firsts), 1 if how[0] == "--key" else 2, (model, how))
+            self.assertIn("drawn by chance, since the request has nothing that the model is sticky by", ctl("by-header", "--project", "search"))
+            self.assertIn("a/sim-a  lacks a required tag", ctl("plain", "--key", ids["two"]))
+            self.assertIn("refused: model_not_allowed", ctl("by-key", "--key", ids["two"]))
+            self.assertIn("lacks a required tag", ctl("plain", "--project", "search", "--header", "x-aigw-require-tags=moon"))
+            for args, code, said in ((("--key", ids["gone"]), 5, "is revoked: its calls are refused"), (("--key", "key_nope"), 3, "knows no key 'key_nope'"),
+                                     (("--key", ids["one"], "--project", "lab"), 2, None), (("--key", ids["one"], "--uid", "1"), 2, "key or uid"),
+                                     (("--project", "search", "--uid", "x"), 2, "uid is a number"), (("--project", "search", "--header", "x-session"), 2, "NAME=VALUE"),
+                                     (("--project", "search", "--header", "x-other=1"), 2, "sticky by a header 'x-other'")):
+                got = ctl("plain", *args, code=code if said else 5)
+                self.assertIn(said or "is of the project 'search', not 'lab'", got)
+            self.assertEqual(stack.sim_log(), [])
 
     def test_in_words(self):
         policy = HEAD + pair("m", a("sim-a"), "{provider: b, model: sim-b, priority: 2, tags: [eu]}") + pair("t", "{provider: a, model: sim-a, capabilities: [vision]}")
@@ -382,7 +447,7 @@ class Routes(unittest.TestCase):
                 self.assertIn("    -  a/sim-a  lacks a capability", ctl("t", "--project", "search", "--needs", needs)[1], needs)
             self.assertNotIn("lacks", ctl("t", "--project", "search", "--needs", "vision")[1])
             self.assertEqual(json.loads(ctl("m", "--project", "search", "-o", "json")[1])["plan"][0]["why"], "weight")
-            for args, code, says in ((("nothing", "--project", "search"), 3, "no model 'nothing'"), (("m", "--project", "nobody"), 3, "no project 'nobody'"), (("m",), 2, "--project P"),
+            for args, code, says in ((("nothing", "--project", "search"), 3, "no model 'nothing'"), (("m", "--project", "nobody"), 3, "no project 'nobody'"), (("m",), 2, "--project P, or --key ID"),
                                      (("m", "--project", "search", "--needs", "wings"), 2, "write some of tools"), (("m", "--project", "search", "--output-tokens", "x"), 2, "must be a number"),
                                      (("m", "--project", "search", "--endpoint", "walk"), 2, "no endpoint 'walk'"), (("m", "--project", "search", "--input-tokens", "x"), 2, "is a number")):
                 got = ctl(*args)

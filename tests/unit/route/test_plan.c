@@ -378,6 +378,80 @@ static void random_models(void **state)
 	}
 }
 
+/* What is said about a draw is what many draws show. */
+static void odds_are_what_many_draws_show(void **state)
+{
+	static const uint32_t weights[] = { 300, 100, 100, 7, 50 };
+	static const enum policy_strategy drawn[] = { STRATEGY_weighted, STRATEGY_fastest,
+		STRATEGY_least_busy, STRATEGY_headroom };
+	uint16_t odds[POLICY_TARGETS_MAX];
+	unsigned first[POLICY_TARGETS_MAX];
+
+	(void)state;
+	model.n_targets = 5;
+	for (uint32_t i = 0; i < 5; i++)
+		targets[i].weight = weights[i];
+	targets[3].priority = targets[4].priority = 2;
+	now[1].numbers = (struct health_numbers){ .left = HEALTH_LEFT_ALL, .latency_us = 2000000 };
+	now[0].numbers.latency_us = now[2].numbers.latency_us = 1000000;
+	now[2].numbers.in_flight = 1; /* least_busy: not in the draw */
+	now[4].numbers.left = HEALTH_LEFT_ALL / 2;
+	for (size_t s = 0; s < ARRAY_LEN(drawn); s++) {
+		model.strategy = drawn[s];
+		make(7);
+		assert_true(plan_odds(&model, now, &plan, odds));
+		memset(first, 0, sizeof(first));
+		for (uint64_t round = 0; round < 20000; round++) {
+			make(round * UINT64_C(0x9e3779b97f4a7c15));
+			first[plan.target[0]]++;
+			for (unsigned i = 1; i < plan.n; i++)
+				if (targets[plan.target[i]].priority !=
+					targets[plan.target[i - 1]].priority)
+					first[plan.target[i]]++;
+		}
+		for (uint32_t i = 0; i < 5; i++) {
+			bool always = first[i] == 20000, never = first[i] == 0;
+
+			if (odds[i] == PLAN_NO_DRAW)
+				assert_true(always || never);
+			else
+				assert_in_range(first[i], odds[i] * 20 - MIN(odds[i] * 20, 400),
+					odds[i] * 20 + 400);
+		}
+	}
+	model.strategy = STRATEGY_weighted;
+	make(7);
+	(void)plan_odds(&model, now, &plan, odds);
+	assert_int_equal(odds[0], 600);
+	assert_int_equal(odds[3], 123); /* 7 of 57 */
+	now[0].state = TARGET_DRAINED;
+	make(7);
+	(void)plan_odds(&model, now, &plan, odds);
+	assert_int_equal(odds[0], PLAN_NO_DRAW);
+	assert_int_equal(odds[1], 500);
+}
+
+static void no_draw_no_odds(void **state)
+{
+	uint16_t odds[POLICY_TARGETS_MAX];
+
+	(void)state;
+	for (int s = 0; s < 2; s++) {
+		model.strategy = s ? STRATEGY_cheapest : STRATEGY_priority;
+		make(7);
+		assert_false(plan_odds(&model, now, &plan, odds));
+	}
+	model.strategy = STRATEGY_weighted;
+	for (uint32_t i = 0; i < 3; i++)
+		targets[i].priority = i;
+	make(7);
+	assert_false(plan_odds(&model, now, &plan, odds));
+	model.n_targets = 1;
+	make(7);
+	assert_false(plan_odds(&model, now, &plan, odds));
+	assert_int_equal(odds[0], PLAN_NO_DRAW);
+}
+
 /* Why each is left out, the first reason that holds. */
 static void what_a_request_needs(void **state)
 {
@@ -434,6 +508,8 @@ int main(void)
 		cmocka_unit_test_setup(headroom, begin),
 		cmocka_unit_test_setup(not_all_are_ejected, begin),
 		cmocka_unit_test_setup(stickiness_survives_a_loss, begin),
+		cmocka_unit_test_setup(odds_are_what_many_draws_show, begin),
+		cmocka_unit_test_setup(no_draw_no_odds, begin),
 		cmocka_unit_test_setup(what_a_request_needs, begin),
 		cmocka_unit_test_setup(random_models, begin),
 		cmocka_unit_test(reasons_have_names),
