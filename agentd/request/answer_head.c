@@ -3,6 +3,7 @@
 #include "request/continue.h"
 #include "request/upload.h"
 
+#include <aigw/clock.h>
 #include <aigw/log.h>
 
 static const struct slice relayed[] = {
@@ -76,7 +77,8 @@ static bool is_type(const struct h1_field *type, struct slice want)
 
 void relay_count_error(struct request *r, enum provider_error e)
 {
-	stats_error(r->env->stats, r->rules->rules->policy->provider_stat[r->provider], e);
+	stats_error(r->env->stats, r->rules->rules->policy->provider_stat[r->provider], e,
+		clock_wall_us());
 }
 
 _Static_assert(ERROR_memory == ATTEMPT_MEMORY - 1 && ERROR_no_address == ATTEMPT_NO_ADDRESS - 1 &&

@@ -472,6 +472,17 @@ static void render_errors(const struct render *r, struct node n, struct buf *b)
 		(void)buf_printf(b, "%s %" PRId64 "\n", stats_error_name(e), all[e]);
 }
 
+static void render_last_error(const struct render *r, struct node n, struct buf *b)
+{
+	enum provider_error e;
+	usec at;
+
+	if (stats_last_error(r->stats, n.object, &e, &at))
+		(void)buf_printf(b, "%s %" PRId64 "\n", stats_error_name(e), at / USEC_PER_S);
+	else
+		(void)buf_str(b, "-\n");
+}
+
 /* --- keys ----------------------------------------------------------------------------- */
 
 static void put_of_key(const struct render *r, struct node n, struct buf *b, int what)

@@ -17,7 +17,8 @@
 struct stats_object {
 	_Alignas(64) _Atomic int64_t count[STAT_COUNTER_COUNT];
 	struct hist *_Atomic hist[HIST_COUNT];
-	_Atomic int64_t *_Atomic errors; /* of a provider that had one */
+	/* Of a provider that had one: counters, and behind them the last with its time. */
+	_Atomic int64_t *_Atomic errors;
 };
 
 struct stats_block {
@@ -386,19 +387,23 @@ void stats_time(struct stats_block *b, enum stat_kind kind, uint32_t slot, enum 
 	hist_add(hist, d > 0 ? (uint64_t)d : 0);
 }
 
-void stats_error(struct stats_block *b, uint32_t provider_slot, enum provider_error e)
+_Static_assert(PROVIDER_ERROR_COUNT <= 256, "one fits a byte beside its time");
+
+void stats_error(struct stats_block *b, uint32_t provider_slot, enum provider_error e, usec wall_us)
 {
 	_Atomic int64_t *_Atomic *at = &object_of(b, STAT_PROVIDER, provider_slot)->errors;
 	_Atomic int64_t *row = atomic_load_explicit(at, memory_order_relaxed);
 
 	if (!row) {
-		row = calloc(PROVIDER_ERROR_COUNT, sizeof(*row));
+		row = calloc(PROVIDER_ERROR_COUNT + 1, sizeof(*row));
 		if (!row)
 			return; /* it is in upstream_errors all the same */
 		atomic_store_explicit(at, row, memory_order_release);
 	}
 	atomic_store_explicit(&row[e], atomic_load_explicit(&row[e], memory_order_relaxed) + 1,
 		memory_order_relaxed);
+	atomic_store_explicit(
+		&row[PROVIDER_ERROR_COUNT], wall_us * 256 + (int64_t)e, memory_order_relaxed);
 }
 
 /* --- reading -------------------------------------------------------------------------- */
@@ -483,6 +488,27 @@ void stats_read_errors(
 		for (int e = 0; row && e < PROVIDER_ERROR_COUNT; e++)
 			ret[e] += atomic_load_explicit(&row[e], memory_order_relaxed);
 	}
+}
+
+bool stats_last_error(
+	const struct stats *s, uint32_t provider_slot, enum provider_error *ret, usec *ret_wall_us)
+{
+	int64_t last = 0;
+
+	for (unsigned w = 0; w < s->n_workers; w++) {
+		const struct stats_object *o =
+			object_read(s->blocks[w], STAT_PROVIDER, provider_slot);
+		_Atomic int64_t *row =
+			o ? atomic_load_explicit(&o->errors, memory_order_acquire) : NULL;
+		int64_t v =
+			row ? atomic_load_explicit(&row[PROVIDER_ERROR_COUNT], memory_order_relaxed)
+			    : 0;
+
+		last = MAX(last, v);
+	}
+	*ret = (enum provider_error)(last % 256);
+	*ret_wall_us = last / 256;
+	return last > 0;
 }
 
 const char *stats_error_name(enum provider_error e)

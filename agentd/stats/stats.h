@@ -64,7 +64,8 @@ void stats_add(
 void stats_time(
 	struct stats_block *b, enum stat_kind kind, uint32_t slot, enum stat_hist h, usec d);
 
-void stats_error(struct stats_block *b, uint32_t provider_slot, enum provider_error e);
+void stats_error(struct stats_block *b, uint32_t provider_slot, enum provider_error e,
+	usec wall_us); /* wall: now */
 
 /* Several counters of one object: its row once, then plain moves. Valid as long as the block. */
 _Atomic int64_t *stats_row(struct stats_block *b, enum stat_kind kind, uint32_t slot);
@@ -81,6 +82,9 @@ void stats_read(const struct stats *s, enum stat_kind kind, uint32_t slot,
 	int64_t ret[static STAT_COUNTER_COUNT]); /* all in one pass */
 void stats_read_errors(
 	const struct stats *s, uint32_t provider_slot, int64_t ret[static PROVIDER_ERROR_COUNT]);
+/* The last one of all workers; false: there was none. */
+bool stats_last_error(
+	const struct stats *s, uint32_t provider_slot, enum provider_error *ret, usec *ret_wall_us);
 const char *stats_error_name(enum provider_error e);
 struct stat_quantiles {
 	uint64_t n, p50, p90, p95, p99, p999, max;

@@ -3,9 +3,11 @@
  * given; model targets, provider status: how they stand at this host's */
 #include "client.h"
 #include "exchange.h"
+#include "format.h"
 #include "local.h"
 #include "print.h"
 
+#include <aigw/clock.h>
 #include <aigw/json.h>
 #include <aigw/text.h>
 
@@ -258,7 +260,16 @@ int cmd_model_targets(struct cli *c)
 struct status {
 	const char *name;
 	int64_t targets, open, drained, in_flight;
+	int64_t drained_ms; /* until the first of the drained is back */
 };
+
+static void add_drained(struct status *st, const json_t *row)
+{
+	int64_t ms = 0;
+
+	(void)text_parse_i64(slice_str(json_get_str(row, "recover_ms", "0")), &ms);
+	st->drained_ms = st->drained++ ? MIN(st->drained_ms, ms) : ms;
+}
 
 /* Models may share a target: it counts once. */
 static void add_targets(struct status *st, const json_t *rows, json_t *seen)
@@ -276,7 +287,8 @@ static void add_targets(struct status *st, const json_t *rows, json_t *seen)
 			continue;
 		st->targets++;
 		st->open += strcmp(state, "open") == 0 || strcmp(state, "probing") == 0;
-		st->drained += strcmp(state, "drained") == 0;
+		if (strcmp(state, "drained") == 0)
+			add_drained(st, row);
 		(void)snprintf(
 			target, sizeof(target), "%s/%s", st->name, json_get_str(row, "model", ""));
 		if (json_object_get(seen, target))
@@ -343,6 +355,25 @@ static void add_probe(json_t *row, struct slice text)
 	(void)json_object_set_new(row, "probe_age_s", told ? json_integer(age) : json_null());
 }
 
+/* "failed 1764395000" */
+static void add_last_error(json_t *row, struct slice text)
+{
+	const char *space = text.n ? memchr(text.p, ' ', text.n) : NULL;
+	size_t n = space ? (size_t)(space - text.p) : 0;
+	json_t *at = json_null();
+	char utc[40];
+	int64_t s;
+
+	if (space && text.p[text.n - 1] == '\n' &&
+		text_parse_i64(slice_of(space + 1, text.n - n - 2), &s) == 0) {
+		clock_format_utc(s * USEC_PER_S, false, utc);
+		at = json_string(utc);
+	}
+	(void)json_object_set_new(
+		row, "last_error", n ? json_slice(slice_of(text.p, n)) : json_null());
+	(void)json_object_set_new(row, "last_error_at", at);
+}
+
 static int add_provider(
 	const struct cli *c, const char *name, const json_t *models, struct buf *text, json_t *rows)
 {
@@ -366,6 +397,11 @@ static int add_provider(
 			    : failing                              ? "failing"
 								   : "ok"));
 	(void)json_object_set_new(row, "circuit", json_string(circuit));
+	(void)json_object_set_new(row, "drained",
+		st.drained ? json_sprintf("%" PRId64 " of %" PRId64, st.drained, st.targets)
+			   : json_null());
+	(void)json_object_set_new(
+		row, "drained_ms", st.drained ? json_integer(st.drained_ms) : json_null());
 	(void)json_object_set_new(row, "in_flight", json_integer(st.in_flight));
 	if (!code)
 		code = stats_text(c, "providers", name, "latency", text);
@@ -375,19 +411,51 @@ static int add_provider(
 		code = stats_text(c, "providers", name, "errors", text);
 	(void)json_object_set_new(row, "errors", json_integer(sum_of(buf_view(text))));
 	if (!code)
+		code = stats_text(c, "providers", name, "last_error", text);
+	add_last_error(row, buf_view(text));
+	if (!code)
 		code = stats_text(c, "providers", name, "probe", text);
 	add_probe(row, buf_view(text));
 	return json_array_append_new(rows, row) ? EXIT_FAILED : code;
+}
+
+/* "2 of 3, first back in 29m" */
+static int cell_drained(struct buf *b, const json_t *row, const struct listing *l)
+{
+	const char *how_many = json_get_str(row, "drained", NULL);
+
+	(void)l;
+	if (!how_many)
+		return buf_char(b, '-');
+	(void)buf_printf(b, "%s, back in ", how_many);
+	return format_span(b, (json_get_int(row, "drained_ms", 0) + 999) * USEC_PER_MS);
+}
+
+/* "failed 4s ago" */
+static int cell_last_error(struct buf *b, const json_t *row, const struct listing *l)
+{
+	const char *what = json_get_str(row, "last_error", NULL);
+	usec at;
+
+	if (!what)
+		return buf_char(b, '-');
+	(void)buf_printf(b, "%s ", what);
+	if (format_parse_utc(json_get_str(row, "last_error_at", ""), &at) < 0)
+		return buf_char(b, '?');
+	return format_when(b, at, l->now_us);
 }
 
 static const struct column status_columns[] = {
 	{ .title = "PROVIDER", .member = "name" },
 	{ .title = "STATE", .member = "state", .color = print_color_state },
 	{ .title = "CIRCUIT", .member = "circuit" },
+	{ .title = "DRAINED", .member = "drained", .cell = cell_drained },
 	{ .title = "IN FLIGHT", .member = "in_flight", .right = true },
 	{ .title = "TTFT P50 US", .member = "ttft_p50_us", .right = true },
 	{ .title = "P95 US", .member = "ttft_p95_us", .right = true },
 	{ .title = "ERRORS", .member = "errors", .right = true },
+	{ .title = "LAST ERROR", .member = "last_error", .cell = cell_last_error },
+	{ .title = "LAST ERROR AT", .member = "last_error_at", .wide = true },
 	{ .title = "PROBE", .member = "probe" },
 	{ .title = "AGE S", .member = "probe_age_s", .right = true, .wide = true },
 };
@@ -409,7 +477,8 @@ int cmd_provider_status(struct cli *c)
 	const struct listing l = { .member = "providers",
 		.name = "name",
 		.columns = status_columns,
-		.n_columns = ARRAY_LEN(status_columns) };
+		.n_columns = ARRAY_LEN(status_columns),
+		.now_us = clock_wall_us() };
 	const char *only = c->inv.n_args ? c->inv.args[0] : NULL;
 	JSON_AUTO *providers = NULL;
 	JSON_AUTO *models = NULL;

@@ -331,6 +331,8 @@ class Stats(unittest.TestCase):
     def test_errors_of_a_provider_by_kind(self):
         closed = self.enterContext(self.made())
         closed.agent_settings["stats"] = closed.path("stats")
+        self.assertEqual((self.read("providers/sim/last_error"), self.read("providers/tls/last_error")), ("-\n", "-\n"))
+        start = int(time.time())
         for model, times in (("broken", 3), ("small", 2)):
             for _ in range(times):
                 self.stack.chat(model, key=self.key)
@@ -342,6 +344,10 @@ class Stats(unittest.TestCase):
             self.stack.chat(model, key=self.key)
         self.assertEqual({k: v for k, v in numbers(self.read("providers/sim/errors")).items() if v}, {"failed": 3, "rate_limited": 1, "auth": 1})
         self.assertEqual({k: v for k, v in numbers(self.read("providers/tls/errors")).items() if v}, {"no_connection": 1})
+        for provider, word in (("sim", "auth"), ("tls", "no_connection")):  # the last, not the most frequent
+            got, at = self.read(f"providers/{provider}/last_error").split()
+            self.assertEqual(got, word)
+            self.assertTrue(start <= int(at) <= time.time(), at)
 
     def tell(self, n=1):
         """Makes so many events."""

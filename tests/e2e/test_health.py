@@ -208,7 +208,7 @@ class Drains(unittest.TestCase):
         self.assertEqual(self.stack.chat("n", way="unix").status, 200)
 
     def test_provider_status(self):
-        self.assertRegex(self.ctl("provider", "status"), r"(?s)a +ok +closed +0 +- +- +0 +-\n.*b +ok +closed +0 +- +- +0 +-\n")
+        self.assertRegex(self.ctl("provider", "status"), r"(?s)a +ok +closed +- +0 +- +- +0 +- +-\n.*b +ok +closed +- +0 +- +- +0 +- +-\n")
         self.stack.chat("m", way="unix", stream=True)
         self.stack.chat("f", way="unix")  # b fails once, its circuit opens; a answers
         self.stack.apply(head("open_after: 1, half_open_after: 5m", "open_after: 1, half_open_after: 5m") + self.ROWS)
@@ -222,9 +222,21 @@ class Drains(unittest.TestCase):
         self.assertTrue(0 < a["ttft_p50_us"] <= a["ttft_p95_us"])
         self.assertEqual((b["name"], b["circuit"], b["ttft_p50_us"]), ("b", "1 of 3 open", None))
         self.assertGreater(b["errors"], 0)
+        self.assertEqual((a["last_error"], a["last_error_at"], b["last_error"]), (None, None, "failed"))
+        self.assertRegex(b["last_error_at"], r"^20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
+        self.assertRegex(self.ctl("provider", "status", "b"), r" failed (now|\d+s ago) ")
         wire.reset()
-        self.ctl("provider", "drain", "a")
-        self.assertIn("drained", self.ctl("provider", "status", "a"))
+        self.assertEqual((a["drained"], a["drained_ms"]), (None, None))
+        self.ctl("model", "disable", "n", "--for", "30m")  # one of its targets
+        one = json.loads(self.ctl("provider", "status", "a", "-o", "json"))["providers"][0]
+        self.assertNotEqual(one["state"], "drained")
+        self.assertRegex(one["drained"], r"^1 of [2-9]$")
+        self.assertTrue(29 * 60000 < one["drained_ms"] <= 30 * 60000, one)
+        self.ctl("provider", "drain", "a", "--for", "2h")
+        self.assertRegex(self.ctl("provider", "status", "a"), r"a +drained .* ([2-9]) of \1, back in (2h|1h) ")
+        row = next(r for r in json.loads(self.ctl("model", "targets", "m", "-o", "json"))["targets"] if r["provider"] == "a")
+        self.assertEqual(row["state"], "drained")
+        self.assertTrue(119 * 60000 < int(row["recover_ms"]) <= 120 * 60000, row)  # and so says when it ends
         self.ctl("provider", "status", "nobody", code=3)
 
     def test_it_ends_by_itself(self):

@@ -38,6 +38,7 @@ STAT_NODE(provider_stat,    "providers/NAME/stat",    0100444, PROVIDER, stat,  
 STAT_NODE(provider_latency, "providers/NAME/latency", 0100444, PROVIDER, times,    "Times of one provider in microseconds.")
 STAT_NODE(provider_pool,    "providers/NAME/pool",    0100444, PROVIDER, pool,     "Its connections.")
 STAT_NODE(provider_errors,  "providers/NAME/errors",  0100444, PROVIDER, errors,   "What went wrong with its calls, KEY VALUE: how often since the start.")
+STAT_NODE(provider_last_error, "providers/NAME/last_error", 0100444, PROVIDER, last_error, "The last of these and when: WORD UNIX-TIME; -: none since the start.")
 STAT_NODE(provider_credentials, "providers/NAME/credentials", 0100444, PROVIDER, credentials, "Its credentials in the order of the policy: NAME state=ok|no_credential|provider_quota recover_ms=N; -1: when its secret is set. A limit is the target's: see models/NAME/targets.")
 STAT_NODE(provider_probe,   "providers/NAME/probe",   0100444, PROVIDER, probe,    "Active probes (health.probe of the policy) by credential, - for none: NAME last=good|failed|refused|empty|cannot_tell|- status=N|- reason=WORD|- took_ms=N age_s=N good=N others=N; empty where none are sent.")
 STAT_NODE(projects,         "projects",               0040550, GLOBAL,   none,     "")
