@@ -5,6 +5,7 @@
 #define PROBE_CALLER    0x70726f62u /* of failures: as if one caller's own */
 #define FIRST_WITHIN_US (5 * USEC_PER_S)
 #define SOON_US         (500 * USEC_PER_MS)
+#define LEAST_US        (50 * USEC_PER_MS) /* between two looks */
 
 struct probed_target {
 	uint32_t place;
@@ -231,6 +232,18 @@ static void learn(struct probe_slot *s, const struct probe_result *r, usec now)
 		targets_live(s);
 }
 
+/* When the first of them is due, and a while after the last look in any case. */
+static void arm(struct prober *o, usec now)
+{
+	usec next = o->looked_us + PROBER_LOOK_US;
+
+	for (uint32_t i = 0; i < o->n_slots; i++)
+		if (!o->slots[i].probe)
+			next = MIN(next, o->slots[i].next_us);
+	/* Where one is due already, as many run as may. */
+	deadline_set(o->loop, &o->look, MAX(next - now, LEAST_US));
+}
+
 static void on_done(const struct probe_result *r, void *owner)
 {
 	struct probe_slot *s = owner;
@@ -252,6 +265,7 @@ static void on_done(const struct probe_result *r, void *owner)
 	every = interval_of(s);
 	s->next_us = now + MAX(every - every / 10 + by_chance(o, every / 5),
 				   MIN(r->hint_us, HEALTH_HOLD_US));
+	arm(o, now);
 }
 
 /* --- the timer ------------------------------------------------------------------------ */
@@ -274,8 +288,9 @@ static void start(struct probe_slot *s, usec now)
 static void on_look(struct deadline *d)
 {
 	struct prober *o = container_of(d, struct prober, look);
-	usec now = loop_now(o->loop), next = now + PROBER_LOOK_US;
+	usec now = loop_now(o->loop);
 
+	o->looked_us = now;
 	for (uint32_t i = 0; i < o->n_providers; i++)
 		o->providers[i].out = has_open(o, &o->providers[i], now);
 	for (uint32_t i = 0; i < o->n_slots; i++) {
@@ -285,14 +300,10 @@ static void on_look(struct deadline *d)
 		if (out && !s->out)
 			s->next_us = MIN(s->next_us, now + by_chance(o, SOON_US));
 		s->out = out;
-		if (s->probe)
-			continue;
-		if (s->next_us <= now && o->n_running < PROBER_RUNNING_MAX)
+		if (!s->probe && s->next_us <= now && o->n_running < PROBER_RUNNING_MAX)
 			start(s, now);
-		else
-			next = MIN(next, MAX(s->next_us, now + USEC_PER_S / 10));
 	}
-	deadline_set(o->loop, d, next - now);
+	arm(o, now);
 }
 
 /* --- what is in force ----------------------------------------------------------------- */

@@ -39,6 +39,7 @@ struct prober {
 	struct probe_slot *slots;
 	uint32_t n_providers, n_slots, n_running;
 	struct deadline look;
+	usec looked_us; /* when it was last */
 	struct list tests;
 	unsigned n_tests;
 	uint64_t chance;

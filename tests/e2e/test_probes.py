@@ -285,9 +285,9 @@ class Credentials(Case):
         self.apply()
         for answer in (error(403), error(404), error(401, message="Missing scopes: api.model.read"), error(429), b"HTTP/1.1 302 F\r\nlocation: /\r\ncontent-length: 0\r\n\r\n"):
             self.up.listing = answer
-            self.later(2)
+            wait_for(lambda: self.probes()["one"]["status"] == answer[9:12].decode(), "its answer")
             self.assertEqual(self.probes()["one"]["last"], "cannot_tell")
-            self.later(2)
+            self.later(1)
             self.assertEqual((self.state(), self.circuits("m"), self.ask()), ("ok", ["ok", "ok"], ("a", None)))
 
     def test_each_of_several_for_itself(self):
