@@ -75,8 +75,20 @@ void agent_on_worker_empty(unsigned worker, void *owner)
 	mailbox_post(&a->mailbox, m);
 }
 
+static void take_max_connections(struct agent *a)
+{
+	uint32_t most = a->most_connections, wanted = (uint32_t)a->cfg.max_connections;
+
+	if (wanted > most)
+		log_event(LOG_WARNING, "agent", "agent.few_descriptors",
+			"max_connections=%" PRIu32 " possible=%" PRIu32, wanted, most);
+	atomic_store_explicit(
+		&a->gw.max_connections, wanted ? MIN(wanted, most) : most, memory_order_relaxed);
+}
+
 void agent_take_settings(struct agent *a)
 {
+	take_max_connections(a);
 	atomic_store_explicit(&a->gw.max_body, a->cfg.max_body, memory_order_relaxed);
 	atomic_store_explicit(&a->gw.body_memory, a->cfg.body_memory, memory_order_relaxed);
 	atomic_store_explicit(
@@ -108,6 +120,7 @@ static void reload(struct agent *a)
 	buf_fini(&names);
 	a->cfg.durability = fresh.durability;
 	a->cfg.max_body = fresh.max_body;
+	a->cfg.max_connections = fresh.max_connections;
 	a->cfg.body_memory = fresh.body_memory;
 	a->cfg.drain_timeout = fresh.drain_timeout;
 	a->cfg.log = fresh.log;
@@ -224,6 +237,7 @@ void agent_free(struct agent *a)
 	idempotency_close(a->gw.idempotency);
 	stats_free(a->gw.stats);
 	health_free(a->gw.health);
+	capacities_free(a->gw.capacities);
 	line_ring_free(a->gw.calls);
 	line_ring_free(a->gw.traces);
 	line_ring_free(a->gw.troubled);

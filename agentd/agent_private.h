@@ -57,9 +57,10 @@ struct agent {
 	bool stuck;                  /* and it has been logged */
 	struct worker **workers;
 	unsigned n_workers;
-	unsigned n_empty;    /* workers that have told so while draining */
-	int tcp_fd, unix_fd; /* -1: off */
-	bool activated;      /* they are the service manager's, who keeps them */
+	uint32_t most_connections; /* that the descriptors suffice for */
+	unsigned n_empty;          /* workers that have told so while draining */
+	int tcp_fd, unix_fd;       /* -1: off */
+	bool activated;            /* they are the service manager's, who keeps them */
 	usec start_wall_us, start_mono_us;
 	_Atomic int control;          /* enum uplink_state, for statfs */
 	_Atomic bool policy_is_fresh; /* the controller's, of this run */

@@ -246,6 +246,7 @@ int agent_start_rules(struct agent *a, struct errbuf *e)
 	b->keyset = a->gw.keyset;
 	b->stats = a->gw.stats;
 	b->health = a->gw.health;
+	b->capacities = a->gw.capacities;
 	b->mailbox = &a->mailbox;
 	b->owner = a;
 	b->built = on_built;

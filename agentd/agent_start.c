@@ -22,16 +22,19 @@ static int make_dir(const char *path, mode_t mode, struct errbuf *e)
 	return err_set(e, -errno, "can't make the folder %s: %s", path, strerror(errno));
 }
 
-static unsigned raise_descriptors(void)
+/* How many clients the descriptors suffice for: each may need one upstream as well. */
+static uint32_t raise_descriptors(void)
 {
 	struct rlimit lim;
+	uint32_t n;
 
 	if (getrlimit(RLIMIT_NOFILE, &lim))
-		return 1024;
+		lim = (struct rlimit){ 1024, 1024 };
 	lim.rlim_cur = lim.rlim_max;
 	(void)setrlimit(RLIMIT_NOFILE, &lim);
 	(void)getrlimit(RLIMIT_NOFILE, &lim);
-	return (unsigned)MIN(lim.rlim_cur, (rlim_t)1 << 20);
+	n = (uint32_t)MIN(lim.rlim_cur, (rlim_t)1 << 20);
+	return (n > 2 * AGENT_FDS_RESERVED ? n - AGENT_FDS_RESERVED : AGENT_FDS_RESERVED) / 2;
 }
 
 static int open_stores(struct agent *a, struct errbuf *e)
@@ -62,6 +65,11 @@ static void on_wake(unsigned worker, void *owner)
 	worker_wake_durable(((struct agent *)owner)->workers[worker]);
 }
 
+static void on_wake_queue(unsigned worker, void *owner)
+{
+	worker_wake_queue(((struct agent *)owner)->workers[worker]);
+}
+
 static int start_committer(struct agent *a, struct errbuf *e)
 {
 	const struct committer_config c = {
@@ -79,23 +87,20 @@ static int start_committer(struct agent *a, struct errbuf *e)
 	return err;
 }
 
-static int start_workers(struct agent *a, unsigned descriptors, struct errbuf *e)
+static int start_workers(struct agent *a, struct errbuf *e)
 {
 	struct worker_config c = {
 		.gw = &a->gw,
 		.tcp_fd = a->tcp_fd,
 		.unix_fd = a->unix_fd,
-		/* Each client may need a descriptor upstream as well. */
-		.max_conns =
-			(descriptors > 2 * AGENT_FDS_RESERVED ? descriptors - AGENT_FDS_RESERVED
-							      : AGENT_FDS_RESERVED) /
-			2 / a->n_workers,
 		.empty = agent_on_worker_empty,
 		.ask_metrics = agent_on_ask_metrics,
+		.wake_queue = on_wake_queue,
 		.owner = a,
 	};
 	int err = 0;
 
+	a->gw.n_workers = a->n_workers;
 	for (unsigned i = 0; !err && i < a->n_workers; i++) {
 		c.index = i;
 		err = worker_start(&c, a->rules, &a->workers[i], e);
@@ -122,8 +127,9 @@ static int start_loop(struct agent *a, struct errbuf *e)
 
 int agent_start(struct agent *a, struct errbuf *e)
 {
-	unsigned descriptors = raise_descriptors();
 	int err;
+
+	a->most_connections = raise_descriptors();
 
 	a->n_workers =
 		a->cfg.workers ? (unsigned)a->cfg.workers : MIN(uv_available_parallelism(), 64u);
@@ -134,7 +140,8 @@ int agent_start(struct agent *a, struct errbuf *e)
 	err = agent_keep_events(a, e);
 	if (!err)
 		err = open_stores(a, e);
-	if (!err && (stats_new(a->n_workers + 1, &a->gw.stats) || health_new(&a->gw.health)))
+	if (!err && (stats_new(a->n_workers + 1, &a->gw.stats) || health_new(&a->gw.health) ||
+			    capacities_new(&a->gw.capacities)))
 		err = err_set(e, -ENOMEM, "out of memory");
 	if (!err) {
 		series_set_max(stats_series(a->gw.stats), (uint32_t)a->cfg.metrics_max_series);
@@ -152,7 +159,7 @@ int agent_start(struct agent *a, struct errbuf *e)
 	if (!err)
 		err = agent_open_sockets(a, e);
 	if (!err)
-		err = start_workers(a, descriptors, e);
+		err = start_workers(a, e);
 	if (!err)
 		err = agent_start_link(a, e);
 	if (!err)

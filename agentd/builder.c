@@ -104,6 +104,43 @@ static void fill_places(struct health *h, struct policy *p)
 					d->providers[i].credentials[k]);
 }
 
+/* Kinds of names among the counters of calls. */
+enum { CALLS_PROVIDER = 'p', CALLS_PROJECT = 'j', CALLS_IDENTITY = 'i', CALLS_QUEUE = 'q' };
+
+static bool fill_counter(
+	struct capacities *c, char kind, struct slice name, uint32_t limit, struct capacity **ret)
+{
+	*ret = limit ? capacity_of(c, kind, name) : NULL;
+	return !limit || *ret;
+}
+
+static int fill_counters(struct capacities *c, struct policy *p, struct errbuf *e)
+{
+	const struct policy_doc *d = p->doc;
+	char text[POLICY_NAME_MAX + 64];
+	bool ok = true;
+
+	for (uint32_t i = 0; i < d->n_providers; i++)
+		ok &= fill_counter(c, CALLS_PROVIDER, d->providers[i].name,
+			d->providers[i].concurrency, &p->provider_calls[i]);
+	for (uint32_t i = 0; i < d->n_projects; i++)
+		ok &= fill_counter(c, CALLS_PROJECT, d->projects[i].name,
+			d->projects[i].concurrency, &p->project_calls[i]);
+	for (uint32_t i = 0; i < d->n_models; i++)
+		ok &= fill_counter(
+			c, CALLS_QUEUE, d->models[i].name, d->models[i].queue_max, &p->queue[i]);
+	for (uint32_t i = 0; i < d->n_identities; i++) {
+		const struct policy_identity *id = &d->identities[i];
+		struct buf b = buf_over(text, sizeof(text));
+
+		(void)buf_printf(&b, "%d %" PRIu32 " ", (int)id->kind, id->uid);
+		(void)buf_slice(&b, id->value);
+		ok &= fill_counter(
+			c, CALLS_IDENTITY, buf_view(&b), id->concurrency, &p->identity_calls[i]);
+	}
+	return ok ? 0 : err_set(e, -ENOMEM, "no memory for the policy");
+}
+
 /* A target of which one credential is the only way, if that was refused there. */
 static void release_refused(struct health *h, uint32_t target)
 {
@@ -167,8 +204,10 @@ static void run_policy(struct task *t)
 	if (!t->err) {
 		fill_slots(b->stats, policy);
 		fill_places(b->health, policy);
-		t->err = build(b, policy, &t->rules, &t->why);
+		t->err = fill_counters(b->capacities, policy, &t->why);
 	}
+	if (!t->err)
+		t->err = build(b, policy, &t->rules, &t->why);
 	if (t->err) {
 		policy_unref(policy);
 		return;
@@ -375,6 +414,7 @@ static int policy_from_cache(struct builder *b, struct errbuf *e)
 	if (!err) {
 		fill_slots(b->stats, b->policy);
 		fill_places(b->health, b->policy);
+		err = fill_counters(b->capacities, b->policy, e);
 	}
 	return err;
 }

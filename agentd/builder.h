@@ -24,6 +24,7 @@ struct builder {
 	struct keyset *keyset;
 	struct stats *stats;
 	struct health *health;
+	struct capacities *capacities;
 	struct mailbox *mailbox; /* the control loop's */
 	void *owner;
 	/* Control loop: rules (a reference handed over) or NULL with a sentence. revision 0: not by

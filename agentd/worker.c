@@ -1,5 +1,6 @@
 #include "worker.h"
 
+#include "request/queue.h"
 #include "stats/series.h"
 
 #include <aigw/clock.h>
@@ -9,7 +10,7 @@
 struct worker {
 	struct loop loop;
 	struct mailbox mailbox;
-	uv_async_t durable;
+	uv_async_t durable, places;
 	pthread_t thread;
 	struct worker_config cfg;
 	struct gateway *gw;
@@ -150,6 +151,7 @@ static void on_stop(struct mail *mail, void *owner)
 	worker_rules_unref(w->env.rules);
 	w->env.rules = NULL;
 	uv_unref((uv_handle_t *)&w->durable); /* the committer may still ring */
+	uv_unref((uv_handle_t *)&w->places);  /* and other workers */
 	finish_mail(mail, 0);
 	mailbox_close(&w->mailbox);
 }
@@ -194,6 +196,11 @@ void worker_wake_durable(struct worker *w)
 	(void)uv_async_send(&w->durable);
 }
 
+void worker_wake_queue(struct worker *w)
+{
+	(void)uv_async_send(&w->places);
+}
+
 /* --- life
  * ----------------------------------------------------------------------------------------------------
  */
@@ -203,6 +210,11 @@ static void on_durable(uv_async_t *a)
 	struct worker *w = container_of(a, struct worker, durable);
 
 	requests_durable(&w->env, committer_durable(w->gw->committer, w->cfg.index));
+}
+
+static void on_places(uv_async_t *a)
+{
+	queue_woken(&container_of(a, struct worker, places)->env);
 }
 
 static void on_conns_emptied(struct conn_set *s)
@@ -220,6 +232,13 @@ static void on_ask_metrics(struct request_env *env)
 	struct worker *w = container_of(env, struct worker, env);
 
 	w->cfg.ask_metrics(w->cfg.index, w->cfg.owner);
+}
+
+static void on_wake_queue(struct request_env *env, unsigned worker)
+{
+	struct worker *w = container_of(env, struct worker, env);
+
+	w->cfg.wake_queue(worker, w->cfg.owner);
 }
 
 static void *run(void *arg)
@@ -261,7 +280,8 @@ int worker_start(
 	w->env.stats = stats_worker(c->gw->stats, c->index);
 	w->env.emptied = on_requests_emptied;
 	w->env.ask_metrics = on_ask_metrics;
-	conn_set_init(&w->conns, &w->env, c->max_conns);
+	w->env.wake_queue = on_wake_queue;
+	conn_set_init(&w->conns, &w->env);
 	w->conns.emptied = on_conns_emptied;
 	if (getrandom(&w->env.op_prefix, sizeof(w->env.op_prefix), 0) != sizeof(w->env.op_prefix))
 		err = -EIO;
@@ -271,6 +291,8 @@ int worker_start(
 		err = mailbox_init(&w->mailbox, &w->loop);
 	if (!err)
 		err = uv_async_init(&w->loop.uv, &w->durable, on_durable);
+	if (!err)
+		err = uv_async_init(&w->loop.uv, &w->places, on_places);
 	if (!err && rules)
 		err = worker_rules_new(rules, NULL, &w->loop, w->env.stats, &w->env.rules);
 	if (!err)
@@ -294,6 +316,7 @@ void worker_stop(struct worker *w)
 void worker_free(struct worker *w)
 {
 	uv_close((uv_handle_t *)&w->durable, NULL);
+	uv_close((uv_handle_t *)&w->places, NULL);
 	request_env_fini(&w->env);
 	loop_fini(&w->loop);
 	(void)pthread_mutex_destroy(&w->mailbox.lock);

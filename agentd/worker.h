@@ -13,10 +13,10 @@ struct worker_config {
 	unsigned index;
 	struct gateway *gw;
 	int tcp_fd, unix_fd; /* -1: none */
-	unsigned max_conns;
 	/* Worker's thread; must only post. */
 	void (*empty)(unsigned worker, void *owner);       /* draining, and nobody is left */
 	void (*ask_metrics)(unsigned worker, void *owner); /* worker_post_metrics() answers */
+	void (*wake_queue)(unsigned worker, void *owner);  /* worker_wake_queue(), of another one */
 	void *owner;
 };
 
@@ -37,6 +37,7 @@ void worker_post_metrics(struct worker *w, struct buf *text); /* takes what is i
 void worker_post_drain(struct worker *w);
 void worker_post_end_all(struct worker *w); /* the drain's time is over */
 void worker_wake_durable(struct worker *w); /* committer: the watermark moved */
+void worker_wake_queue(struct worker *w);   /* a place at a provider was given back */
 
 void worker_stop(
 	struct worker *w); /* closes what is left and joins; worker_wake_durable() stays allowed */

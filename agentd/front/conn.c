@@ -401,6 +401,7 @@ static void on_closed(struct stream *s)
 	deferred_cancel(&c->next);
 	list_remove(&c->node);
 	set->n_conns--;
+	atomic_fetch_sub_explicit(&set->env->gw->connections, 1, memory_order_relaxed);
 	free(c->kept);
 	caller_fini(&c->caller);
 	free(c);
@@ -431,20 +432,22 @@ static const struct stream_events conn_events = {
  * -------------------------------------------------------------------------------------------------
  */
 
-void conn_set_init(struct conn_set *s, struct request_env *env, unsigned max_conns)
+void conn_set_init(struct conn_set *s, struct request_env *env)
 {
 	memset(s, 0, sizeof(*s));
 	s->env = env;
-	s->max_conns = max_conns;
 	list_init(&s->conns);
 }
 
 void conn_accept(struct conn_set *s, struct stream_listener *listener, bool is_unix)
 {
+	struct gateway *gw = s->env->gw;
 	struct conn *c = calloc(1, sizeof(*c));
+	uint32_t n;
 
 	if (!c)
 		return;
+	n = atomic_fetch_add_explicit(&gw->connections, 1, memory_order_relaxed) + 1;
 	stream_plain_init(&c->stream, s->env->loop, is_unix, &conn_events);
 	c->set = s;
 	list_push_back(&s->conns, &c->node);
@@ -457,7 +460,7 @@ void conn_accept(struct conn_set *s, struct stream_listener *listener, bool is_u
 		close_conn(c);
 		return;
 	}
-	if (s->closing || s->n_conns > s->max_conns) {
+	if (s->closing || n > atomic_load_explicit(&gw->max_connections, memory_order_relaxed)) {
 		refuse(c, FAIL_gateway_overloaded, "Too many connections. Try again shortly.");
 		return;
 	}

@@ -29,12 +29,12 @@
 struct conn_set { /* one worker's connections */
 	struct request_env *env;
 	struct list conns;
-	unsigned n_conns, max_conns;
+	unsigned n_conns;
 	bool closing; /* drain: idle ones are closed, no new ones */
 	void (*emptied)(struct conn_set *s);
 };
 
-void conn_set_init(struct conn_set *s, struct request_env *env, unsigned max_conns);
+void conn_set_init(struct conn_set *s, struct request_env *env);
 void conn_accept(struct conn_set *s, struct stream_listener *listener, bool is_unix);
 void conn_set_drain(struct conn_set *s);     /* closes idle ones; others close after their answer */
 void conn_set_close_all(struct conn_set *s); /* now */

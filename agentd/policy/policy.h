@@ -8,6 +8,7 @@
 #include <aigw/policy_doc.h>
 
 struct policy_names; /* uthash tables, private */
+struct capacity;     /* route/capacity.h */
 
 struct policy {
 	_Atomic uint32_t refs;
@@ -24,6 +25,9 @@ struct policy {
 	uint32_t *drain_place; /* by doc->targets */
 	uint32_t *probe_place; /* by doc->providers: of one that is probed without a credential */
 	uint32_t n_pairs;
+	/* Counters of what is limited, by index of doc->providers, projects, identities, models;
+	 * filled likewise. NULL: no limit; for a model: no queue. */
+	struct capacity **provider_calls, **project_calls, **identity_calls, **queue;
 	/* By index of doc->providers: bits of its credentials whose secret this host has, as last
 	 * loaded. To be shown: what a call may use is in its rules, which come to each worker later
 	 * than this. */
@@ -46,6 +50,8 @@ struct policy_places {
 	const uint32_t *pairs;       /* n; NULL: the target's own */
 	uint32_t n;
 	uint32_t drain;
+	const struct capacity *calls; /* its provider's; NULL: no limit */
+	uint32_t concurrency;
 };
 struct policy_places policy_places_of(const struct policy *p, uint32_t target);
 uint32_t policy_found(const struct policy *p, uint32_t provider); /* as it is now */

@@ -34,6 +34,10 @@ void policy_destroy(struct policy *p)
 	free(p->drain_place);
 	free(p->probe_place);
 	free(p->target_hash);
+	free(p->provider_calls);
+	free(p->project_calls);
+	free(p->identity_calls);
+	free(p->queue);
 	policy_doc_free(p->doc);
 	free(p);
 }
@@ -267,7 +271,9 @@ struct policy_places policy_places_of(const struct policy *p, uint32_t target)
 		.credentials = p->credential_place + (provider->credentials - p->doc->credentials),
 		.pairs = pair_at == UINT32_MAX ? NULL : p->pair_place + pair_at,
 		.n = provider->n_credentials,
-		.drain = p->drain_place[target] };
+		.drain = p->drain_place[target],
+		.calls = p->provider_calls[p->doc->targets[target].provider],
+		.concurrency = provider->concurrency };
 }
 
 int policy_build(struct policy_doc *doc, uint64_t revision, usec applied_us, struct policy **ret,
@@ -298,11 +304,16 @@ int policy_build(struct policy_doc *doc, uint64_t revision, usec applied_us, str
 	p->pair_place = table_alloc(p->n_pairs, sizeof(uint32_t));
 	p->found = table_alloc(doc->n_providers, sizeof(*p->found));
 	p->target_hash = table_alloc(doc->n_targets, sizeof(uint64_t));
+	p->provider_calls = table_alloc(doc->n_providers, sizeof(struct capacity *));
+	p->project_calls = table_alloc(doc->n_projects, sizeof(struct capacity *));
+	p->identity_calls = table_alloc(doc->n_identities, sizeof(struct capacity *));
+	p->queue = table_alloc(doc->n_models, sizeof(struct capacity *));
 	if (p->target_hash)
 		hash_targets(p);
 	if (!p->names || !p->model_stat || !p->provider_stat || !p->project_stat ||
 		!p->target_place || !p->credential_place || !p->pair_place || !p->pair_at ||
-		!p->drain_place || !p->probe_place || !p->target_hash || !p->found)
+		!p->drain_place || !p->probe_place || !p->target_hash || !p->found ||
+		!p->provider_calls || !p->project_calls || !p->identity_calls || !p->queue)
 		r = err_set(e, -ENOMEM, "no memory for the policy");
 	else
 		r = build_names(p, e);

@@ -123,19 +123,22 @@ static struct plan_ask needs_of(const struct decide_ask *a, enum decide_seed *by
 /* Some could serve it, but not now; else none ever may. */
 static enum fail refusal_of(const struct policy_model *m, const struct decision *v)
 {
-	unsigned limited = 0, missing = 0, out = 0;
+	unsigned limited = 0, missing = 0, full = 0, out = 0;
 
 	for (uint32_t i = 0; i < m->n_targets; i++) {
 		if (v->plan->why[i] != PLAN_OUT)
 			continue;
 		out++;
 		limited += v->now[i].state == TARGET_RATE_LIMITED;
+		full += v->now[i].state == TARGET_AT_CAPACITY;
 		missing += v->now[i].recover_us == TARGET_NEVER;
 	}
 	if (!out)
 		return FAIL_no_eligible_target;
 	if (missing == out)
 		return FAIL_upstream_no_credential;
+	if (full)
+		return FAIL_provider_at_capacity;
 	return limited + missing == out ? FAIL_upstream_rate_limited : FAIL_upstream_unavailable;
 }
 

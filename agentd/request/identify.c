@@ -155,6 +155,7 @@ static enum fail identify_peer(struct request *r)
 	i = policy_identify(p, &peer);
 	if (i < 0)
 		return FAIL_no_identity;
+	r->identity = (uint16_t)(i + 1); /* at most POLICY_MAX_ITEMS */
 	r->project = p->doc->identities[i].project;
 	return FAIL_none;
 }

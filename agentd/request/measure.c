@@ -2,7 +2,7 @@
  * first content, what is left of the provider's limit. Calls in flight are counted for each, with
  * two atomic additions, since the stats show them; the rest costs a branch where none asks. */
 #include "dialect/openai_hint.h"
-#include "request/request.h"
+#include "request/holds.h"
 
 #include <aigw/text.h>
 
@@ -105,6 +105,7 @@ void measure_head(struct request *r, const struct h1_head *h)
 
 void measure_end(struct request *r)
 {
+	holds_give_provider(r);
 	if (!r->on_target)
 		return;
 	r->on_target = false;

@@ -3,6 +3,7 @@
  *   receive -> route -> admit -> attempt -> relay -> settle -> end
  *      |         |        |       ^ |         |
  *      |         |        |       | +- again <+    a try that came to nothing, and another follows
+ *      |       queue      |         |         |      no target can take it now, and it may wait
  *      +---------+--------+---------+---------+--> (fail) settle -> end      a failed request is
  * settled too
  *
@@ -12,6 +13,7 @@
  * record. */
 #include "request/continue.h"
 #include "request/once.h"
+#include "request/queue.h"
 #include "request/relay.h"
 #include "request/upload.h"
 
@@ -31,6 +33,7 @@ static const struct {
 } steps[] = {
 	[STEP_RECEIVE] = { "receive", step_wait },
 	[STEP_ROUTE] = { "route", route_step },
+	[STEP_QUEUE] = { "queue", step_wait },
 	[STEP_ADMIT] = { "admit", admit_step },
 	[STEP_ATTEMPT] = { "attempt", send_step },
 	[STEP_AGAIN] = { "again", step_wait },
@@ -147,6 +150,7 @@ void request_env_init(struct request_env *env, struct loop *l, struct gateway *g
 	list_init(&env->awaiting);
 	list_init(&env->scrapers);
 	list_init(&env->upload_waiters);
+	queue_init(env);
 	deadline_init(&env->upload_look, upload_look);
 	list_init(&env->live);
 	list_init(&env->dead);

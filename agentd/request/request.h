@@ -12,6 +12,7 @@
 #include "dialect/openai_answer.h"
 #include "policy/keyset.h"
 #include "request/body.h"
+#include "request/gateway.h"
 #include "request/retry.h"
 #include "request/rules.h"
 #include "route/plan.h"
@@ -26,26 +27,6 @@
 #define EVENT_MAX_BYTES                                                                            \
 	(4u << 20) /* an SSE event above this is relayed without being looked at                   \
 		    */
-
-/* What all workers share: gauges and switches as atomics, stores by their own rules. */
-struct gateway {
-	struct inflight *inflight;
-	struct committer *committer;
-	struct spool *spool;
-	struct idempotency *idempotency;
-	struct keyset *keyset;
-	struct stats *stats;
-	struct health *health;
-	struct line_ring *calls;             /* struct finished of the last ones; NULL: not kept */
-	struct line_ring *traces, *troubled; /* struct trace; with calls or not at all */
-	_Atomic uint64_t body_bytes;         /* request bodies in memory */
-	_Atomic uint64_t max_body, body_memory;
-	_Atomic uint64_t project_bytes[STAT_MAX_OBJECTS]; /* of body_bytes, by the project's slot */
-	_Atomic uint64_t upload_bytes; /* reserved for uploads that are held whole; beside them */
-	_Atomic uint64_t project_uploads[STAT_MAX_OBJECTS];
-	_Atomic bool strict;
-	_Atomic bool draining; /* by a signal or by the control socket */
-};
 
 struct refusal_memo {
 	uint32_t tag;
@@ -64,6 +45,8 @@ struct request_env {
 	struct list awaiting; /* requests whose end waits for the disk, in ticket order */
 	struct list scrapers; /* requests that wait for the metrics */
 	bool scraping;        /* they have been asked for */
+	struct list queue;    /* calls that wait for a target */
+	struct deferred queue_look;
 	struct list live;
 	unsigned n_live;
 	struct list dead;
@@ -84,6 +67,7 @@ struct request_env {
 	void (*emptied)(struct request_env *env); /* the last live request is gone */
 	/* Another thread makes the text of /metrics; requests_metrics() follows. */
 	void (*ask_metrics)(struct request_env *env);
+	void (*wake_queue)(struct request_env *env, unsigned worker); /* another one's */
 };
 
 /* The connection's side of identity, kept by front as long as the connection. */
@@ -108,6 +92,7 @@ void caller_fini(struct caller *c); /* wipes */
 enum request_step {
 	STEP_RECEIVE,
 	STEP_ROUTE,
+	STEP_QUEUE, /* waits for a target */
 	STEP_ADMIT,
 	STEP_ATTEMPT,
 	STEP_AGAIN, /* waits for its next try */
@@ -116,6 +101,7 @@ enum request_step {
 	STEP_SETTLE,
 	STEP_END
 };
+enum hold_kind { HOLD_PROJECT, HOLD_IDENTITY, HOLD_PROVIDER, HOLD_KINDS };
 enum relay_mode { RELAY_NONE, RELAY_PLAIN, RELAY_SSE };
 
 struct request {
@@ -153,10 +139,12 @@ struct request {
 	struct plan plan;
 	uint64_t require_tags;                           /* the key's, and what a header asks for */
 	uint64_t sticky_hash[POLICY_STICKY_HEADERS_MAX]; /* of the headers' values; 0: not there */
-	struct trace_try *tries; /* TRACE_TRIES_MAX; NULL: none has come to nothing */
-	usec total_at_us;        /* when `total` ends */
-	usec hint_us;            /* what the provider's answer says to wait; 0: nothing */
-	usec way_lease;          /* this call tries a credential that was held; 0: none */
+	struct trace_try *tries;            /* TRACE_TRIES_MAX; NULL: none has come to nothing */
+	struct capacity *holds[HOLD_KINDS]; /* a place in what is limited; NULL: none */
+	usec queued_at_us, queued_us;       /* since when it waits for a target; how long it has */
+	usec total_at_us;                   /* when `total` ends */
+	usec hint_us;   /* what the provider's answer says to wait; 0: nothing */
+	usec way_lease; /* this call tries a credential that was held; 0: none */
 	usec began_us, wall_us, sent_us, first_us;
 	usec try_at_us; /* with awaits_content: when it was sent */
 	uint64_t ticket;
@@ -170,6 +158,7 @@ struct request {
 	uint32_t target;         /* of the policy's; with it model and provider */
 	uint32_t retry_after_ms; /* of our own refusal; 0: as the fail's row has it */
 	uint16_t forward_n, head_text_n;
+	uint16_t identity;    /* 1 + index of the policy's; 0: none */
 	uint16_t status;      /* to the client, as it stands */
 	uint16_t head_status; /* in the head that was sent; 0: none */
 	uint8_t step, mode, endpoint, http_minor;
@@ -197,7 +186,7 @@ struct request {
 		head_early : 1 /* its head was sent before there was content */,
 		on_wire : 1 /* this attempt's request has been sent */,
 		mid_event : 1 /* what the client has got is not whole */,
-		on_target : 1 /* counted as in flight there */,
+		on_target : 1 /* counted as in flight there */, in_queue : 1,
 		awaits_content : 1 /* its latency is yet to be told */;
 };
 

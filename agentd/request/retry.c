@@ -1,5 +1,6 @@
 /* Nothing here runs on the way of a call that goes well but retry_learn_ok(). */
 #include "request/continue.h"
+#include "request/queue.h"
 #include "stats/series.h"
 
 #include <aigw/log.h>
@@ -193,6 +194,9 @@ static enum target_state stand_of(const struct request *r, uint8_t at, usec now,
 		rules_ways(r->rules->rules, (uint32_t)(t - policy_of(r)->doc->targets));
 	uint32_t way;
 
+	/* The place that this call has there is free for its next try. */
+	if (w.calls && r->holds[HOLD_PROVIDER] == w.calls)
+		w.concurrency++;
 	return health_stand(r->env->gw->health, &w, 0, now, ret_recover, &way);
 }
 
@@ -251,8 +255,8 @@ static bool find_again(struct request *r, enum error_class c, uint8_t *ret_at, u
 		if ((s == TARGET_OPEN && r->plan.degraded) ||
 			plan_keeps(&r->plan, r->plan.target[at], s))
 			recover = 0;
-		else if (s == TARGET_OPEN ||
-			 (s != TARGET_RATE_LIMITED && !target_is_callable(s, recover)))
+		else if (s == TARGET_OPEN || (s != TARGET_RATE_LIMITED && s != TARGET_AT_CAPACITY &&
+						     !target_is_callable(s, recover)))
 			continue;
 		if (r->cont && !continue_at(r, r->plan.target[at]))
 			continue;
@@ -336,7 +340,9 @@ static void on_again(struct deadline *d)
 {
 	struct request *r = container_of(d, struct request, again);
 
-	if (r->step != STEP_AGAIN)
+	if (r->in_queue)
+		queue_due(r);
+	else if (r->step != STEP_AGAIN)
 		relay_late(r);
 	else
 		go_on(r);

@@ -1,8 +1,9 @@
 /* What is asked, and which targets are to be tried: how they stand is read once, the rest is
  * plan_make()'s. */
 #include "request/decide.h"
+#include "request/holds.h"
 #include "request/once.h"
-#include "request/request.h"
+#include "request/queue.h"
 #include "request/upload.h"
 
 #include <aigw/json_scan.h>
@@ -188,6 +189,8 @@ bool route_plan(struct request *r)
 		r->provider = policy_of(r)->doc->targets[r->target].provider;
 		return true;
 	}
+	if (queue_takes(r, d.refused, r->plan.recover_us))
+		return false;
 	if (d.refused == FAIL_no_eligible_target)
 		refuse_ineligible(r, m, &d.needs);
 	else
@@ -248,11 +251,10 @@ void route_step(struct request *r)
 	buf_reset(&r->held); /* of the name: the answer is gathered there */
 	if (r->once && !once_claim(r))
 		return;
-	if (!route_plan(r))
-		return;
 	/* An unasked usage chunk is hidden wherever it comes from: asked for by us or sent unasked.
 	 */
 	r->hide_usage = r->facts.stream && !r->facts.asks_usage &&
 			(r->endpoint == ENDPOINT_chat || r->endpoint == ENDPOINT_completions);
-	r->step = STEP_ADMIT;
+	if (holds_take_caller(r) && route_plan(r))
+		r->step = STEP_ADMIT;
 }

@@ -116,6 +116,8 @@ struct health_ways rules_ways(const struct rules *r, uint32_t target)
 		.pairs = p.pairs,
 		.n = p.n,
 		.drain = p.drain,
+		.calls = p.calls,
+		.concurrency = p.concurrency,
 		.usable = r->usable[r->policy->doc->targets[target].provider] };
 }
 

@@ -1,7 +1,9 @@
 /* The call at the provider: its head written anew, the body's pieces around the edits, one
  * credential. */
 #include "request/continue.h"
+#include "request/holds.h"
 #include "request/meter.h"
+#include "request/queue.h"
 #include "request/upload.h"
 
 /* How the target stands; a credential in its turn gets its try when it is due. The same again, with
@@ -25,7 +27,29 @@ static enum target_state take_way(
 	return s;
 }
 
-/* Half-open targets take one call at a time: whoever is late goes on to the next. */
+/* To r->target, which stands so? */
+static bool may_go(struct request *r, enum target_state s, usec recover,
+	const struct health_ways *ways, usec now)
+{
+	const struct policy_target *t = &r->rules->rules->policy->doc->targets[r->target];
+
+	if (r->plan.degraded) {
+		r->holds_probe = true; /* whatever comes of it counts */
+		return true;
+	}
+	if (s != TARGET_OPEN && target_is_callable(s, recover))
+		return true;
+	if (s == TARGET_OPEN &&
+		health_take_probe(r->env->gw->health, ways->target, now, t->total_us)) {
+		r->holds_probe = true;
+		return true;
+	}
+	/* The circuit waits for its probe all the same. */
+	return plan_keeps(&r->plan, r->plan.target[r->plan_at], s);
+}
+
+/* Half-open targets take one call at a time, and some providers so many: whoever is late goes on to
+ * the next. */
 static bool take_target(struct request *r, usec now)
 {
 	const struct policy *p = r->rules->rules->policy;
@@ -43,21 +67,11 @@ static bool take_target(struct request *r, usec now)
 		r->provider = p->doc->targets[r->target].provider;
 		ways = rules_ways(r->rules->rules, r->target);
 		s = take_way(r, &ways, now, &recover);
-		if (s == TARGET_DRAINED)
-			continue;
-		if (r->plan.degraded) {
-			r->holds_probe = true; /* whatever comes of it counts */
-			return true;
+		if (s != TARGET_DRAINED && holds_take_provider(r)) {
+			if (may_go(r, s, recover, &ways, now))
+				return true;
+			holds_give_provider(r);
 		}
-		if (s != TARGET_OPEN && target_is_callable(s, recover))
-			return true;
-		if (s == TARGET_OPEN && health_take_probe(h, ways.target, now,
-						p->doc->targets[r->target].total_us)) {
-			r->holds_probe = true;
-			return true;
-		}
-		if (plan_keeps(&r->plan, r->plan.target[r->plan_at], s))
-			return true; /* the circuit waits for its probe all the same */
 		if (r->way_lease)
 			health_way_back(h, &ways, r->credential, now, r->way_lease);
 		r->way_lease = 0;
@@ -78,10 +92,13 @@ void send_step(struct request *r)
 	}
 	if (r->plan_at == r->plan.n) {
 		/* All that stood well when it was planned has fallen since. */
-		if (route_plan(r) && !take_target(r, now))
-			request_fail(r, FAIL_upstream_unavailable, "%s", "");
-		if (r->outcome)
+		if (!route_plan(r))
 			return;
+		if (!take_target(r, now)) {
+			if (!queue_takes(r, FAIL_provider_at_capacity, CAPACITY_AGAIN_US))
+				request_fail(r, FAIL_provider_at_capacity, "%s", "");
+			return;
+		}
 	}
 	t = &d->targets[r->target];
 	timeouts = (struct attempt_timeouts){ t->connect_us, t->first_byte_us, t->idle_us };
@@ -140,7 +157,7 @@ static void mark_sent(struct request *r)
 	s->v.attempts = r->attempts;
 	if (!r->sent_us) {
 		r->sent_us = loop_now_anew(r->env->loop);
-		s->v.overhead_us = r->sent_us - r->began_us;
+		s->v.overhead_us = r->sent_us - r->began_us - r->queued_us;
 	}
 	/* What a crash would book until more is known. */
 	meter_input(r, &u);

@@ -2,8 +2,10 @@
  * the committer, the numbers to the counters. With strict durability the answer's end waits for the
  * record. */
 #include "request/continue.h"
+#include "request/holds.h"
 #include "request/meter.h"
 #include "request/once.h"
+#include "request/queue.h"
 #include "request/relay.h"
 #include "request/upload.h"
 #include "stats/series.h"
@@ -89,6 +91,8 @@ static enum stat_counter outcome_counter(const struct request *r)
 	if (r->fail == FAIL_invalid_api_key || r->fail == FAIL_no_identity ||
 		r->fail == FAIL_ambiguous_credential)
 		return STAT_rejected_auth;
+	if (r->fail == FAIL_concurrency_limit)
+		return STAT_rejected_concurrency;
 	return fail_row(r->fail)->status == 503 ? STAT_rejected_overload : STAT_client_errors;
 }
 
@@ -369,8 +373,10 @@ void settle_step(struct request *r)
 	if (r->asks_metrics)
 		list_remove(&r->await_node); /* gone before the text was there */
 	deadline_stop(r->env->loop, &r->total);
+	queue_leave(r);
 	retry_stop(r);
 	wait_stop(r);
+	holds_give(r);
 	once_end(r);
 	if (admitted || (r->outcome != USAGE_OK && !leaves_no_record(r) && admit_refused(r))) {
 		s = inflight_slot(r->env->gw->inflight, r->slot);

@@ -53,6 +53,7 @@ const char *target_state_name(enum target_state s)
 		[TARGET_NO_CREDENTIAL] = "no_credential",
 		[TARGET_PROVIDER_QUOTA] = "provider_quota",
 		[TARGET_DRAINED] = "drained",
+		[TARGET_AT_CAPACITY] = "at_capacity",
 	};
 
 	return names[s];
@@ -178,8 +179,8 @@ static enum target_state way_state(const struct health *h, const struct health_w
 	return pair;
 }
 
-enum target_state health_stand(const struct health *h, const struct health_ways *w, uint32_t first,
-	usec now, usec *ret_recover_us, uint32_t *ret_way)
+static enum target_state stand_of_ways(const struct health *h, const struct health_ways *w,
+	uint32_t first, usec now, usec *ret_recover_us, uint32_t *ret_way)
 {
 	enum target_state best = TARGET_NO_CREDENTIAL, s;
 	usec soonest = TARGET_NEVER, recover;
@@ -216,6 +217,18 @@ enum target_state health_stand(const struct health *h, const struct health_ways 
 		return best;
 	s = health_state(h, w->target, now, ret_recover_us);
 	return s == TARGET_OK ? best : s;
+}
+
+enum target_state health_stand(const struct health *h, const struct health_ways *w, uint32_t first,
+	usec now, usec *ret_recover_us, uint32_t *ret_way)
+{
+	enum target_state s = stand_of_ways(h, w, first, now, ret_recover_us, ret_way);
+
+	if (!w->calls || !target_is_callable(s, *ret_recover_us) ||
+		capacity_used(w->calls) < w->concurrency)
+		return s;
+	*ret_recover_us = CAPACITY_AGAIN_US;
+	return TARGET_AT_CAPACITY;
 }
 
 bool health_take_probe(struct health *h, uint32_t place, usec now, usec lease_us)

@@ -33,8 +33,7 @@
 #ifndef AGENTD_ROUTE_HEALTH_H
 #define AGENTD_ROUTE_HEALTH_H
 
-#include <aigw/base.h>
-#include <aigw/slice.h>
+#include "route/capacity.h"
 
 #define HEALTH_PLACES  16384                    /* place 0 is for those beyond: always well */
 #define HEALTH_HOLD_US (24 * 3600 * USEC_PER_S) /* no hint holds longer */
@@ -51,7 +50,8 @@ enum target_state {
 	TARGET_RATE_LIMITED,
 	TARGET_NO_CREDENTIAL,
 	TARGET_PROVIDER_QUOTA,
-	TARGET_DRAINED, /* by an operator: gets no call, by whatever way */
+	TARGET_DRAINED,     /* by an operator: gets no call, by whatever way */
+	TARGET_AT_CAPACITY, /* well, but its provider has as many calls as the policy allows */
 	TARGET_STATE_COUNT
 };
 const char *target_state_name(enum target_state s);
@@ -85,8 +85,10 @@ struct health_ways {
 	const uint32_t *pairs; /* of the target with each credential: limits are theirs. NULL: with
 				  one credential they are the target's */
 	uint32_t n;
-	uint32_t usable; /* bits: the secret is there */
-	uint32_t drain;  /* the place of an operator's word */
+	uint32_t usable;              /* bits: the secret is there */
+	uint32_t drain;               /* the place of an operator's word */
+	const struct capacity *calls; /* of its provider; NULL: no limit */
+	uint32_t concurrency;
 	bool tries; /* the first that is asked is taken when it is due, too, though others stand
 		       well: so that it gets its try */
 };

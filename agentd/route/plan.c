@@ -153,7 +153,7 @@ static void none_is_well(const struct policy_model *m, const struct target_now *
 	for (uint32_t i = 0; i < m->n_targets; i++)
 		if (p->why[i] == PLAN_OUT && now[i].recover_us != TARGET_NEVER) {
 			soonest = MIN(soonest, now[i].recover_us);
-			if (now[i].state != TARGET_DRAINED &&
+			if (now[i].state != TARGET_DRAINED && now[i].state != TARGET_AT_CAPACITY &&
 				(best < 0 || now[i].recover_us < now[best].recover_us))
 				best = (int)i;
 		}

@@ -187,7 +187,7 @@ static void metric_in_flight(const struct writer *w)
 }
 
 struct reasons {
-	int64_t auth, model, overload, invalid;
+	int64_t auth, model, overload, concurrency, invalid;
 };
 
 static struct reasons reasons_of(const struct writer *w, enum stat_kind kind, uint32_t slot)
@@ -196,7 +196,8 @@ static struct reasons reasons_of(const struct writer *w, enum stat_kind kind, ui
 
 	stats_read(w->r->stats, kind, slot, c);
 	return (struct reasons){ c[STAT_rejected_auth], c[STAT_rejected_model],
-		c[STAT_rejected_overload], c[STAT_client_errors] - c[STAT_rejected_model] };
+		c[STAT_rejected_overload], c[STAT_rejected_concurrency],
+		c[STAT_client_errors] - c[STAT_rejected_model] };
 }
 
 static void put_reasons(const struct writer *w, struct slice project, struct reasons r, bool named)
@@ -211,6 +212,8 @@ static void put_reasons(const struct writer *w, struct slice project, struct rea
 	prom_sample(w->b, w->name, l, 2, r.model);
 	l[1] = (struct prom_label){ "reason", SLICE("overload") };
 	prom_sample(w->b, w->name, l, 2, r.overload);
+	l[1] = (struct prom_label){ "reason", SLICE("concurrency") };
+	prom_sample(w->b, w->name, l, 2, r.concurrency);
 	l[1] = (struct prom_label){ "reason", SLICE("invalid") };
 	prom_sample(w->b, w->name, l, 2, r.invalid);
 }
@@ -226,6 +229,7 @@ static void metric_rejected(const struct writer *w)
 		/* Both are read while they move. */
 		left.model = MAX(left.model - r.model, (int64_t)0);
 		left.overload = MAX(left.overload - r.overload, (int64_t)0);
+		left.concurrency = MAX(left.concurrency - r.concurrency, (int64_t)0);
 		left.invalid = MAX(left.invalid - r.invalid, (int64_t)0);
 		if (is_shown(w, STAT_PROJECT, i))
 			put_reasons(w, stats_slot_name(w->r->stats, STAT_PROJECT, i), r, true);

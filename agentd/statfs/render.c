@@ -206,6 +206,8 @@ static bool counter_belongs(enum stat_counter c, enum stat_kind kind)
 {
 	bool is_door = c == STAT_rejected_auth || c == STAT_rejected_overload;
 
+	if (c == STAT_queued)
+		return kind == STAT_GLOBAL || kind == STAT_MODEL;
 	return kind == STAT_GLOBAL ||
 	       (!is_door && (!is_of_connections(c) || kind == STAT_PROVIDER));
 }
@@ -371,7 +373,9 @@ static void render_targets(const struct render *r, struct node n, struct buf *b)
 			.pairs = places.pairs,
 			.n = places.n,
 			.usable = policy_found(p, t->provider),
-			.drain = places.drain };
+			.drain = places.drain,
+			.calls = places.calls,
+			.concurrency = places.concurrency };
 		enum target_state state;
 		uint32_t way;
 		usec recover;
@@ -455,6 +459,24 @@ static void render_probe(const struct render *r, struct node n, struct buf *b)
 	for (uint32_t k = 0; k < provider->n_credentials; k++)
 		put_probe(r, provider->credentials[k],
 			p->credential_place[provider->credentials - p->doc->credentials + k], b);
+}
+
+static void render_limits(const struct render *r, struct node n, struct buf *b)
+{
+	struct node_view v = view_of(r);
+	bool is_provider = n.row == NODE_provider_limits;
+	int i = node_object_index(&v, is_provider ? STAT_PROVIDER : STAT_PROJECT, n.object);
+	const struct policy *p = r->policy;
+	const struct capacity *c;
+
+	if (i < 0)
+		return;
+	c = is_provider ? p->provider_calls[i] : p->project_calls[i];
+	if (c)
+		(void)buf_printf(b, "concurrency limit=%" PRIu32 " used=%" PRIu32 "\n",
+			is_provider ? p->doc->providers[i].concurrency
+				    : p->doc->projects[i].concurrency,
+			capacity_used(c));
 }
 
 static void render_state(const struct render *r, struct node n, struct buf *b)

@@ -48,7 +48,8 @@ struct policy_provider {
 	struct policy_health health;
 	uint32_t n_errors;
 	struct policy_error *errors;
-	bool stream_usage; /* may be asked for usage in streams */
+	bool stream_usage;    /* may be asked for usage in streams */
+	uint32_t concurrency; /* calls at once; 0: any number */
 	enum policy_prefill prefill;
 	bool prefill_told;    /* else it is taken for granted */
 	struct slice ca_file; /* absolute path on the agent's host; empty: system's bundle */
@@ -125,6 +126,8 @@ struct policy_model {
 	bool continue_cut;   /* a stream that breaks off goes on at another target */
 	bool early_head;     /* of a stream: before there is content */
 	usec keepalive_us;   /* silence of a stream before a comment; 0: none */
+	uint32_t queue_max;  /* calls that may wait for a target; 0: none */
+	usec queue_wait_us;
 	struct policy_retry retry;
 };
 
@@ -135,6 +138,7 @@ struct policy_project {
 	uint32_t n_models;
 	uint32_t *models;      /* indexes; [] means none */
 	uint64_t require_tags; /* its customer's too */
+	uint32_t concurrency;  /* calls at once; 0: any number */
 };
 
 struct policy_customer {
@@ -149,6 +153,7 @@ struct policy_identity {
 	struct slice value; /* user, group or unit name */
 	uint32_t uid;       /* IDENTITY_uid */
 	uint32_t project;
+	uint32_t concurrency; /* calls at once of all that it matches; 0: any number */
 };
 
 struct policy_doc {

@@ -50,6 +50,7 @@ static void policy_read_project(
 	policy_read_allowed(r, at, p);
 	policy_tags(r, at, "require_tags", &p->require_tags);
 	p->require_tags |= r->doc->customers[customer].require_tags;
+	policy_read_concurrency(r, at, &p->concurrency);
 	r->doc->n_projects++;
 }
 
@@ -182,6 +183,7 @@ static void policy_read_identity(
 	if (node)
 		(void)policy_names_refer(
 			r, &r->project_names, "project", at, node, project, &id->project);
+	policy_read_concurrency(r, at, &id->concurrency);
 }
 
 void policy_read_identities(struct policy_reader *r)

@@ -319,6 +319,7 @@ static void policy_read_streams(
 	const struct tree *node = tree_get(at->node, SLICE("keepalive"));
 
 	policy_read_cut(r, at, m);
+	policy_read_queue(r, at, m);
 	policy_bool(r, at, "early_head", false, &m->early_head);
 	if (!node || node->kind != TREE_SCALAR || !slice_eq(node->text, SLICE("off")))
 		policy_duration(r, at, "keepalive", POLICY_KEEPALIVE_US, &m->keepalive_us);

@@ -294,6 +294,7 @@ void policy_read_providers(struct policy_reader *r)
 		policy_read_health(r, &at, &p->health);
 		policy_read_errors(r, &at, p);
 		policy_read_options(r, &at, p);
+		policy_read_concurrency(r, &at, &p->concurrency);
 		r->doc->n_providers++;
 	}
 }

@@ -24,7 +24,9 @@ enum policy_object {
 	POLICY_health,
 	POLICY_customer,
 	POLICY_project,
-	POLICY_identity
+	POLICY_identity,
+	POLICY_limits,
+	POLICY_queue
 };
 
 /* Where in the document: from the outermost map inwards. Lives on the stack of whoever reads that
@@ -155,6 +157,11 @@ void policy_read_errors(
 	struct policy_reader *r, const struct policy_at *up, struct policy_provider *p);
 void policy_read_retry_on(
 	struct policy_reader *r, const struct policy_at *up, struct policy_retry *retry);
+/* policy_limits.c */
+void policy_read_concurrency(
+	struct policy_reader *r, const struct policy_at *up, uint32_t *ret_concurrency);
+void policy_read_queue(
+	struct policy_reader *r, const struct policy_at *up, struct policy_model *model);
 void policy_read_customers(struct policy_reader *r);
 void policy_read_identities(struct policy_reader *r);
 void policy_warnings(struct policy_reader *r);

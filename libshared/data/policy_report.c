@@ -20,6 +20,8 @@ static const char *const policy_object_names[] = {
 	[POLICY_customer] = "a customer",
 	[POLICY_project] = "a project",
 	[POLICY_identity] = "an identity",
+	[POLICY_limits] = "limits",
+	[POLICY_queue] = "queue",
 };
 
 static const struct policy_field {

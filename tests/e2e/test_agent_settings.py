@@ -372,6 +372,38 @@ class Limits(Case):
         self.assertIn(a.json()["error"]["code"], ("gateway_overloaded", "invalid_json"))
         return a.status == 503
 
+    def test_max_connections(self):
+        """Of both workers together. One more is told so, and costs nobody else anything; when one has gone there is room again."""
+        stack = self.stack(max_connections=3, workers=2)
+
+        def refused(a):
+            if a.status == 200:
+                return False
+            expect(self, a, "gateway_overloaded", "Too many connections")
+            self.assertTrue(a.close)
+            return True
+        with stack.connect("unix") as first, stack.connect("tcp") as second:
+            with stack.connect("unix") as third:
+                for wire in (first, second, third):
+                    self.assertEqual(wire.call("/healthz").status, 200)
+                for _ in range(3):
+                    with stack.connect("unix") as more:
+                        self.assertTrue(refused(more.answer()))
+                self.assertEqual(first.call(CHAT, ask()).status, 200)
+            wait_for(lambda: stack.chat("small").status == 200, "there is room again")
+            stack.agent_settings["max_connections"] = 2
+            stack.write_agent_settings()
+            stack.agent.proc.send_signal(signal.SIGHUP)
+            wait_for(lambda: refused(stack.call("/healthz", method="GET")), "the new limit holds")
+            self.assertEqual(second.call("/healthz").status, 200)  # who is in stays
+
+    def test_more_connections_than_descriptors(self):
+        """As many as they suffice for, and the log says so."""
+        stack = self.stack(max_connections=500000)
+        line = log_lines(stack, "agent.few_descriptors")[0]
+        self.assertRegex(line, r"max_connections=500000 possible=[1-9]\d*")
+        self.assertEqual(stack.chat("small").status, 200)
+
     def test_max_body(self):
         stack = self.stack(max_body="64KiB")
         expect(self, stack.chat("small", "x" * 70000), "request_too_large", "65536")

@@ -10,6 +10,7 @@ LOG_EVENT("agent.connected",        "56d80d20fcd6489a9826955bd2b5ae47", "An agen
 LOG_EVENT("agent.cut_off",          "55f9b2d8411941b98406a0cefcaa5f13", "An agent was disconnected since it read too slowly or was silent.", "It connects again by itself. If it comes back often, look at that host's load.")
 LOG_EVENT("agent.drain_timeout",    "d86c5c93ab944a08846214fca7a16871", "The time for running streams at the end of the agent is over; they were ended with an error event.", "Raise drain_timeout (and TimeoutStopSec of the unit) if streams last longer.")
 LOG_EVENT("agent.draining",         "c296723640294646be7d02f12febd377", "The agent refuses new calls, since it was asked to or is ending.", "aigwctl agent resume, if it was aigwctl agent drain.")
+LOG_EVENT("agent.few_descriptors",  "c43b76f0e8504d42b0a918ab25566f8a", "max_connections is more than the descriptors suffice for that the agent may have; it takes as many as they do.", "Raise LimitNOFILE of the unit to twice max_connections and 128, or lower max_connections.")
 LOG_EVENT("agent.gone",             "4572e141a61e40b480be19c95db9c2d2", "An agent's connection to the controller has ended.", "Nothing, if it was stopped; it serves from its caches meanwhile.")
 LOG_EVENT("agent.log_level",        "114e26897df440de9228ebd881402aba", "The log's level was changed through the control socket, until the next start.", "Nothing to do.")
 LOG_EVENT("agent.ready",            "4f212d821d1842a890b617c3ea6799cd", "The agent serves.", "Nothing to do.")

@@ -28,6 +28,7 @@ struct played {
 static struct {
 	struct loop loop;
 	struct deadline hour;
+	struct gateway gw;
 	struct request_env env;
 	struct conn_set set;
 	struct listener listener;
@@ -190,7 +191,9 @@ static int set_up(void **state)
 	deadline_set(&play.loop, &play.hour, 3600 * USEC_PER_S);
 	play.env.loop = &play.loop;
 	buf_init(&play.seen, (size_t)1 << 20);
-	conn_set_init(&play.set, &play.env, 20);
+	play.env.gw = &play.gw;
+	play.gw.max_connections = 20;
+	conn_set_init(&play.set, &play.env);
 	play.set.emptied = on_emptied;
 	assert_int_equal(listen_tcp("127.0.0.1:0", &fd, &e), 0);
 	assert_int_equal(getsockname(fd, (struct sockaddr *)&play.addr, &n), 0);

@@ -98,6 +98,9 @@ static void skips(void **state)
 	now[1] = now[2] = (struct target_now){ .state = TARGET_DRAINED, .recover_us = 70 };
 	check(""); /* an operator's word is the last one */
 	assert_int_equal(plan.recover_us, 70);
+	now[1] = (struct target_now){ .state = TARGET_AT_CAPACITY, .recover_us = 70 };
+	now[2] = now[1];
+	check(""); /* it has no place to give */
 	now[2] = (struct target_now){ .state = TARGET_OPEN, .recover_us = 90 };
 	check("c");
 	assert_int_equal(plan.recover_us, 70);
