@@ -82,8 +82,9 @@ static void take_max_connections(struct agent *a)
 	if (wanted > most)
 		log_event(LOG_WARNING, "agent", "agent.few_descriptors",
 			"max_connections=%" PRIu32 " possible=%" PRIu32, wanted, most);
-	atomic_store_explicit(
-		&a->gw.max_connections, wanted ? MIN(wanted, most) : most, memory_order_relaxed);
+	/* Each client may need one upstream as well, if nothing else is said. */
+	atomic_store_explicit(&a->gw.max_connections, wanted ? MIN(wanted, most) : most / 2,
+		memory_order_relaxed);
 }
 
 void agent_take_settings(struct agent *a)

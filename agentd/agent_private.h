@@ -57,7 +57,7 @@ struct agent {
 	bool stuck;                  /* and it has been logged */
 	struct worker **workers;
 	unsigned n_workers;
-	uint32_t most_connections; /* that the descriptors suffice for */
+	uint32_t most_connections; /* that the descriptors suffice for, to both sides together */
 	unsigned n_empty;          /* workers that have told so while draining */
 	int tcp_fd, unix_fd;       /* -1: off */
 	bool activated;            /* they are the service manager's, who keeps them */

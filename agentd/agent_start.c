@@ -22,7 +22,7 @@ static int make_dir(const char *path, mode_t mode, struct errbuf *e)
 	return err_set(e, -errno, "can't make the folder %s: %s", path, strerror(errno));
 }
 
-/* How many clients the descriptors suffice for: each may need one upstream as well. */
+/* How many clients and upstream connections there may be, together. */
 static uint32_t raise_descriptors(void)
 {
 	struct rlimit lim;
@@ -34,7 +34,7 @@ static uint32_t raise_descriptors(void)
 	(void)setrlimit(RLIMIT_NOFILE, &lim);
 	(void)getrlimit(RLIMIT_NOFILE, &lim);
 	n = (uint32_t)MIN(lim.rlim_cur, (rlim_t)1 << 20);
-	return (n > 2 * AGENT_FDS_RESERVED ? n - AGENT_FDS_RESERVED : AGENT_FDS_RESERVED) / 2;
+	return n > 2 * AGENT_FDS_RESERVED ? n - AGENT_FDS_RESERVED : AGENT_FDS_RESERVED;
 }
 
 static int open_stores(struct agent *a, struct errbuf *e)

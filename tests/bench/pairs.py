@@ -118,6 +118,7 @@ def measure_slow(bench):
   target = Aigw("aigw", bench.place, bench.upstream)
   provider = free_port()
   target.others = {"large": provider}
+  target.clients = 2 * bench.set.slow + 1000  # a sender never comes to need one upstream
   with Started([target]):
     idle = target.anonymous_kib()
     for rep in range(bench.set.pairs):

@@ -243,6 +243,7 @@ class Aigw(Target):
     self.durability, self.keep_controller, self.stats = durability, keep_controller, stats
     self.controller, self.state = None, None
     self.others = {}  # further providers: name and port; model mock-NAME
+    self.clients = 0  # connections of clients at once; 0: as the agent has it
 
   def provider(self):
     """(base_url, lines of the provider's options)"""
@@ -264,7 +265,7 @@ class Aigw(Target):
       os.makedirs(path, mode=0o700)
     names = {"dir": folder, "state": self.state, "port": port, "durability": self.durability, "stats": self.stats}
     ctld = self.place.write(folder, "ctld.yaml", CTLD.format(**names))
-    agentd = self.place.write(folder, "agentd.yaml", AGENTD.format(**names))
+    agentd = self.place.write(folder, "agentd.yaml", AGENTD.format(**names) + (f"max_connections: {self.clients}\n" if self.clients else ""))
     base_url, options = self.provider()
     others = "".join(f'  - {{name: {n}, type: openai-compatible, base_url: "http://127.0.0.1:{p}/v1"}}\n' for n, p in self.others.items())
     routes = {n: ("bench", m) for n, m in self.models.items()} | {f"mock-{n}": (n, "x") for n in self.others}

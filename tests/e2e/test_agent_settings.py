@@ -399,9 +399,9 @@ class Limits(Case):
 
     def test_more_connections_than_descriptors(self):
         """As many as they suffice for, and the log says so."""
-        stack = self.stack(max_connections=500000)
+        stack = self.stack(max_connections=1000000)
         line = log_lines(stack, "agent.few_descriptors")[0]
-        self.assertRegex(line, r"max_connections=500000 possible=[1-9]\d*")
+        self.assertRegex(line, r"max_connections=1000000 possible=[1-9]\d*")
         self.assertEqual(stack.chat("small").status, 200)
 
     def test_max_body(self):

@@ -13,7 +13,7 @@ CONFIG(INT,      workers,        "0", 0, 64, "", false, "Worker threads; 0: one 
 CONFIG(ENUM,     durability,     "strict", 0, 0, "strict|relaxed", true, "strict: an answer's end waits for its record on disk; relaxed: it does not.")
 CONFIG(SIZE,     spool_size,     "512MiB", 1048576, 1099511627776, "", false, "Size of the store of usage records; full at 80 %.")
 CONFIG(INT,      inflight_slots, "32768", 64, 1048576, "", false, "Calls that may be in flight.")
-CONFIG(INT,      max_connections, "0", 0, 524288, "", true, "Connections of clients at once; one more gets 503 and is closed. 0, and at most: half of the descriptors that the process may have (LimitNOFILE).")
+CONFIG(INT,      max_connections, "0", 0, 1048576, "", true, "Connections of clients at once; one more gets 503 and is closed. 0: half of the descriptors that the process may have (LimitNOFILE), since each may need one upstream as well.")
 CONFIG(SIZE,     max_body,       "32MiB", 1024, 1073741824, "", true, "Largest request body; more: 413.")
 CONFIG(SIZE,     body_memory,    "256MiB", 65536, 1099511627776, "", true, "Request bodies in memory, all together, by what has arrived; one project has half of it at most; more: 503.")
 CONFIG(DURATION, drain_timeout,  "80s", 0, 86400000000, "", true, "After SIGTERM streams may go on so long.")
