@@ -140,7 +140,8 @@ int agent_start(struct agent *a, struct errbuf *e)
 	err = agent_keep_events(a, e);
 	if (!err)
 		err = open_stores(a, e);
-	if (!err && (stats_new(a->n_workers + 1, &a->gw.stats) || health_new(&a->gw.health) ||
+	if (!err && (stats_new(a->n_workers + 1, &a->gw.stats) ||
+			    health_new(a->n_workers, &a->gw.health) ||
 			    capacities_new(&a->gw.capacities)))
 		err = err_set(e, -ENOMEM, "out of memory");
 	if (!err) {

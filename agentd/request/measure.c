@@ -1,6 +1,6 @@
 /* What a try tells of its target, for the strategies that ask: calls in flight, the time to the
- * first content, what is left of the provider's limit. Calls in flight are counted for each, with
- * two atomic additions, since the stats show them; the rest costs a branch where none asks. */
+ * first content, what is left of the provider's limit. Calls in flight are counted for each, in
+ * its worker's own memory, since the stats show them; the rest costs a branch where none asks. */
 #include "dialect/openai_hint.h"
 #include "request/holds.h"
 
@@ -21,7 +21,7 @@ void measure_begin(struct request *r)
 	struct health *h = r->env->gw->health;
 
 	r->on_target = true;
-	health_in_flight(h, place_of(r), 1);
+	health_in_flight(h, r->env->worker, place_of(r), 1);
 	if (strategy_of(r) != STRATEGY_fastest)
 		return;
 	r->awaits_content = true;
@@ -109,7 +109,7 @@ void measure_end(struct request *r)
 	if (!r->on_target)
 		return;
 	r->on_target = false;
-	health_in_flight(r->env->gw->health, place_of(r), -1);
+	health_in_flight(r->env->gw->health, r->env->worker, place_of(r), -1);
 	if (r->awaits_content)
 		tell_latency(r, false);
 }

@@ -22,7 +22,6 @@ struct place {
 		latency;        /* microseconds << 32 | milliseconds of the last sample; 0: none */
 	_Atomic uint64_t asked; /* microseconds: the first call since then; 0: all have answered */
 	_Atomic uint64_t left;  /* milliseconds of its end << 16 | thousandths; 0: not known */
-	_Atomic uint32_t in_flight;
 	/* The last active probe: milliseconds it took << 32 | status << 16 | verdict << 8 | reason;
 	 * when, in microseconds, 0: none; good ones << 32 | others. */
 	_Atomic uint64_t probe_result, probe_at, probe_counts;
@@ -41,6 +40,9 @@ struct health {
 	struct place places[HEALTH_PLACES];
 	struct name *names, *last;
 	uint32_t n; /* places in use, 0 included */
+	unsigned n_workers;
+	/* By worker and place: each worker writes its own part alone. Pages come with their use. */
+	_Atomic uint32_t *in_flight;
 };
 
 const char *target_state_name(enum target_state s)
@@ -59,12 +61,19 @@ const char *target_state_name(enum target_state s)
 	return names[s];
 }
 
-int health_new(struct health **ret)
+int health_new(unsigned n_workers, struct health **ret)
 {
-	*ret = calloc(1, sizeof(**ret));
-	if (!*ret)
+	struct health *h = calloc(1, sizeof(*h));
+
+	if (h)
+		h->in_flight = calloc((size_t)n_workers * HEALTH_PLACES, sizeof(*h->in_flight));
+	if (!h || !h->in_flight) {
+		free(h);
 		return -ENOMEM;
-	(*ret)->n = 1;
+	}
+	h->n_workers = n_workers;
+	h->n = 1;
+	*ret = h;
 	return 0;
 }
 
@@ -79,6 +88,7 @@ void health_free(struct health *h)
 		h->last = name->older;
 		free(name);
 	}
+	free(h->in_flight);
 	free(h);
 }
 
@@ -597,7 +607,10 @@ struct health_numbers health_read(const struct health *h, uint32_t place, usec n
 	uint64_t left = atomic_load_explicit(&p->left, memory_order_relaxed);
 	struct health_numbers n = { .left = HEALTH_LEFT_ALL };
 
-	n.in_flight = atomic_load_explicit(&p->in_flight, memory_order_relaxed);
+	for (unsigned i = 0; i < h->n_workers && p != h->places; i++)
+		n.in_flight += atomic_load_explicit(
+			&h->in_flight[(size_t)i * HEALTH_PLACES + (size_t)(p - h->places)],
+			memory_order_relaxed);
 	if (latency) {
 		n.latency_us = (usec)(latency >> 32);
 		n.latency_age_us = (usec)since(latency, now) * USEC_PER_MS;
@@ -611,12 +624,15 @@ struct health_numbers health_read(const struct health *h, uint32_t place, usec n
 	return n;
 }
 
-void health_in_flight(struct health *h, uint32_t place, int change)
+void health_in_flight(struct health *h, unsigned worker, uint32_t place, int change)
 {
-	struct place *p = place_of(h, place);
+	_Atomic uint32_t *n;
 
-	if (p)
-		atomic_fetch_add_explicit(&p->in_flight, (uint32_t)change, memory_order_relaxed);
+	if (!place_of(h, place))
+		return;
+	n = &h->in_flight[(size_t)worker * HEALTH_PLACES + place];
+	atomic_store_explicit(n, atomic_load_explicit(n, memory_order_relaxed) + (uint32_t)change,
+		memory_order_relaxed);
 }
 
 void health_asked(struct health *h, uint32_t place, usec now)

@@ -58,7 +58,7 @@ const char *target_state_name(enum target_state s);
 
 struct health;
 
-int health_new(struct health **ret);
+int health_new(unsigned n_workers, struct health **ret);
 void health_free(struct health *h);
 /* Made if new. One thread at a time. */
 uint32_t health_place(struct health *h, struct slice provider, struct slice model);
@@ -178,7 +178,8 @@ struct health_numbers {
 	uint32_t left; /* of HEALTH_LEFT_ALL, by the last answer's headers; unknown: all */
 };
 struct health_numbers health_read(const struct health *h, uint32_t place, usec now);
-void health_in_flight(struct health *h, uint32_t place, int change);
+/* By that worker alone: no line of memory goes from one to the other for it. */
+void health_in_flight(struct health *h, unsigned worker, uint32_t place, int change);
 /* A call whose latency will be told has been sent. */
 void health_asked(struct health *h, uint32_t place, usec now);
 /* It has answered, or come to nothing, after `us`. `answered` false: it would have taken longer

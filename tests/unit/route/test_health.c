@@ -19,7 +19,7 @@ static uint32_t place;
 static int begin(void **state)
 {
 	(void)state;
-	assert_int_equal(health_new(&health), 0);
+	assert_int_equal(health_new(2, &health), 0);
 	place = health_place(health, SLICE("openai"), SLICE("gpt-4o-mini"));
 	return 0;
 }
@@ -384,11 +384,14 @@ static void limits_are_forgotten(void **state)
 static void calls_in_flight(void **state)
 {
 	(void)state;
-	health_in_flight(health, place, 1);
-	health_in_flight(health, place, 1);
-	health_in_flight(health, place, -1);
+	health_in_flight(health, 0, place, 1);
+	health_in_flight(health, 0, place, 1);
+	health_in_flight(health, 1, place, 1);
+	assert_int_equal(numbers(T0).in_flight, 3); /* of all workers */
+	health_in_flight(health, 0, place, -1);
+	health_in_flight(health, 1, place, -1);
 	assert_int_equal(numbers(T0).in_flight, 1);
-	health_in_flight(health, 0, 1); /* beyond: nobody's */
+	health_in_flight(health, 0, 0, 1); /* beyond: nobody's */
 	assert_int_equal(health_read(health, 0, T0).in_flight, 0);
 }
 

@@ -56,7 +56,7 @@ void fixture_begin(struct fixture *f)
 	memcpy(f->dir, "/tmp/aigw-statfs.XXXXXX", 24);
 	assert_non_null(mkdtemp(f->dir));
 	assert_int_equal(stats_new(2, &f->stats), 0);
-	assert_int_equal(health_new(&f->health), 0);
+	assert_int_equal(health_new(2, &f->health), 0);
 	if (inflight_open(f->dir, 64, &f->inflight, &e) < 0)
 		fail_msg("%s", e.text);
 	f->policy = fixture_policy();
