@@ -5,11 +5,14 @@
 struct numbers {
 	uint16_t call_n;
 	uint8_t n_targets, n_tries, served, degraded;
+	uint32_t queued_ms;
 };
+
+#define NUMBERS_MAX 208
 
 _Static_assert(sizeof(struct numbers) + TRACE_TARGETS_MAX * sizeof(struct trace_target) +
 			       TRACE_TRIES_MAX * sizeof(struct trace_try) <=
-		       200,
+		       NUMBERS_MAX,
 	"numbers leave room for names");
 
 struct writer {
@@ -39,12 +42,13 @@ static bool put_names(struct writer *w, struct slice provider, struct slice mode
 void trace_post(struct line_ring *ring, const struct slot *s, const struct trace *t)
 {
 	/* Long names of the call itself give way to the numbers. */
-	const size_t room = LINE_MAX_BYTES - 200;
+	const size_t room = LINE_MAX_BYTES - NUMBERS_MAX;
 	struct writer w = { .n = sizeof(struct numbers) };
 	struct numbers numbers = { .n_targets = MIN(t->n_targets, TRACE_TARGETS_MAX),
 		.n_tries = MIN(t->n_tries, TRACE_TRIES_MAX),
 		.served = t->served,
-		.degraded = t->degraded };
+		.degraded = t->degraded,
+		.queued_ms = t->queued_ms };
 	const struct trace_try *first = t->n_tries ? &t->tries[0] : NULL;
 	struct finished_tries tries = { .n = t->n_tries };
 	struct finished f;
@@ -105,6 +109,7 @@ bool trace_read(struct slice bytes, struct trace *ret)
 	ret->n_tries = n.n_tries;
 	ret->served = n.served;
 	ret->degraded = n.degraded;
+	ret->queued_ms = n.queued_ms;
 	for (unsigned i = 0; i < n.n_targets; i++)
 		take_names(&bytes, &ret->provider[i], &ret->model[i]);
 	return true;

@@ -41,8 +41,9 @@ struct trace_try {
 struct trace {
 	struct finished call;
 	uint8_t n_targets, n_tries;
-	uint8_t served;   /* the target that was called last; TRACE_NONE: none */
-	uint8_t degraded; /* all were out */
+	uint8_t served;     /* the target that was called last; TRACE_NONE: none */
+	uint8_t degraded;   /* all were out */
+	uint32_t queued_ms; /* it has waited for a target */
 	struct trace_target targets[TRACE_TARGETS_MAX];
 	struct trace_try tries[TRACE_TRIES_MAX];
 	struct slice provider[TRACE_TARGETS_MAX],

@@ -110,6 +110,7 @@ static json_t *trace_json(const struct trace *t)
 	(void)json_object_set_new(
 		v, "served", t->served == TRACE_NONE ? json_null() : json_integer(t->served));
 	(void)json_object_set_new(v, "degraded", json_boolean(t->degraded));
+	(void)json_object_set_new(v, "queued_ms", json_integer(t->queued_ms));
 	return v;
 }
 

@@ -112,6 +112,19 @@ static void put_route(const struct story *s, struct buf *b)
 	put_line(s, b);
 }
 
+static void put_queue(const struct story *s, struct buf *b)
+{
+	int64_t ms = json_get_int(s->call, "queued_ms", 0);
+
+	if (!ms)
+		return;
+	begin_line(s, s->began_us + ms * USEC_PER_MS, "queue", b);
+	(void)buf_str(b, "waited ");
+	put_span(b, ms);
+	(void)buf_str(b, " for a target");
+	put_line(s, b);
+}
+
 /* "openai/gpt-4o: 429 (rate_limited) -> next target" */
 static void put_try(const struct story *s, size_t i, const json_t *t, struct buf *b)
 {
@@ -188,6 +201,7 @@ static void tell(const struct story *s)
 	put_line(s, &b);
 	if (json_get_str(s->call, "model", NULL))
 		put_route(s, &b);
+	put_queue(s, &b);
 	json_array_foreach(json_object_get(s->call, "tries"), i, t)
 	{
 		put_try(s, i, t, &b);

@@ -87,6 +87,10 @@ class Later:
         return self.answer
 
 
+def aigwctl(stack, *args):
+    return subprocess.run([AIGWCTL, "--agent", stack.path("control.sock"), *args], capture_output=True, text=True, check=False)
+
+
 def policy(models, provider="", second="", project="", other="", identity="", more=""):
     return f"""\
 apiVersion: aigw/v1
@@ -220,7 +224,7 @@ class Providers(Case):
                 self.assertEqual(self.code(a), (503, "provider_at_capacity"))
                 self.assertIn("p is at_capacity", a.json()["error"]["message"])
                 self.assertEqual((a.header("retry-after-ms"), a.header("x-should-retry")), ("1000", "true"))
-                route = subprocess.run([AIGWCTL, "--agent", self.stack.path("control.sock"), "explain", "route", "m", "--project", "search"], capture_output=True, text=True, check=False)
+                route = aigwctl(self.stack, "explain", "route", "m", "--project", "search")
                 self.assertIn("at_capacity", route.stdout, route.stderr)
                 self.held.let_go()
                 self.assertEqual(first.result().status, 200)
@@ -278,6 +282,8 @@ class Queue(Case):
         records = self.stack.wait_records(5)
         self.assertGreater(max(r["duration_us"] for r in records), 300000)
         self.assertLess(max(r["overhead_us"] for r in records), 300000)
+        story = aigwctl(self.stack, "explain", "request", calls[4].answer.header("x-request-id"))
+        self.assertRegex(story.stdout, r"queue +waited (\d{3} ms|\d\.\d+ s) for a target", story.stderr)
 
     def test_full(self):
         """fail:queue_full"""
