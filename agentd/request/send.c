@@ -79,6 +79,17 @@ static bool take_target(struct request *r, usec now)
 	return false;
 }
 
+/* What was planned a moment ago another worker has taken. */
+static void refuse_late(struct request *r)
+{
+	enum fail f = r->rules->rules->policy->provider_calls[r->provider]
+			      ? FAIL_provider_at_capacity
+			      : FAIL_upstream_unavailable;
+
+	if (f == FAIL_upstream_unavailable || !queue_takes(r, f, CAPACITY_AGAIN_US))
+		request_fail(r, f, "%s", "");
+}
+
 void send_step(struct request *r)
 {
 	const struct policy_doc *d = r->rules->rules->policy->doc;
@@ -95,8 +106,7 @@ void send_step(struct request *r)
 		if (!route_plan(r))
 			return;
 		if (!take_target(r, now)) {
-			if (!queue_takes(r, FAIL_provider_at_capacity, CAPACITY_AGAIN_US))
-				request_fail(r, FAIL_provider_at_capacity, "%s", "");
+			refuse_late(r);
 			return;
 		}
 	}

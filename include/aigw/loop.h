@@ -61,8 +61,11 @@ char *loop_swap_scratch(struct loop *l, char *fresh);
 
 /* Monotonic microseconds. To read the clock takes about 30 ns: within an event of a stream it is
  * read once. */
-usec loop_now(struct loop *l);
 usec loop_now_anew(struct loop *l); /* read in any case; loop_now() says it, too, from here on */
+static inline usec loop_now(struct loop *l)
+{
+	return l->in_event && l->event_now ? l->event_now : loop_now_anew(l);
+}
 
 /* The loop looks at its sockets once a turn and then dispatches what was there. An event that comes
  * under a mark made in that same turn was there before: so it can be told that bytes are no answer

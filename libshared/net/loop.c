@@ -189,11 +189,6 @@ usec loop_now_anew(struct loop *l)
 	return l->event_now;
 }
 
-usec loop_now(struct loop *l)
-{
-	return l->in_event && l->event_now ? l->event_now : loop_now_anew(l);
-}
-
 void deadline_init(struct deadline *d, void (*fired)(struct deadline *))
 {
 	list_init(&d->node);
