@@ -126,8 +126,8 @@ static void listing_and_look_up_agree(void **state)
 	unsigned seen = stats_uid_slot(f->stats, 1000);
 
 	assert_int_equal(seen, 1);
-	/* 18 in the root, 4 of config, 4 of control, 2 models of 4, 2 providers of 10, 2 projects of
-	 * 5, one uid of 4, each with its folder */
+	/* 18 in the root, 4 of config, 4 of control, 2 models of 4, 2 providers of 10, 2 projects
+	 * of 5, one uid of 4, each with its folder */
 	assert_int_equal(walk(&v, (struct node){ NODE_root, 0 }, inodes, 0),
 		18 + 4 + 4 + 2 * 4 + 2 * 10 + 2 * 5 + 4);
 	assert_int_equal(node_ino(node_parent((struct node){ NODE_root, 0 })), 1);
