@@ -16,8 +16,10 @@ struct cut {
 	bool elsewhere;   /* it is an error, and another target goes on instead */
 };
 
-static bool skips_malformed(const struct request *r)
+/* An event that is no JSON: false: the answer ends there. */
+static bool leaves_out(struct request *r)
 {
+	relay_count_error(r, ERROR_undecodable);
 	return r->rules->rules->policy->doc->models[r->model].skip_malformed;
 }
 
@@ -84,6 +86,21 @@ static bool mark_end(struct request *r, enum openai_event kind, struct cut *c)
 	return false;
 }
 
+/* What an event says of usage and of the end. True: it is left out. */
+static bool is_hidden(
+	struct request *r, struct slice raw, enum openai_event kind, bool has_usage, struct cut *c)
+{
+	bool hide = false;
+
+	if (is_nonsense(r, raw, kind)) {
+		c->malformed = !leaves_out(r);
+		return true;
+	}
+	if (kind == OPENAI_EVENT_DATA || kind == OPENAI_EVENT_TERMINAL)
+		meter_event(r, raw, has_usage, &hide);
+	return kind == OPENAI_EVENT_DATA ? hide : mark_end(r, kind, c) || hide;
+}
+
 /* Events that say nothing but more content: counted, and all there is to do is to keep them. */
 static void keep_usual(struct request *r, char *p, size_t n, struct cut *c)
 {
@@ -109,7 +126,7 @@ static struct cut cut_events(struct request *r, char *p, size_t n, size_t scanne
 	while (c.used < n) {
 		struct slice raw;
 		enum openai_event kind;
-		bool hide = false;
+		bool hide;
 		size_t m;
 
 		if (usual && !scanned)
@@ -124,18 +141,8 @@ static struct cut cut_events(struct request *r, char *p, size_t n, size_t scanne
 		}
 		scanned = 0;
 		kind = openai_event_kind(raw, r->endpoint);
-		if (is_nonsense(r, raw, kind)) {
-			relay_count_error(r, ERROR_undecodable);
-			if (!skips_malformed(r)) {
-				c.malformed = true;
-				return c;
-			}
-			hide = true;
-		} else if (kind == OPENAI_EVENT_DATA || kind == OPENAI_EVENT_TERMINAL)
-			meter_event(r, raw, usage_at < c.used + raw.n, &hide);
-		if (kind != OPENAI_EVENT_DATA)
-			hide |= mark_end(r, kind, &c);
-		if (!hide && !keep_event(r, raw, kind, &c))
+		hide = is_hidden(r, raw, kind, usage_at < c.used + raw.n, &c);
+		if (c.malformed || (!hide && !keep_event(r, raw, kind, &c)))
 			return c;
 		c.used += raw.n;
 		if (usage_at < c.used)

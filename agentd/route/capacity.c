@@ -4,12 +4,13 @@
 
 struct counted {
 	UT_hash_handle hh;
+	struct counted *older;
 	struct capacity capacity;
 	char key[]; /* kind, name */
 };
 
 struct capacities {
-	struct counted *all;
+	struct counted *all, *last;
 };
 
 int capacities_new(struct capacities **ret)
@@ -20,13 +21,13 @@ int capacities_new(struct capacities **ret)
 
 void capacities_free(struct capacities *c)
 {
-	struct counted *it, *tmp;
+	struct counted *it;
 
 	if (!c)
 		return;
-	HASH_ITER(hh, c->all, it, tmp)
-	{
-		HASH_DEL(c->all, it);
+	HASH_CLEAR(hh, c->all);
+	while ((it = c->last) != NULL) {
+		c->last = it->older;
 		free(it);
 	}
 	free(c);
@@ -52,5 +53,7 @@ struct capacity *capacity_of(struct capacities *c, char kind, struct slice name)
 		free(fresh);
 		return NULL;
 	}
+	fresh->older = c->last;
+	c->last = fresh;
 	return &fresh->capacity;
 }
