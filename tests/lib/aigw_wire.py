@@ -133,7 +133,7 @@ TRACE_ID = "req_" + "0" * 25 + "1"
 TRACE = {  # as agents tell it; test_explain.py has a real one
     "time": "2026-11-29T10:00:00.000Z", "request": TRACE_ID, "caller": None, "project": "search", "model": "m", "target": "b", "status": 200, "outcome": "ok", "fail": None,
     "stream": False, "input_tokens": 1, "cached_input_tokens": 0, "output_tokens": 2, "estimated": False, "cost": "0.000001", "first_byte_us": 5, "duration_us": 7,
-    "failed_tries": 1, "first_failure": "a 503", "served": 1, "degraded": False,
+    "failed_tries": 1, "first_failure": "a 503", "served": 1, "degraded": False, "queued_ms": 0,
     "targets": [{"provider": "a", "model": "x", "why": "weight", "state": "ok", "planned": True}],
     "tries": [{"target": 0, "status": 503, "failure": None, "class": "transient", "at_ms": 1, "next": "fallback", "wait_ms": 0}]}
 
