@@ -91,10 +91,10 @@ void wait_error(struct request *r, struct slice error)
 	(void)buf_slice(&r->tail, error);
 	(void)buf_str(&r->tail, "}\n\n");
 	r->whole = SLICE_EMPTY;
-	r->keep_alive = false;
-	r->want_close = true;
+	if (!r->down_chunked)
+		r->want_close = true;
 	if (r->tail.err)
-		r->reset = true;
+		r->reset = r->want_close = true;
 	if (!attempt_is_over(r->attempt))
 		attempt_abort(r->attempt);
 	relay_ended(r, USAGE_FAILED, FAIL_upstream_error);

@@ -164,13 +164,15 @@ void relay_end(struct request *r)
 void relay_end_in_band(struct request *r, enum fail f, const char *why)
 {
 	r->whole = SLICE_EMPTY;
-	r->keep_alive = false;
-	r->want_close = true;
+	/* A stream in chunks ends as any answer, and its head has promised the connection: who
+	 * calls next on it must not find it closed. */
+	if (!r->down_chunked)
+		r->want_close = true;
 	if (r->sse_sent)
 		reply_error_event(r, f, why);
 	else
-		r->reset = true; /* nothing in a half answer can say that it is one: the connection
-				    does */
+		r->reset = r->want_close = true; /* nothing in a half answer can say that it is one:
+				    the connection does */
 }
 
 bool relay_is_strict(const struct request *r)

@@ -159,7 +159,7 @@ class Answers(Case):
             self.assertEqual(a.body, data)
 
     def test_a_stream_that_breaks_off(self):
-        """Behind content: an error event in OpenAI's shape, no [DONE], and the connection ends."""
+        """Behind content: an error event in OpenAI's shape, and no [DONE]."""
         for data in (chunk(content("a")) + chunk(content("b")), chunk(content("a") + content("b") + b'data: {"half":')):
             a, _ = self.served(SSE_HEAD + data, stream=True)
             self.assertEqual((a.status, a.whole), (200, True))

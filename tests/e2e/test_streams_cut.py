@@ -136,6 +136,16 @@ class Scenarios(Case):
         self.assertEqual((record["outcome"], record["attempts"], record["provider"]), ("cut", 1, "a"))
         self.assertGreater(record["output_tokens"], 0)
 
+    def test_the_connection_goes_on_behind_an_error(self):
+        """Its head did not say that it would close, so who pools it may use it at once: behind an error in the stream, too, early or late."""
+        self.apply(model("cut", "a sim-s08+tokens-60+cut-after-40", on_cut="error"), model("early", "a sim-e+fail-500", early_head="true", on_cut="error"), model("good", "b sim-b", on_cut="error"))
+        with self.stack.connect("unix") as wire:
+            for name in ("cut", "early", "cut"):
+                a = wire.call("/v1/chat/completions", {"model": name, "messages": [{"role": "user", "content": "x"}], "stream": True})
+                self.assertEqual((a.status, a.whole, a.header("connection")), (200, True, None), name)
+                self.assertIn("error", a.events()[-1])
+                self.assertEqual(wire.call("/v1/chat/completions", {"model": "good", "messages": []}).status, 200, name)
+
     def test_s09_stall_after_10(self):
         whole = self.text_of("sim-w+tokens-60")
         self.apply(model("m", "a sim-s09+tokens-60+stall-after-10", "b sim-b+tokens-60", keepalive="100ms"), model("error", "a sim-s09+tokens-60+stall-after-10", "b sim-b", on_cut="error"))
