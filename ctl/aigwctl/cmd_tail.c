@@ -32,32 +32,16 @@ static int cell_request(struct buf *b, const json_t *row, const struct listing *
 	return buf_printf(b, "…%s", id + strlen(id) - 8);
 }
 
-static int cell_span(struct buf *b, const json_t *row, const char *member)
-{
-	const json_t *v = json_object_get(row, member);
-	int64_t us = json_is_integer(v) ? json_integer_value(v) : -1;
-
-	if (us < 0)
-		return buf_char(b, '-');
-	if (us < 10000)
-		return buf_printf(b, "%" PRId64 ".%" PRId64 "ms", us / 1000, us % 1000 / 100);
-	if (us < 10 * USEC_PER_S)
-		return buf_printf(b, "%" PRId64 ".%02" PRId64 "s", us / USEC_PER_S,
-			us % USEC_PER_S / (USEC_PER_S / 100));
-	return buf_printf(b, "%" PRId64 ".%" PRId64 "s", us / USEC_PER_S,
-		us % USEC_PER_S / (USEC_PER_S / 10));
-}
-
 static int cell_ttft(struct buf *b, const json_t *row, const struct listing *l)
 {
 	(void)l;
-	return cell_span(b, row, "first_byte_us");
+	return format_latency(b, json_get_int(row, "first_byte_us", -1));
 }
 
 static int cell_total(struct buf *b, const json_t *row, const struct listing *l)
 {
 	(void)l;
-	return cell_span(b, row, "duration_us");
+	return format_latency(b, json_get_int(row, "duration_us", -1));
 }
 
 static int cell_tokens(struct buf *b, const json_t *row, const char *member)

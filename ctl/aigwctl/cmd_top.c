@@ -71,30 +71,16 @@ static void add_rates(json_t *row, int64_t span_us)
 
 /* --- cells ---------------------------------------------------------------------------- */
 
-static int put_span(struct buf *b, const json_t *row, const char *member)
-{
-	const json_t *v = json_object_get(row, member);
-	int64_t us = json_is_integer(v) ? json_integer_value(v) : -1;
-
-	if (us < 0)
-		return buf_char(b, '-');
-	if (us < 10000)
-		return buf_printf(b, "%" PRId64 ".%" PRId64 "ms", us / 1000, us % 1000 / 100);
-	if (us < 10 * USEC_PER_S)
-		return buf_printf(b, "%" PRId64 "ms", us / 1000);
-	return buf_printf(b, "%" PRId64 ".%" PRId64 "s", us / USEC_PER_S, us % USEC_PER_S / 100000);
-}
-
 static int cell_p50(struct buf *b, const json_t *row, const struct listing *l)
 {
 	(void)l;
-	return put_span(b, row, "ttft_p50_us");
+	return format_latency(b, json_get_int(row, "ttft_p50_us", -1));
 }
 
 static int cell_p95(struct buf *b, const json_t *row, const struct listing *l)
 {
 	(void)l;
-	return put_span(b, row, "ttft_p95_us");
+	return format_latency(b, json_get_int(row, "ttft_p95_us", -1));
 }
 
 static int cell_cost(struct buf *b, const json_t *row, const struct listing *l)

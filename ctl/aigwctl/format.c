@@ -53,6 +53,19 @@ int format_short(struct buf *b, int64_t n)
 	return buf_printf(b, "%" PRId64 ".%d%c", scaled / 10, (int)(scaled % 10), steps[i].letter);
 }
 
+int format_latency(struct buf *b, int64_t us)
+{
+	if (us < 0)
+		return buf_char(b, '-');
+	if (us < 10000)
+		return buf_printf(b, "%" PRId64 ".%" PRId64 "ms", us / 1000, us % 1000 / 100);
+	if (us < 10 * USEC_PER_S)
+		return buf_printf(b, "%" PRId64 ".%02" PRId64 "s", us / USEC_PER_S,
+			us % USEC_PER_S / (USEC_PER_S / 100));
+	return buf_printf(b, "%" PRId64 ".%" PRId64 "s", us / USEC_PER_S,
+		us % USEC_PER_S / (USEC_PER_S / 10));
+}
+
 int format_percent(struct buf *b, int64_t part, int64_t whole)
 {
 	__extension__ __int128 tenths;

@@ -8,6 +8,8 @@
 int format_count(struct buf *b, int64_t n); /* 412,802 */
 int format_short(
 	struct buf *b, int64_t n); /* 41,802 up to 99,999, then 812k, 812.4M, 1.1G; rounded */
+/* 4.1ms, 1.25s, 12.3s; `-` below 0. */
+int format_latency(struct buf *b, int64_t us);
 int format_percent(
 	struct buf *b, int64_t part, int64_t whole); /* 39.1%, rounded; "-" for a whole of 0 */
 int format_bytes(struct buf *b, int64_t n);          /* 41 B, 12.3 MiB */
