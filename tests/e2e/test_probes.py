@@ -24,7 +24,7 @@ POLICY = """\
 apiVersion: aigw/v1
 providers:
   - {name: a, type: openai-compatible, base_url: "$BASE", $KEYS, timeouts: {connect: 2s, first_byte: 20s}, health: {$HEALTH}}
-  - {name: b, type: openai-compatible, base_url: $SIM}
+  - {name: b, type: openai-compatible, base_url: $SIM$OTHER}
 prices: []
 customers:
   - name: acme
@@ -70,9 +70,9 @@ class Case(unittest.TestCase):
         self.stack = self.enterContext(Stack(BUILD, None, secrets={"one": ONE, "two": TWO},
                                              expected=["event=provider.quota"]))
 
-    def apply(self, health=None, keys=None, base=None):
+    def apply(self, health=None, keys=None, base=None, other=""):
         self.stack.apply(POLICY.replace("$BASE", base or f"http://127.0.0.1:{self.up.port}/v1").replace("$KEYS", keys or self.KEYS)
-                         .replace("$HEALTH", self.HEALTH if health is None else health))
+                         .replace("$HEALTH", self.HEALTH if health is None else health).replace("$OTHER", other))
         self.stack.wait_ready()
 
     def ask(self, name="m"):
@@ -83,8 +83,8 @@ class Case(unittest.TestCase):
     def rows(self, path):
         return {line.split()[0]: dict(word.split("=", 1) for word in line.split()[1:]) for line in self.stack.agent_stat(path).splitlines()}
 
-    def probes(self):
-        return self.rows("providers/a/probe")
+    def probes(self, provider="a"):
+        return self.rows(f"providers/{provider}/probe")
 
     def state(self, name="one"):
         return self.rows("providers/a/credentials")[name]["state"]
@@ -96,10 +96,10 @@ class Case(unittest.TestCase):
         with open(self.stack.path("agentd.log"), encoding="utf-8") as f:
             return [line for line in f if f"event={event} " in line]
 
-    def later(self, n):
+    def later(self, n, provider="a"):
         """So many probes more have been asked for and have ended."""
         def ended():
-            return sum(int(p["good"]) + int(p["others"]) for p in self.probes().values())
+            return sum(int(p["good"]) + int(p["others"]) for p in self.probes(provider).values())
         before = ended()
         wait_for(lambda: ended() >= before + n, f"{n} probes more")
 
@@ -152,16 +152,16 @@ class Asking(Case):
         self.assertEqual(self.stack.agent_stat("providers/a/probe"), "")
         self.apply()
         wait_for(lambda: self.up.gets, "it is asked now")
-        self.apply(health="open_after: 2")
-        time.sleep(0.1)  # one that was on its way
+        self.apply(health="open_after: 2", other=", health: {probe: models, every: 1s}")
+        self.later(1, "b")  # behind one that was on its way
         n = len(self.up.gets)
-        time.sleep(2.5)
+        self.later(3, "b")  # the clock of these is that of those that must not be
         self.assertEqual(len(self.up.gets), n)
 
     def test_every_is_kept(self):
-        self.apply(health="probe: models, every: 1h")
+        self.apply(health="probe: models, every: 1h", other=", health: {probe: models, every: 1s}")
         wait_for(lambda: len(self.up.gets) == 2, "the first of each")
-        time.sleep(2)
+        self.later(3, "b")
         self.assertEqual(len(self.up.gets), 2)
         self.stack.api("PUT", "/api/v1/secrets/two", {"value": "sk-fresh-CANARY-0123456789"})
         wait_for(lambda: [g[0] for g in self.up.gets[2:]] == ["sk-fresh-CANARY-0123456789"], "a new secret is asked about at once, and it alone")
