@@ -13,9 +13,9 @@ static const struct policy_model *model_of(const struct request *r)
 
 static usec time_left(const struct request *r)
 {
-	usec waited = r->in_queue ? loop_now(r->env->loop) - r->queued_at_us : 0;
+	usec now_waits = r->in_queue ? loop_now(r->env->loop) - r->queued_at_us : 0;
 
-	return model_of(r)->queue_wait_us - waited;
+	return model_of(r)->queue_wait_us - r->queued_us - now_waits;
 }
 
 static void count(const struct request *r, int change)
