@@ -258,15 +258,13 @@ static enum fail read_fields(struct request *r, const struct h1_head *h, struct 
 
 uint64_t receive_tags(const struct policy_doc *d, struct slice list)
 {
+	struct slice word;
 	uint64_t bits = 0;
 
-	for (size_t at = 0, end; at <= list.n; at = end + 1) {
-		struct slice word;
+	while (slice_take_part(&list, &word)) {
 		uint64_t bit = POLICY_TAG_UNKNOWN;
 
-		for (end = at; end < list.n && list.p[end] != ','; end++)
-			;
-		word = slice_trim(slice_of(list.p + at, end - at));
+		word = slice_trim(word);
 		for (uint32_t i = 0; i < d->n_tags; i++)
 			if (slice_eq(d->tags[i], word))
 				bit = UINT64_C(1) << i;

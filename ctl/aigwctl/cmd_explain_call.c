@@ -353,7 +353,8 @@ static bool put_need(struct buf *b, struct slice name)
 /* The smallest request that needs what was asked for. */
 static int put_request(const struct cli *c, struct buf *b)
 {
-	const char *list = cli_flag(c, FLAG_needs), *tokens = cli_flag(c, FLAG_output_tokens);
+	struct slice list = slice_str(cli_flag(c, FLAG_needs)), word;
+	const char *tokens = cli_flag(c, FLAG_output_tokens);
 	const char *user = cli_flag(c, FLAG_user), *cache_key = cli_flag(c, FLAG_cache_key);
 	int64_t n;
 
@@ -371,16 +372,12 @@ static int put_request(const struct cli *c, struct buf *b)
 		(void)buf_str(b, ",\"prompt_cache_key\":");
 		(void)text_json_quote(b, slice_str(cache_key));
 	}
-	while (list && *list) {
-		size_t word = strcspn(list, ",");
-
-		if (!put_need(b, slice_of(list, word)))
+	while (slice_take_part(&list, &word))
+		if (!put_need(b, word))
 			return cli_fail(c, EXIT_USAGE,
 				"--needs %.60s: write some of tools, parallel_tools, json_schema, "
 				"vision, audio, reasoning, prefill, with commas between them",
 				cli_flag(c, FLAG_needs));
-		list += word + (list[word] == ',');
-	}
 	return buf_str(b, "}") ? EXIT_FAILED : EXIT_DONE;
 }
 

@@ -80,6 +80,19 @@ static inline struct slice slice_skip(struct slice s, size_t n)
 	return n ? (struct slice){ s.p + n, s.n - n } : s; /* no arithmetic on a NULL pointer */
 }
 
+/* Takes the first part of a list between commas off it, with the spaces around it. False: none is
+ * left; an empty list has none. */
+static inline bool slice_take_part(struct slice *list, struct slice *ret)
+{
+	const char *comma = list->n ? memchr(list->p, ',', list->n) : NULL;
+
+	if (!list->n)
+		return false;
+	*ret = slice_of(list->p, comma ? (size_t)(comma - list->p) : list->n);
+	*list = slice_skip(*list, ret->n + 1);
+	return true;
+}
+
 /* Where `needle` (not empty) first stands in s, or NULL. */
 const char *slice_find(struct slice s, struct slice needle);
 

@@ -69,14 +69,11 @@ static bool is_host(struct slice s)
 /* Is `needle` one of the comma-separated elements? */
 static bool list_has(struct slice list, struct slice needle)
 {
-	while (list.n) {
-		const char *comma = memchr(list.p, ',', list.n);
-		size_t n = comma ? (size_t)(comma - list.p) : list.n;
+	struct slice part;
 
-		if (slice_eq_nocase(slice_trim(slice_of(list.p, n)), needle))
+	while (slice_take_part(&list, &part))
+		if (slice_eq_nocase(slice_trim(part), needle))
 			return true;
-		list = slice_skip(list, n + 1);
-	}
 	return false;
 }
 

@@ -221,19 +221,16 @@ static bool name_is_valid(struct slice s)
 static bool tags_are_known(struct api_request *q, struct slice list)
 {
 	const struct policy_doc *doc = q->ctld->feed.policy ? q->ctld->feed.policy->doc : NULL;
+	struct slice word;
 
 	if (list.n > KEY_TAGS_MAX) {
 		api_error(
 			q->x, ADMIN_ERROR_usage, "require_tags has at most %d bytes", KEY_TAGS_MAX);
 		return false;
 	}
-	for (size_t at = 0, end; list.n && at <= list.n; at = end + 1) {
-		struct slice word;
+	while (slice_take_part(&list, &word)) {
 		bool known = false;
 
-		for (end = at; end < list.n && list.p[end] != ','; end++)
-			;
-		word = slice_of(list.p + at, end - at);
 		for (uint32_t i = 0; doc && i < doc->n_tags; i++)
 			known |= slice_eq(doc->tags[i], word);
 		if (!known) {

@@ -56,9 +56,9 @@ static bool time_parse(struct slice s, usec *ret)
 static bool by_parse(
 	struct api_request *q, struct slice words, struct rollup_query *query, json_t *by)
 {
-	while (words.n) {
-		const char *comma = memchr(words.p, ',', words.n);
-		struct slice word = slice_of(words.p, comma ? (size_t)(comma - words.p) : words.n);
+	struct slice word;
+
+	while (slice_take_part(&words, &word)) {
 		unsigned d = 0;
 
 		while (d < DIM_COUNT && !slice_eq(word, slice_str(rollup_dim_names[d])))
@@ -74,7 +74,6 @@ static bool by_parse(
 		if (!(query->by & 1u << d))
 			(void)json_array_append_new(by, json_string(rollup_dim_names[d]));
 		query->by |= (uint16_t)(1u << d);
-		words = slice_skip(words, word.n + (comma ? 1 : 0));
 	}
 	return true;
 }

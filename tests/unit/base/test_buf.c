@@ -162,7 +162,7 @@ static void test_drop(void **state)
 
 static void test_slices(void **state)
 {
-	struct slice s = SLICE(" \ta b\t ");
+	struct slice s = SLICE(" \ta b\t "), part;
 
 	(void)state;
 	assert_true(slice_eq(slice_trim(s), SLICE("a b")));
@@ -171,6 +171,14 @@ static void test_slices(void **state)
 	assert_true(slice_eq(slice_skip(SLICE("abc"), 1), SLICE("bc")));
 	assert_int_equal(slice_skip(SLICE("abc"), 9).n, 0);
 	assert_null(slice_skip(SLICE_EMPTY, 1).p);
+	s = SLICE("a, b,,c");
+	assert_true(slice_take_part(&s, &part) && slice_eq(part, SLICE("a")));
+	assert_true(slice_take_part(&s, &part) && slice_eq(part, SLICE(" b")));
+	assert_true(slice_take_part(&s, &part) && part.n == 0);
+	assert_true(slice_take_part(&s, &part) && slice_eq(part, SLICE("c")));
+	assert_false(slice_take_part(&s, &part));
+	s = SLICE_EMPTY;
+	assert_false(slice_take_part(&s, &part));
 	assert_true(slice_starts(SLICE("abc"), SLICE("ab")));
 	assert_true(slice_starts(SLICE("abc"), SLICE_EMPTY));
 	assert_false(slice_starts(SLICE("ab"), SLICE("abc")));
