@@ -1,4 +1,5 @@
-/* Nothing here runs on the way of a call that goes well but retry_learn_ok(). */
+/* Of this a call that goes well takes retry_earn(), retry_may_follow(), retry_learn_ok() and
+ * retry_stop(). */
 #include "request/continue.h"
 #include "request/queue.h"
 #include "stats/series.h"
@@ -211,7 +212,6 @@ static bool has_another_way(const struct request *r, enum error_class c)
 static bool find_next(struct request *r, enum error_class c, uint8_t *ret_at)
 {
 	usec now = loop_now(r->env->loop), recover;
-
 	uint8_t from = r->plan_at + !has_another_way(r, c);
 
 	for (uint8_t at = from; at < r->plan.n; at++) {
@@ -422,28 +422,37 @@ static void go_elsewhere(struct request *r, uint8_t at, usec wait)
 		deferred_queue(r->env->loop, &r->soon);
 }
 
+/* Where to, and when; another target first. False: nowhere. */
+static bool find(
+	struct request *r, enum error_class c, uint8_t *ret_at, bool *ret_again, usec *ret_wait)
+{
+	*ret_wait = 0;
+	*ret_again = !find_next(r, c, ret_at);
+	/* Going on to another target needs no credit: it is not that one's trouble. */
+	if (!*ret_again)
+		return true;
+	/* Whether what was replaced was stale or broke under the call nobody knows: it may have
+	 * been a try. Another target has had none. */
+	if (r->attempts + r->resent >= most_tries(r)) {
+		r->spent = true;
+		return false;
+	}
+	return find_again(r, c, ret_at, ret_wait) && take_credit(r);
+}
+
 bool retry_follows(struct request *r, enum error_class c, enum attempt_failure f, unsigned status)
 {
 	bool may = retry_may_follow(r) && is_picked(&model_of(r)->retry, c, f, status);
 	struct trace_try *tried;
-	bool next = false, again = false;
-	uint8_t at = 0;
-	usec wait = 0;
+	bool again;
+	uint8_t at;
+	usec wait;
 
 	r->resent += r->attempt->replaced;
 	learn(r, c, status);
 	tried = note(r, c, f, status);
 	/* What we have added to the request is no fault of the caller's. */
-	if (may && (c != CLASS_caller_fault || r->cont))
-		next = find_next(r, c, &at);
-	/* Whether what was replaced was stale or broke under the call nobody knows: it may have
-	 * been a try. Another target has had none. */
-	if (may && !next && r->attempts + r->resent >= most_tries(r))
-		r->spent = true;
-	else if (may && !next)
-		next = again = find_again(r, c, &at, &wait);
-	/* Going on to another target needs no credit: it is not that one's trouble. */
-	if (!next || (again && !take_credit(r)))
+	if (!may || (c == CLASS_caller_fault && !r->cont) || !find(r, c, &at, &again, &wait))
 		return false;
 	note_next(r, tried, at, again, wait);
 	say_next(r, c, f, status, again ? "again" : "fallback", at, wait);
@@ -456,18 +465,15 @@ bool retry_follows(struct request *r, enum error_class c, enum attempt_failure f
 bool retry_continues(struct request *r, enum attempt_failure f)
 {
 	struct trace_try *tried;
-	bool again = false;
-	uint8_t at = 0;
-	usec wait = 0;
+	bool again;
+	uint8_t at;
+	usec wait;
 
-	if (!continue_may(r) || !retry_has_tries(r) ||
-		!is_picked(&model_of(r)->retry, CLASS_transient, f, 0))
-		return false;
-	if (!find_next(r, CLASS_transient, &at))
-		again = true;
-	if (again && (!find_again(r, CLASS_transient, &at, &wait) || !take_credit(r)))
-		return false;
 	r->resent += r->attempt->replaced;
+	if (!continue_may(r) || !retry_has_tries(r) ||
+		!is_picked(&model_of(r)->retry, CLASS_transient, f, 0) ||
+		!find(r, CLASS_transient, &at, &again, &wait))
+		return false;
 	tried = note(r, CLASS_transient, f, 0);
 	if (tried) {
 		tried->wait_ms = (uint32_t)(wait / USEC_PER_MS);

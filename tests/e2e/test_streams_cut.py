@@ -64,6 +64,7 @@ def say(*texts, id="x", **members):
     return b"".join(chunk(event(part(t, id=id, **members))) for t in texts)
 
 
+KEPT = "the connection stays for the next call"
 END = chunk(event(part(finish="stop"))) + chunk(event(b"[DONE]")) + chunk(b"")
 
 
@@ -79,11 +80,14 @@ class Case(unittest.TestCase):
     def serve(self, conn):
         while (request := conn.request()):
             self.asked.append(json.loads(request.body))
-            for step in self.script.pop(0) if self.script else ():
+            steps = self.script.pop(0) if self.script else ()
+            for step in steps:
                 if callable(step):
                     step()
-                else:
+                elif step is not KEPT:
                     conn.send(step)
+            if KEPT in steps:
+                continue
             conn.sock.shutdown(socket.SHUT_WR)  # what has been sent arrives, however late it is read
             conn.gone()
             return
@@ -335,6 +339,14 @@ class Parts(Case):
             a = self.run_parts(SSE_HEAD + say("one", role="assistant"), fault, fault)
             self.assertEqual(a.text(), "one")
             self.check_cut(a, "upstream_cut", "upstream_protocol", "upstream_unavailable")
+
+    def test_what_was_sent_again_unseen_counts(self):
+        """A connection that ends under a call may have carried it: with two attempts there is none left for the same target."""
+        self.apply(model("m", "own x", retry="{attempts: 2, backoff: 1ms, budget: 100%}"))
+        self.script = [[SSE_HEAD + say("hello", role="assistant") + END, KEPT], [], [SSE_HEAD + say("Hello ", role="assistant")]]
+        self.check_whole(self.ask(), "hello")
+        self.check_cut(self.ask(), "upstream_cut")
+        self.assertEqual(len(self.asked), 3)
 
     def test_an_error_in_the_stream_is_a_break(self):
         error = {"message": "overloaded", "type": "server_error", "code": None}
