@@ -3,7 +3,8 @@
 
 #include <aigw/json_scan.h>
 
-static void slot_name(struct request *r, struct slot *s)
+/* `admitted`: else nobody is asked, and nobody is named for it. */
+static void slot_name(struct request *r, struct slot *s, bool admitted)
 {
 	const struct policy_doc *d = r->rules->rules->policy->doc;
 	const struct policy_project *project = &d->projects[r->project];
@@ -17,10 +18,9 @@ static void slot_name(struct request *r, struct slot *s)
 	if (r->facts.model_raw.n > 2)
 		slot_set_text(s, SLOT_TEXT_model_asked,
 			slice_of(r->facts.model_raw.p + 1, r->facts.model_raw.n - 2));
-	if (r->counted) {
-		const struct policy_model *m = &d->models[r->model];
-
-		slot_set_text(s, SLOT_TEXT_model, m->name);
+	if (r->counted)
+		slot_set_text(s, SLOT_TEXT_model, d->models[r->model].name);
+	if (admitted) {
 		slot_set_text(s, SLOT_TEXT_provider, d->providers[r->provider].name);
 		slot_set_text(s, SLOT_TEXT_upstream_model, d->targets[r->target].model);
 	}
@@ -30,7 +30,7 @@ static void slot_name(struct request *r, struct slot *s)
 		slot_set_text(s, SLOT_TEXT_end_user, slice_of(user.p + 1, user.n - 2));
 }
 
-static struct slot *slot_begin(struct request *r)
+static struct slot *slot_begin(struct request *r, bool admitted)
 {
 	struct slot *s;
 
@@ -38,7 +38,7 @@ static struct slot *slot_begin(struct request *r)
 	if (r->slot == SLOT_NONE)
 		return NULL;
 	s = inflight_slot(r->env->gw->inflight, r->slot);
-	slot_name(r, s);
+	slot_name(r, s, admitted);
 	s->began_mono_us = (uint64_t)r->began_us;
 	s->v.start_us = r->wall_us;
 	s->v.uid = r->has_uid && r->caller ? (int64_t)r->caller->cred.uid + 1 : 0;
@@ -110,7 +110,7 @@ void admit_step(struct request *r)
 
 	if (!store_takes(r))
 		return;
-	s = slot_begin(r);
+	s = slot_begin(r, true);
 	if (!s) {
 		request_fail(r, FAIL_gateway_overloaded,
 			"All in-flight slots are taken. Try again shortly.");
@@ -141,5 +141,5 @@ bool admit_refused(struct request *r)
 	}
 	if (++m->count > 10)
 		return false;
-	return slot_begin(r) != NULL;
+	return slot_begin(r, false) != NULL;
 }

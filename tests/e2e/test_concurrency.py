@@ -156,7 +156,11 @@ class Callers(Case):
         self.assertEqual([c.result().status for c in calls], [200, 200])
         self.assertEqual(self.stat("projects/search/stat", "rejected_concurrency"), 2)
         self.assertIn('aigw_rejected_total{reason="concurrency"} 2', self.stack.call("/metrics", method="GET").body.decode().splitlines())
-        self.assertEqual([r["fail"] for r in self.stack.wait_records(6) if r["outcome"] == "refused"], ["concurrency_limit"] * 2)
+        refused = [r for r in self.stack.wait_records(6) if r["outcome"] == "refused"]
+        self.assertEqual([r["fail"] for r in refused], ["concurrency_limit"] * 2)
+        self.assertEqual([(r["model"], r["provider"], r["upstream_model"]) for r in refused], [("sim", "", "")] * 2)  # none was asked
+        tail = aigwctl(self.stack, "tail", "--filter", "outcome=refused", "--columns", "model,target", "--no-header")
+        self.assertEqual([line.split() for line in tail.stdout.splitlines()], [["sim", "-"]] * 2, tail.stderr)
 
     def test_every_way_out_gives_its_place_back(self):
         self.apply(M + SIM + "  - {name: cut, targets: [{provider: q, model: sim-cut+tokens-9+cut-after-3}]}\n"
