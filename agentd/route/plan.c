@@ -13,6 +13,7 @@ const char *plan_why_name(enum plan_why w)
 		[PLAN_FASTEST] = "fastest",
 		[PLAN_LEAST_BUSY] = "least_busy",
 		[PLAN_HEADROOM] = "headroom",
+		[PLAN_ALONE] = "alone",
 		[PLAN_KEPT] = "max_ejected",
 		[PLAN_BEST] = "back_soonest",
 		[PLAN_WEIGHT_0] = "weight_0",
@@ -222,6 +223,21 @@ static bool is_kept(const struct policy_model *m, const struct target_now *now,
 	return sooner + MAX(n * share / 100, 1u) < out;
 }
 
+/* Where there is nothing to choose among, the strategy decides nothing. */
+static void note_alone(const struct policy_model *m, struct plan *p)
+{
+	for (uint8_t at = 0; at < p->n; at++) {
+		uint8_t i = p->target[at];
+		bool first =
+			!at || m->targets[p->target[at - 1]].priority != m->targets[i].priority;
+		bool last = at + 1 == p->n ||
+			    m->targets[p->target[at + 1]].priority != m->targets[i].priority;
+
+		if (first && last && p->why[i] == reason_of(m))
+			p->why[i] = PLAN_ALONE;
+	}
+}
+
 /* True: some were left out for their size alone, and none is left but for that. */
 static bool order(const struct policy_model *m, const struct target_now *now,
 	const struct plan_ask *ask, bool any_size, struct plan *ret)
@@ -256,6 +272,8 @@ static bool order(const struct policy_model *m, const struct target_now *now,
 		ret->target[at] = (uint8_t)i;
 		ret->n++;
 	}
+	if (m->n_targets > 1)
+		note_alone(m, ret);
 	return small && !eligible;
 }
 

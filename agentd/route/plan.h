@@ -18,6 +18,7 @@ enum plan_why {
 	PLAN_FASTEST,    /* drawn by its time to first content */
 	PLAN_LEAST_BUSY, /* calls in flight per weight */
 	PLAN_HEADROOM,   /* what is left of its limit */
+	PLAN_ALONE,      /* in the plan no other one has its priority */
 	PLAN_KEPT,       /* its circuit is open, but so are too many: max_ejected */
 	PLAN_BEST,       /* all are out: back soonest */
 	/* no place */

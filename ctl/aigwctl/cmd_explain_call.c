@@ -60,6 +60,8 @@ static const char *reason_text(const char *why)
 		{ "fastest", "fastest first" },
 		{ "least_busy", "least busy first" },
 		{ "headroom", "most headroom first" },
+		{ "alone", "the only choice of its priority" },
+		{ "max_ejected", "its circuit is open, as are too many: max_ejected" },
 		{ "back_soonest", "all are out, this one is back soonest" },
 		{ "weight_0", "weight 0" },
 		{ "tags", "lacks a required tag" },

@@ -53,22 +53,24 @@ BOTH = "{provider: b, model: sim-b}"
 # name: (a row of the policy, members of the request, what the story says between `accepted` and `done`, how it ends)
 KINDS = {
     "lone": ("", {}, ["route: lone -> b (the only target)", "first byte: b after T"], "ok 200"),
-    "weight": (pair("weight", '{provider: b, model: sim-b, weight: 1000}', '{provider: a, model: sim-a, weight: 0}'), {},
-               ["route: weight -> b/sim-b (drawn by weight); left out: a/sim-a (weight 0)", "first byte: b after T"], "ok 200"),
-    "sticky": (pair("sticky", '{provider: b, model: sim-b, weight: 1000}', '{provider: a, model: sim-a, weight: 0}', ", sticky: user"), {"user": "u"},
-               ["route: sticky -> b/sim-b (sticky); left out: a/sim-a (weight 0)", "first byte: b after T"], "ok 200"),
+    "weight-0": (pair("weight-0", '{provider: b, model: sim-b, weight: 1000}', '{provider: a, model: sim-a, weight: 0}'), {},
+                 ["route: weight-0 -> b/sim-b (the only choice of its priority); left out: a/sim-a (weight 0)", "first byte: b after T"], "ok 200"),
+    "weight": (pair("weight", BOTH, "{provider: b, model: sim-c}"), {},
+               ["route: weight -> b/sim-b (drawn by weight), b/sim-c (drawn by weight)", "first byte: b after T"], "ok 200"),
+    "sticky": (pair("sticky", BOTH, "{provider: b, model: sim-c}", ", sticky: user"), {"user": "u"},
+               ["route: sticky -> b/sim-b (sticky), b/sim-c (sticky)", "first byte: b after T"], "ok 200"),
     "order": (pair("order", BOTH, "{provider: a, model: sim-a}", ", strategy: priority"), {},
               ["route: order -> b/sim-b (in the file's order), a/sim-a (in the file's order)", "first byte: b after T"], "ok 200"),
     "cheapest": (pair("cheapest", "{provider: a, model: sim-a}", BOTH, ", strategy: cheapest"), {},
                  ["route: cheapest -> a/sim-a (cheapest first), b/sim-b (cheapest first)", "first byte: b after T"], "ok 200"),
     "lacks": (pair("lacks", "{provider: a, model: sim-a, capabilities: [chat]}"), {"reasoning_effort": "low"},
-              ["route: lacks -> b/sim-b (drawn by weight); left out: a/sim-a (lacks a capability)", "first byte: b after T"], "ok 200"),
+              ["route: lacks -> b/sim-b (the only choice of its priority); left out: a/sim-a (lacks a capability)", "first byte: b after T"], "ok 200"),
     "tags": (pair("tags", "{provider: a, model: sim-a}", "{provider: b, model: sim-b, tags: [eu]}", ", require_tags: [eu]"), {},
-             ["route: tags -> b/sim-b (drawn by weight); left out: a/sim-a (lacks a required tag)", "first byte: b after T"], "ok 200"),
+             ["route: tags -> b/sim-b (the only choice of its priority); left out: a/sim-a (lacks a required tag)", "first byte: b after T"], "ok 200"),
     "small": (pair("small", "{provider: a, model: sim-a, context_window: 10}"), {},
-              ["route: small -> b/sim-b (drawn by weight); left out: a/sim-a (too small)", "first byte: b after T"], "ok 200"),
+              ["route: small -> b/sim-b (the only choice of its priority); left out: a/sim-a (too small)", "first byte: b after T"], "ok 200"),
     "keyless": (pair("keyless", a("x", "keyless")), {},
-                ["route: keyless -> b/sim-b (drawn by weight); left out: keyless/x (no_credential)", "first byte: b after T"], "ok 200"),
+                ["route: keyless -> b/sim-b (the only choice of its priority); left out: keyless/x (no_credential)", "first byte: b after T"], "ok 200"),
     "none": (pair("none", a("sim-a"), BOTH, ", require_tags: [moon]"), {},
              ["route: none -> no target; left out: a/sim-a (lacks a required tag), b/sim-b (lacks a required tag)"], "refused:no_eligible_target 403"),
     "status": (pair("status", a("sim-1+fail-503")), {}, ["upstream: a/sim-1+fail-503: status 503 (transient) -> b/sim-b", "first byte: b after T"], "ok 200"),
@@ -123,14 +125,14 @@ class Requests(unittest.TestCase):
                 self.assertEqual(got[0], f"accepted: uid:{os.getuid()} -> project search")
                 if not any(line.startswith("route") for line in between):
                     between = [got[1], *between]
-                    self.assertIn("(drawn by weight), b/sim-b (drawn by weight)", got[1])
+                    self.assertIn("(the only choice of its priority), b/sim-b (the only choice of its priority)", got[1])
                 self.assertEqual(got[1:-1], between)
                 self.assertTrue(got[-1].startswith(f"done: {end}  in "), got[-1])
 
     def test_an_open_circuit(self):
         self.stack.chat("open", way="unix")
         got = self.story(self.stack.chat("open", way="unix").header("x-request-id"))
-        self.assertIn("route: open -> b/sim-b (drawn by weight); left out: frail/sim-12+fail-503 (open)", got)
+        self.assertIn("route: open -> b/sim-b (the only choice of its priority); left out: frail/sim-12+fail-503 (open)", got)
 
     def test_as_json(self):
         answer = self.stack.chat("status", way="unix")
@@ -252,7 +254,7 @@ class Elsewhere(unittest.TestCase):
 
 
 class Try(unittest.TestCase):
-    POLICY = HEAD + "".join(KINDS[name][0] for name in ("weight", "status", "caller", "none"))
+    POLICY = HEAD + "".join(KINDS[name][0] for name in ("weight-0", "status", "caller", "none"))
 
     @classmethod
     def setUpClass(cls):
@@ -266,14 +268,14 @@ class Try(unittest.TestCase):
         return re.sub(r"[0-9.]+ m?s\b", "T", r.stdout), r.stderr
 
     def test_who_answers(self):
-        for model, who in (("lone", "b"), ("weight", "b/sim-b (drawn by weight)")):
+        for model, who in (("lone", "b"), ("weight-0", "b/sim-b (the only choice of its priority)")):
             out, err = self.attempt(model)
             self.assertRegex(out, rf"\A{re.escape(who)}: ok 200 after T, first byte after T\nin \d+ \(cached 0\) out \d+  \$0\.\d+\n\Z")
             self.assertEqual(err, "")
 
     def test_after_a_failure(self):
         out, err = self.attempt("status")
-        self.assertRegex(out, r"\Ab/sim-b \((drawn by weight)\): ok 200 after T")
+        self.assertRegex(out, r"\Ab/sim-b \(the only choice of its priority\): ok 200 after T")
         self.assertIn("came to nothing before: 1; --show-route", err)
         out, _ = self.attempt("status", "--show-route")
         self.assertRegex(out, r"accepted +key:\S+ -> project search\n")
@@ -281,7 +283,7 @@ class Try(unittest.TestCase):
 
     def test_what_comes_to_nothing_is_told_too(self):
         out, err = self.attempt("caller", code=1)
-        self.assertIn("a/sim-8+fail-422 (drawn by weight): failed 422 after T", out)
+        self.assertIn("a/sim-8+fail-422 (the only choice of its priority): failed 422 after T", out)
         out, err = self.attempt("none", code=4)
         self.assertIn("no target: refused 403 after T", out)
         self.assertIn("no_eligible_target", err)
@@ -406,7 +408,7 @@ class Routes(unittest.TestCase):
             # The third is alone with its priority: nothing is drawn there.
             self.assertRegex(ctl("plain", "--project", "search"), r"(?s)\Aplain for project search, revision 1\n    1  (a/sim-a  drawn by weight \(75.0% of priority 1\)\n    2  "
                              r"b/sim-b  drawn by weight \(25.0% of priority 1\)|b/sim-b  drawn by weight \(25.0% of priority 1\)\n    2  a/sim-a  drawn by weight \(75.0% of priority 1\))\n"
-                             r"    3  two/sim-b  drawn by weight\ndrawn by chance: another call may go otherwise\n\Z")
+                             r"    3  two/sim-b  the only choice of its priority\ndrawn by chance: another call may go otherwise\n\Z")
             firsts = {json.loads(ctl("plain", "--project", "search", "-o", "json"))["plan"][0]["provider"] for _ in range(60)}
             self.assertEqual(firsts, {"a", "b"})
             for model, how, by in (("by-key", ("--key", "KEY"), "the caller"), ("by-user", ("--user", "N"), "the end user"), ("by-user", ("--uid", "N"), "the caller"),
@@ -439,14 +441,14 @@ class Routes(unittest.TestCase):
             def ctl(*args):
                 r = subprocess.run([AIGWCTL, "--agent", stack.path("control.sock"), "explain", "route", *args], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
                 return r.returncode, r.stdout
-            self.assertEqual(ctl("m", "--project", "search"), (0, "m for project search, revision 1\n    1  a/sim-a  drawn by weight\n    2  b/sim-b  drawn by weight\n"))
+            self.assertEqual(ctl("m", "--project", "search"), (0, "m for project search, revision 1\n    1  a/sim-a  the only choice of its priority\n    2  b/sim-b  the only choice of its priority\n"))
             self.assertEqual(ctl("m", "--project", "search", "--require-tags", "eu"),
-                             (0, "m for project search, revision 1\n    1  b/sim-b  drawn by weight\n    -  a/sim-a  lacks a required tag\n"))
+                             (0, "m for project search, revision 1\n    1  b/sim-b  the only choice of its priority\n    -  a/sim-a  lacks a required tag\n"))
             self.assertEqual(ctl("m", "--project", "search", "--require-tags", "moon")[1].splitlines()[-1], "refused: no_eligible_target  (aigwctl explain no_eligible_target)")
             for needs in ("tools", "parallel_tools", "json_schema", "audio", "reasoning", "prefill"):
                 self.assertIn("    -  a/sim-a  lacks a capability", ctl("t", "--project", "search", "--needs", needs)[1], needs)
             self.assertNotIn("lacks", ctl("t", "--project", "search", "--needs", "vision")[1])
-            self.assertEqual(json.loads(ctl("m", "--project", "search", "-o", "json")[1])["plan"][0]["why"], "weight")
+            self.assertEqual(json.loads(ctl("m", "--project", "search", "-o", "json")[1])["plan"][0]["why"], "alone")
             for args, code, says in ((("nothing", "--project", "search"), 3, "no model 'nothing'"), (("m", "--project", "nobody"), 3, "no project 'nobody'"), (("m",), 2, "--project P, or --key ID"),
                                      (("m", "--project", "search", "--needs", "wings"), 2, "write some of tools"), (("m", "--project", "search", "--output-tokens", "x"), 2, "must be a number"),
                                      (("m", "--project", "search", "--endpoint", "walk"), 2, "no endpoint 'walk'"), (("m", "--project", "search", "--input-tokens", "x"), 2, "is a number")):

@@ -62,6 +62,12 @@ static void orders(void **state)
 	assert_int_equal(plan.why[1], PLAN_ORDER);
 	targets[0].priority = 2;
 	check("bca");
+	assert_int_equal(plan.why[2], PLAN_ORDER);
+	assert_int_equal(plan.why[0], PLAN_ALONE);
+	now[1] = (struct target_now){ .state = TARGET_DRAINED, .recover_us = 5 };
+	check("ca");
+	assert_int_equal(plan.why[2], PLAN_ALONE);
+	now[1] = (struct target_now){ .state = TARGET_OK };
 	model.strategy = STRATEGY_cheapest;
 	now[0].price = 1;
 	now[1].price = INT64_MAX; /* has none */
