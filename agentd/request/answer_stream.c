@@ -180,10 +180,11 @@ static void pass_oversized(struct request *r, const char *p, size_t n)
 /* The latest events count: behind an error something may come still. */
 static void note_end(struct request *r, const char *p, size_t n)
 {
-	enum openai_end e = n ? openai_end_of(p, n) : OPENAI_END_NONE;
+	enum openai_end e;
 
 	if (!n)
 		return;
+	e = openai_end_of(p, n);
 	r->finish_seen = e == OPENAI_END_FINISH;
 	r->error_seen = e == OPENAI_END_ERROR;
 }

@@ -19,11 +19,10 @@ bool relay_on_head(struct attempt *a, const struct h1_head *h);
 bool relay_judge(struct request *r, struct slice body);
 /* What the client is not shown of an error. True: it was answered in our words. */
 bool relay_refuse_shown(struct request *r, enum error_class c);
-/* Of an error with its status, or in a 200: what the policy says of its words, then what is known.
- */
 /* What a provider's `errors` say of an answer, then the tables. */
 enum error_class relay_class(const struct policy_provider *p, unsigned status, struct slice body);
 enum error_class relay_class_of(const struct request *r, unsigned status, struct slice body);
+/* Of an error within a 200. */
 enum error_class relay_class_in_band(const struct request *r, struct slice error);
 void relay_count_error(struct request *r, enum provider_error e);
 void relay_drop_prompt(struct request *r);
