@@ -58,19 +58,23 @@ static void policy_warn_statuses(struct policy_reader *r, const struct policy_at
 
 static void policy_warn_retry(struct policy_reader *r, uint32_t i)
 {
+	static const char *const between[] = { "backoff", "budget", "on" };
 	const struct policy_model *m = &r->doc->models[i];
 	struct policy_at at = { NULL, r->models.items[i], "models", i };
 	const struct tree *retry = tree_get(at.node, SLICE("retry"));
-	const struct tree *on = retry ? tree_get(retry, SLICE("on")) : NULL;
+	const struct tree *node;
 
-	if (!on)
-		return;
-	if (m->retry.attempts == 1)
-		policy_warn(r, &at, on,
-			"'on' acts between tries, and model '" PLACE_FMT
-			"' has one; set 'attempts', or remove it",
-			PLACE_ARG(m->name));
-	policy_warn_statuses(r, &at, m, on);
+	for (size_t k = 0; k < ARRAY_LEN(between) && retry && m->retry.attempts == 1; k++) {
+		node = tree_get(retry, slice_str(between[k]));
+		if (node)
+			policy_warn(r, &at, node,
+				"'%s' acts between tries, and model '" PLACE_FMT
+				"' has one; set 'attempts' to 2 or more, or remove it",
+				between[k], PLACE_ARG(m->name));
+	}
+	node = retry ? tree_get(retry, SLICE("on")) : NULL;
+	if (node)
+		policy_warn_statuses(r, &at, m, node);
 }
 
 static void policy_warn_routing(struct policy_reader *r, uint32_t i)

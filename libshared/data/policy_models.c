@@ -202,6 +202,7 @@ static bool policy_is_header(struct slice s)
 static void policy_sticky_header(struct policy_reader *r, const struct policy_at *at,
 	const struct tree *node, struct slice name, uint32_t *ret)
 {
+	const struct slice own = SLICE("x-aigw-");
 	struct policy_doc *d = r->doc;
 
 	if (!policy_is_header(name)) {
@@ -209,6 +210,14 @@ static void policy_sticky_header(struct policy_reader *r, const struct policy_at
 			"'sticky' is 'header:" PLACE_FMT
 			"': write the name of a header behind it, 1 to %d letters, digits, - and _",
 			PLACE_ARG(name), POLICY_HEADER_MAX);
+		return;
+	}
+	if (name.n > own.n && slice_eq_nocase(slice_of(name.p, own.n), own) &&
+		!slice_eq_nocase(name, SLICE("x-aigw-require-tags"))) {
+		policy_error(r, at, node,
+			"'sticky' is 'header:" PLACE_FMT
+			"', and a request with this header is refused; use one of your own",
+			PLACE_ARG(name));
 		return;
 	}
 	for (*ret = 0; *ret < d->n_sticky_headers; (*ret)++)

@@ -541,13 +541,19 @@ static void warnings_of_retry(void **state)
 			 "         {provider: q, model: '*', from: 2026-01-01, input: 1}]\n"
 			 "models:\n"
 			 "- {name: a, targets: [{provider: p, model: m}], retry: {on: [429]}}\n"
+			 "- {name: d, targets: [{provider: p, model: m}],\n"
+			 "   retry: {attempts: 1, backoff: 1s, budget: 1%}}\n"
 			 "- {name: b, targets: [{provider: p, model: m}],\n"
 			 "   retry: {attempts: 2, on: [408, 409, 404, 503, timeout]}}\n"
 			 "- {name: c, targets: [{provider: q, model: m}], retry: {attempts: 2, on: "
 			 "[404]}}\n",
 		"a.yaml:8:61: warning: 'on' acts between tries, and model 'a' has one; set "
-		"'attempts', or remove it\n"
-		"a.yaml:10:40: warning: 404 is as a rule no failure that another try helps, and "
+		"'attempts' to 2 or more, or remove it\n"
+		"a.yaml:10:34: warning: 'backoff' acts between tries, and model 'd' has one; set "
+		"'attempts' to 2 or more, or remove it\n"
+		"a.yaml:10:46: warning: 'budget' acts between tries, and model 'd' has one; set "
+		"'attempts' to 2 or more, or remove it\n"
+		"a.yaml:12:40: warning: 404 is as a rule no failure that another try helps, and "
 		"does nothing in 'on' then; a provider's 'errors' can make it transient\n");
 }
 
