@@ -18,6 +18,18 @@ static int endpoint_of(struct slice name)
 	return -1;
 }
 
+static void no_endpoint(struct slice name, struct errbuf *why)
+{
+	struct buf list;
+
+	buf_init(&list, 512);
+	for (int64_t e = ENDPOINT_chat; e <= ENDPOINT_image_variations; e++)
+		(void)buf_printf(&list, "%s%s", list.n ? ", " : "", usage_endpoint_name(e));
+	(void)err_set(why, 0, "there is no endpoint '" SLICE_FMT "'; there are: %s",
+		SLICE_ARG(name), buf_cstr(&list));
+	buf_fini(&list);
+}
+
 static json_t *target_json(const struct policy_doc *d, const struct policy_target *t,
 	const struct decision *v, uint32_t i, uint16_t odds)
 {
@@ -162,9 +174,7 @@ static bool find_names(struct agent *a, const struct control_route *q, struct op
 
 	*code = ADMIN_ERROR_usage;
 	if (endpoint < 0) {
-		(void)err_set(why, 0,
-			"there is no endpoint '" SLICE_FMT "'; write chat, embeddings …",
-			SLICE_ARG(q->endpoint));
+		no_endpoint(q->endpoint, why);
 		return false;
 	}
 	if (f != FAIL_none && !(f == FAIL_missing_model && facts->model_absent)) {
@@ -181,7 +191,9 @@ static bool find_names(struct agent *a, const struct control_route *q, struct op
 		name = slice_of(facts->model_raw.p + 1, facts->model_raw.n - 2);
 	model = name.n ? policy_model(p, name) : p->doc->default_model;
 	if (model < 0) {
-		(void)err_set(why, 0, "the policy in force here has no model '" SLICE_FMT "'",
+		(void)err_set(why, 0,
+			"the policy in force here has no model '" SLICE_FMT
+			"'; aigwctl model list shows them",
 			SLICE_ARG(name));
 		return false;
 	}

@@ -142,7 +142,7 @@ void explain_request(struct control *c, struct http_exchange *x)
 	if (request_id_parse(id, op_id)) {
 		control_error(x, ADMIN_ERROR_usage,
 			"'%.*s' is no request id; an answer's x-request-id holds one, req_ and 26 "
-			"characters",
+			"characters, and aigwctl tail -o wide shows them",
 			(int)MIN(id.n, (size_t)40), id.n ? id.p : "");
 		return;
 	}

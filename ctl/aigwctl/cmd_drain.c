@@ -117,18 +117,22 @@ static int drain(struct cli *c, const char *kind, const char *back)
 	return report(c, answer);
 }
 
-static int resume(struct cli *c, const char *kind)
+/* `shows`: the command that shows what else may be drained. */
+static int resume(struct cli *c, const char *kind, const char *shows)
 {
 	JSON_AUTO *answer = NULL;
 	int code = ask(c, false, body_of(c, kind, 0), &answer);
+	bool changed;
 
 	if (code)
 		return code;
 	if (print_object(c, answer))
 		return report(c, answer);
+	changed = json_get_bool(answer, "changed", false);
 	put_subject(c, kind);
-	(void)fprintf(c->out, " %s\n",
-		json_get_bool(answer, "changed", false) ? "gets calls again" : "was not drained");
+	(void)fprintf(c->out, " %s\n", changed ? "gets calls again" : "was not drained");
+	if (!changed)
+		cli_note(c, "how it stands: aigwctl %s %s", shows, c->inv.args[0]);
 	return report(c, answer);
 }
 
@@ -139,7 +143,7 @@ int cmd_provider_drain(struct cli *c)
 
 int cmd_provider_resume(struct cli *c)
 {
-	return resume(c, "provider");
+	return resume(c, "provider", "provider status");
 }
 
 int cmd_model_disable(struct cli *c)
@@ -149,7 +153,7 @@ int cmd_model_disable(struct cli *c)
 
 int cmd_model_enable(struct cli *c)
 {
-	return resume(c, "model");
+	return resume(c, "model", "model targets");
 }
 
 /* --- model targets -------------------------------------------------------------------- */
@@ -233,18 +237,52 @@ static int stats_text(const struct cli *c, const char *folder, const char *name,
 	return code;
 }
 
+/* Names in a folder of the stats. */
+static int names_in(const struct cli *c, const char *folder, struct buf *text, json_t **ret)
+{
+	struct errbuf e;
+	int code = stats_text(c, folder, NULL, NULL, text);
+
+	*ret = code ? NULL : json_parse(buf_view(text), &e);
+	if (!code && !json_is_array(*ret))
+		code = cli_fail(c, EXIT_FAILED, "the agent's list of %s is malformed", folder);
+	return code;
+}
+
+static bool has_entry(const json_t *entries, const char *name)
+{
+	const json_t *entry;
+	size_t i;
+
+	json_array_foreach(entries, i, entry)
+	{
+		if (strcmp(json_get_str(entry, "name", ""), name) == 0)
+			return true;
+	}
+	return false;
+}
+
 int cmd_model_targets(struct cli *c)
 {
 	const struct listing l = { .member = "targets",
 		.name = "model",
 		.columns = target_columns,
 		.n_columns = ARRAY_LEN(target_columns) };
+	const char *name = c->inv.args[0];
+	JSON_AUTO *models = NULL;
 	JSON_AUTO *answer = NULL;
 	struct buf text;
 	int code;
 
 	buf_init(&text, EXCHANGE_MAX_ANSWER);
-	code = stats_text(c, "models", c->inv.args[0], "targets", &text);
+	code = names_in(c, "models", &text, &models);
+	if (!code && !has_entry(models, name))
+		code = cli_fail(c, EXIT_NOT_FOUND,
+			"this host's agent has no model named %s; aigwctl model list shows them, "
+			"by name and alias",
+			name);
+	if (!code)
+		code = stats_text(c, "models", name, "targets", &text);
 	if (!code) {
 		answer = json_pack("{s:o}", "targets", rows_of(buf_view(&text)));
 		code = answer ? print_listing(c, answer, &l)
@@ -459,18 +497,6 @@ static const struct column status_columns[] = {
 	{ .title = "PROBE", .member = "probe" },
 	{ .title = "AGE S", .member = "probe_age_s", .right = true, .wide = true },
 };
-
-/* Names in a folder of the stats. */
-static int names_in(const struct cli *c, const char *folder, struct buf *text, json_t **ret)
-{
-	struct errbuf e;
-	int code = stats_text(c, folder, NULL, NULL, text);
-
-	*ret = code ? NULL : json_parse(buf_view(text), &e);
-	if (!code && !json_is_array(*ret))
-		code = cli_fail(c, EXIT_FAILED, "the agent's list of %s is malformed", folder);
-	return code;
-}
 
 int cmd_provider_status(struct cli *c)
 {

@@ -449,9 +449,9 @@ class Routes(unittest.TestCase):
                 self.assertIn("    -  a/sim-a  lacks a capability", ctl("t", "--project", "search", "--needs", needs)[1], needs)
             self.assertNotIn("lacks", ctl("t", "--project", "search", "--needs", "vision")[1])
             self.assertEqual(json.loads(ctl("m", "--project", "search", "-o", "json")[1])["plan"][0]["why"], "alone")
-            for args, code, says in ((("nothing", "--project", "search"), 3, "no model 'nothing'"), (("m", "--project", "nobody"), 3, "no project 'nobody'"), (("m",), 2, "--project P, or --key ID"),
+            for args, code, says in ((("nothing", "--project", "search"), 3, "no model 'nothing'; aigwctl model list"), (("m", "--project", "nobody"), 3, "no project 'nobody'"), (("m",), 2, "--project P, or --key ID"),
                                      (("m", "--project", "search", "--needs", "wings"), 2, "write some of tools"), (("m", "--project", "search", "--output-tokens", "x"), 2, "must be a number"),
-                                     (("m", "--project", "search", "--endpoint", "walk"), 2, "no endpoint 'walk'"), (("m", "--project", "search", "--input-tokens", "x"), 2, "is a number")):
+                                     (("m", "--project", "search", "--endpoint", "walk"), 2, "no endpoint 'walk'; there are: chat, completions, embeddings,"), (("m", "--project", "search", "--input-tokens", "x"), 2, "is a number")):
                 got = ctl(*args)
                 self.assertEqual(got[0], code, got)
                 self.assertIn(says, got[1])

@@ -261,7 +261,9 @@ class Drains(unittest.TestCase):
         self.assertIn("write a whole number with its unit", self.ctl("provider", "drain", "a", "--for", "soon", code=2))
         self.assertIn("from 1 s to 30 days", self.ctl("provider", "drain", "a", "--for", "31d", code=2))
         self.assertIn("PROVIDER/MODEL", self.ctl("model", "disable", "m", "--target", "a", code=2))
-        self.ctl("model", "targets", "none", code=3)
+        self.assertIn("no model named none; aigwctl model list", self.ctl("model", "targets", "none", code=3))
+        self.ctl("model", "disable", "m", "--target", "a/sim-a")
+        self.assertIn("was not drained\nhow it stands: aigwctl model targets m\n", self.ctl("model", "enable", "m"))
 
 
 if __name__ == "__main__":

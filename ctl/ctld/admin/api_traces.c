@@ -33,7 +33,7 @@ void api_trace_get(struct api_request *q)
 	if (request_id_parse(q->arg, op_id)) {
 		api_error(q->x, ADMIN_ERROR_usage,
 			"'%.*s' is no request id; an answer's x-request-id holds one, req_ and 26 "
-			"characters",
+			"characters, and aigwctl tail -o wide shows them",
 			(int)MIN(q->arg.n, (size_t)40), q->arg.n ? q->arg.p : "");
 		return;
 	}
