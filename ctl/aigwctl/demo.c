@@ -231,9 +231,9 @@ static void banner(const struct demo *d)
 	else
 		(void)fprintf(out, "  Stats    %s/stats\n", d->dir);
 	(void)fprintf(out,
-		"  Control  export AIGW_CTL=unix:%s     then aigwctl status, usage show, key "
-		"create …\n",
-		d->admin_socket);
+		"  Control  export AIGW_CTL=unix:%s AIGW_AGENT=%s/control.sock\n"
+		"           then aigwctl status, usage show, key create …, tail, top, explain …\n",
+		d->admin_socket, d->dir);
 	(void)fprintf(out,
 		"Try:\n"
 		"  curl http://127.0.0.1:%u/v1/chat/completions -H 'authorization: "
