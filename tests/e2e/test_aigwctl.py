@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import socketserver
@@ -19,6 +20,7 @@ import unittest
 import urllib.parse
 from http.server import BaseHTTPRequestHandler
 
+HERE = os.path.dirname(os.path.abspath(__file__))
 BUILD = sys.argv.pop(1) if len(sys.argv) > 1 and not sys.argv[1].startswith("-") else "build"
 AIGWCTL = os.path.abspath(os.path.join(BUILD, "ctl/aigwctl/aigwctl"))
 
@@ -508,6 +510,14 @@ class Validate(Case):
     def write(self, text):
         with open(self.policy, "w") as f:
             f.write(text)
+
+    def test_the_manual_s_examples(self):
+        with open(os.path.join(HERE, "../../agentd/aigw-policy.5"), encoding="utf-8") as f:
+            examples = re.findall(r"(?ms)^\.Bd -literal\n(apiVersion:.*?)^\.Ed$", f.read())
+        self.assertEqual(len(examples), 2)
+        for text in examples:
+            self.write(text)
+            self.assertEqual(self.check("validate", "-f", self.policy, err="valid: 1 file").stdout, "")  # nor a warning
 
     def test_good(self):
         self.write(GOOD)
