@@ -41,7 +41,7 @@ void meter_estimate(struct request *r)
 	uint64_t text = 0;
 
 	memset(&r->usage, 0, sizeof(r->usage));
-	if (!r->sent_us || r->upstream_error || r->outcome == USAGE_FAILED ||
+	if (!r->on_wire || r->upstream_error || r->outcome == USAGE_FAILED ||
 		r->outcome == USAGE_REFUSED)
 		return;
 	meter_input(r, &r->usage);

@@ -57,6 +57,15 @@ static int64_t cost_of(const struct policy_price *p, const struct openai_usage *
 	return price_cost(&p->price, &u, &nano) ? INT64_MAX : nano;
 }
 
+/* Nobody has served it: it was refused, or what came was an error, or it waits for its next try. */
+static bool is_unserved(const struct request *r)
+{
+	if (continue_is_on(r))
+		return false;
+	return r->outcome == USAGE_REFUSED || !r->on_wire ||
+	       (!r->usage_seen && (r->outcome == USAGE_FAILED || r->upstream_error));
+}
+
 static void price(struct request *r, struct slot *s)
 {
 	const struct policy_price *p =
@@ -68,8 +77,7 @@ static void price(struct request *r, struct slot *s)
 		return;
 	s->v.price_version = p->price.version;
 	/* A call that the provider did not serve costs nothing, not even the fee per request. */
-	if (r->outcome == USAGE_REFUSED || (r->outcome == USAGE_FAILED && !r->usage_seen) ||
-		!r->sent_us)
+	if (is_unserved(r))
 		return;
 	nano = continue_is_unserved(r) ? 0 : cost_of(p, &r->usage);
 	if (__builtin_add_overflow(nano, s->before_nano, &nano))

@@ -560,16 +560,29 @@ class Commit(unittest.TestCase):
         record = self.stack.wait_records(1)[0]
         self.assertEqual((record["outcome"], record["usage_seen"], record["output_tokens"]), ("ok", True, 9))
 
-    def test_a_client_that_leaves_while_it_waits(self):
-        self.script = [b"HTTP/1.1 503 E\r\ncontent-length: 0\r\nretry-after: 30\r\n\r\n"]
-        self.stack.apply(HEAD.replace("  - {name: b,", f"  - {{name: own, type: openai-compatible, base_url: \"http://127.0.0.1:{self.provider.port}/v1\", health: {{open_after: 1000}}}}\n  - {{name: b,") +
-                         model("m", "own x", retry="{attempts: 3, backoff: 20s}"))
+    def leave(self, met, *script):
+        """The record of a call whose client goes once that is so; nobody has served it."""
+        self.script = script
+        before = len(self.stack.records())
+        price = '  - {provider: own, model: "*", from: 2020-01-01, input: 100, output: 200, per_request: 1}\n'
+        self.stack.apply(HEAD.replace("  - {name: b,", f"  - {{name: own, type: openai-compatible, base_url: \"http://127.0.0.1:{self.provider.port}/v1\", health: {{open_after: 1000}}}}\n  - {{name: b,")
+                         .replace("customers:", price + "customers:") + model("m", "own x", retry="{attempts: 3, backoff: 20s}"))
         wire = self.stack.connect("unix")
         wire.send("/v1/chat/completions", {"model": "m", "messages": [{"role": "user", "content": "x"}]})
-        wait_for(lambda: "call.retry" in self.stack.agent_log(), "it waits for its second try")
+        wait_for(met, "it is time to go")
         wire.reset()
-        got = self.stack.wait_records(1)
-        self.assertEqual((got[0]["outcome"], got[0]["attempts"]), ("client_gone", 1))
+        got = self.stack.wait_records(before + 1)[-1]
+        self.assertEqual((got["outcome"], got["attempts"], got["input_tokens"], got["estimated"], got["priced"], float(got["cost"]), float(got["charge"])),
+                         ("client_gone", 1, 0, False, True, 0, 0))
+
+    def test_a_client_that_leaves_while_it_waits(self):
+        """For its second try: the first one's refusal costs nothing."""
+        self.leave(lambda: "call.retry" in self.stack.agent_log(), b"HTTP/1.1 503 E\r\ncontent-length: 0\r\nretry-after: 30\r\n\r\n")
+
+    def test_a_client_that_leaves_within_an_error(self):
+        go = threading.Event()
+        self.addCleanup(go.set)
+        self.leave(lambda: "failed 1" in self.stack.agent_stat("providers/own/errors"), b"HTTP/1.1 503 E\r\ncontent-length: 9\r\n\r\n{", go.wait)
 
 
 if __name__ == "__main__":
