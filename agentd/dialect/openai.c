@@ -252,16 +252,39 @@ unsigned openai_edit(struct slice body, const struct openai_facts *f, struct sli
 struct usage_scan {
 	struct openai_usage u;
 	int64_t total, cache_hit;
+	bool seen, wrong;
 };
 
-/* False: no number of tokens. *ret_stop: one that no call can have. */
-static bool tokens_of(const struct jscan_member *m, int64_t *ret, int *ret_stop)
-{
-	bool is_count = jscan_int(m, ret) == 0 && *ret >= 0;
+/* Where in an answer a member stands. */
+enum place {
+	PLACE_ANSWER,
+	PLACE_OUTER, /* what wraps usage: a response, x_groq */
+	PLACE_USAGE,
+	PLACE_INPUT, /* details */
+	PLACE_OUTPUT
+};
 
-	*ret_stop = is_count && *ret > TOKENS_MAX;
-	return is_count && !*ret_stop;
-}
+static const struct usage_name {
+	struct slice name;
+	uint8_t place, at;
+} counts[] = {
+#define COUNT(name, place, field)                                                                  \
+	{                                                                                          \
+		SLICE_INIT(name), PLACE_##place, offsetof(struct usage_scan, field)                \
+	}
+	COUNT("prompt_tokens", USAGE, u.input),
+	COUNT("completion_tokens", USAGE, u.output),
+	COUNT("total_tokens", USAGE, total),
+	COUNT("input_tokens", USAGE, u.input),
+	COUNT("output_tokens", USAGE, u.output),
+	COUNT("prompt_cache_hit_tokens", USAGE, cache_hit),
+	COUNT("cached_tokens", INPUT, u.cached_input),
+	COUNT("cache_write_tokens", INPUT, u.cache_write),
+	COUNT("audio_tokens", INPUT, u.audio_in),
+	COUNT("reasoning_tokens", OUTPUT, u.reasoning),
+	COUNT("audio_tokens", OUTPUT, u.audio_out),
+#undef COUNT
+};
 
 /* A length in seconds as milliseconds, up to the next one. More than a month is none. */
 static bool milliseconds_of(const struct jscan_member *m, int64_t *ret)
@@ -275,135 +298,132 @@ static bool milliseconds_of(const struct jscan_member *m, int64_t *ret)
 	return true;
 }
 
-static int on_input_detail(void *arg, const struct jscan_member *m)
+/* A scalar in usage or its details. */
+static void note_count(struct usage_scan *s, enum place place, const struct jscan_member *m)
 {
-	struct usage_scan *s = arg;
 	int64_t v;
-	int stop;
 
-	if (!tokens_of(m, &v, &stop))
-		return stop;
-	if (jscan_key_is(m, SLICE("cached_tokens")))
-		s->u.cached_input = v;
-	else if (jscan_key_is(m, SLICE("cache_write_tokens")))
-		s->u.cache_write = v;
-	else if (jscan_key_is(m, SLICE("audio_tokens")))
-		s->u.audio_in = v;
-	return 0;
-}
-
-static int on_output_detail(void *arg, const struct jscan_member *m)
-{
-	struct usage_scan *s = arg;
-	int64_t v;
-	int stop;
-
-	if (!tokens_of(m, &v, &stop))
-		return stop;
-	if (jscan_key_is(m, SLICE("reasoning_tokens")))
-		s->u.reasoning = v;
-	else if (jscan_key_is(m, SLICE("audio_tokens")))
-		s->u.audio_out = v;
-	return 0;
-}
-
-static int on_usage(void *arg, const struct jscan_member *m)
-{
-	struct usage_scan *s = arg;
-	int64_t v;
-	int stop;
-
-	if (m->kind == JSCAN_OBJECT) {
-		if (jscan_key_is(m, SLICE("prompt_tokens_details")) ||
-			jscan_key_is(m, SLICE("input_tokens_details")) ||
-			jscan_key_is(m, SLICE("input_token_details")))
-			return jscan_object(m->value, on_input_detail, s, NULL);
-		if (jscan_key_is(m, SLICE("completion_tokens_details")) ||
-			jscan_key_is(m, SLICE("output_tokens_details")))
-			return jscan_object(m->value, on_output_detail, s, NULL);
-		return 0;
+	for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
+		if (counts[i].place != place || !jscan_key_is(m, counts[i].name))
+			continue;
+		if (jscan_int(m, &v) || v < 0)
+			return;
+		s->wrong |= v > TOKENS_MAX;
+		*(int64_t *)(void *)((char *)s + counts[i].at) = v;
+		return;
 	}
-	if (jscan_key_is(m, SLICE("seconds")) || jscan_key_is(m, SLICE("prompt_audio_seconds"))) {
-		if (milliseconds_of(m, &v))
-			s->u.audio_ms = v;
-		return 0;
-	}
-	if (!tokens_of(m, &v, &stop))
-		return stop;
-	if (jscan_key_is(m, SLICE("prompt_tokens")) || jscan_key_is(m, SLICE("input_tokens")))
-		s->u.input = v;
-	else if (jscan_key_is(m, SLICE("completion_tokens")) ||
-		 jscan_key_is(m, SLICE("output_tokens")))
-		s->u.output = v;
-	else if (jscan_key_is(m, SLICE("total_tokens")))
-		s->total = v;
-	else if (jscan_key_is(m, SLICE("prompt_cache_hit_tokens")))
-		s->cache_hit = v;
-	return 0;
+	if (place == PLACE_USAGE &&
+		(jscan_key_is(m, SLICE("seconds")) ||
+			jscan_key_is(m, SLICE("prompt_audio_seconds"))) &&
+		milliseconds_of(m, &v))
+		s->u.audio_ms = v;
 }
 
-bool openai_usage_parse(struct slice object, struct openai_usage *ret)
+static enum place details_of(const struct jscan_member *m)
 {
-	struct usage_scan s = { 0 };
+	if (jscan_key_is(m, SLICE("prompt_tokens_details")) ||
+		jscan_key_is(m, SLICE("input_tokens_details")) ||
+		jscan_key_is(m, SLICE("input_token_details")))
+		return PLACE_INPUT;
+	if (jscan_key_is(m, SLICE("completion_tokens_details")) ||
+		jscan_key_is(m, SLICE("output_tokens_details")))
+		return PLACE_OUTPUT;
+	return PLACE_ANSWER; /* none */
+}
 
-	if (jscan_object(object, on_usage, &s, NULL))
+static bool usage_of(struct usage_scan *s, struct openai_usage *ret)
+{
+	struct openai_usage *u = &s->u;
+
+	if (s->wrong)
 		return false;
-	if (!s.u.cached_input)
-		s.u.cached_input = s.cache_hit; /* DeepSeek's own member */
+	if (!u->cached_input)
+		u->cached_input = s->cache_hit; /* DeepSeek's own member */
 	/* xAI reports reasoning outside completion_tokens; the total tells. */
-	if (s.u.reasoning && s.total == s.u.input + s.u.output + s.u.reasoning)
-		s.u.output += s.u.reasoning;
+	if (u->reasoning && s->total == u->input + u->output + u->reasoning)
+		u->output += u->reasoning;
 	/* Mistral's transcriptions report audio outside prompt_tokens; the total tells. */
-	if (s.u.audio_in && s.total == s.u.input + s.u.output + s.u.audio_in)
-		s.u.input += s.u.audio_in;
-	*ret = s.u;
+	if (u->audio_in && s->total == u->input + u->output + u->audio_in)
+		u->input += u->audio_in;
+	*ret = *u;
 	return true;
 }
 
 struct peek {
-	struct slice usage, outer_usage;
+	struct usage_scan top, outer;
+	struct usage_scan *at;               /* which of them PLACE_USAGE is */
+	uint8_t places[JSCAN_ENTER_MAX + 1]; /* by depth */
 	bool empty_choices, usage_is_object;
 };
 
-static int on_nested(void *arg, const struct jscan_member *m)
+static int enter(struct peek *p, unsigned depth, enum place place)
 {
-	struct peek *p = arg;
-
-	if (m->kind == JSCAN_OBJECT && jscan_key_is(m, SLICE("usage")))
-		p->outer_usage = m->value;
-	return 0;
+	p->places[depth + 1] = (uint8_t)place;
+	return JSCAN_ENTER;
 }
 
-static int on_answer(void *arg, const struct jscan_member *m)
+static int enter_usage(struct peek *p, unsigned depth, struct usage_scan *s)
 {
-	struct peek *p = arg;
+	*s = (struct usage_scan){ .seen = true }; /* of several the last one counts */
+	p->at = s;
+	return enter(p, depth, PLACE_USAGE);
+}
 
+static int on_answer(struct peek *p, unsigned depth, const struct jscan_member *m)
+{
 	if (jscan_key_is(m, SLICE("usage"))) {
 		p->usage_is_object = m->kind == JSCAN_OBJECT;
-		if (p->usage_is_object)
-			p->usage = m->value;
-	} else if (jscan_key_is(m, SLICE("choices"))) {
+		return p->usage_is_object ? enter_usage(p, depth, &p->top) : 0;
+	}
+	if (jscan_key_is(m, SLICE("choices"))) {
 		p->empty_choices = m->kind == JSCAN_ARRAY;
 		for (size_t i = 1; p->empty_choices && i + 1 < m->value.n; i++)
 			p->empty_choices = strchr(" \t\r\n", m->value.p[i]) != NULL;
 	} else if (m->kind == JSCAN_OBJECT &&
 		   (jscan_key_is(m, SLICE("response")) || jscan_key_is(m, SLICE("x_groq")))) {
-		(void)jscan_object(m->value, on_nested, p, NULL);
+		return enter(p, depth, PLACE_OUTER);
 	}
 	return 0;
 }
 
+static int on_deep(void *arg, unsigned depth, const struct jscan_member *m)
+{
+	struct peek *p = arg;
+	enum place place = (enum place)p->places[depth], details;
+
+	if (place == PLACE_ANSWER)
+		return on_answer(p, depth, m);
+	if (place == PLACE_OUTER)
+		return m->kind == JSCAN_OBJECT && jscan_key_is(m, SLICE("usage"))
+			       ? enter_usage(p, depth, &p->outer)
+			       : 0;
+	if (m->kind != JSCAN_OBJECT) {
+		note_count(p->at, place, m);
+		return 0;
+	}
+	details = place == PLACE_USAGE ? details_of(m) : PLACE_ANSWER;
+	return details == PLACE_ANSWER ? 0 : enter(p, depth, details);
+}
+
+bool openai_usage_parse(struct slice object, struct openai_usage *ret)
+{
+	struct peek p = { .places = { PLACE_USAGE } };
+
+	p.at = &p.top;
+	return jscan_deep(object, on_deep, &p, NULL) == 0 && usage_of(&p.top, ret);
+}
+
 bool openai_peek(struct slice json, struct openai_usage *ret, bool *ret_hide)
 {
-	struct peek p = { 0 };
+	struct peek p = { .places = { PLACE_ANSWER } };
 
 	*ret_hide = false;
-	if (jscan_object(json, on_answer, &p, NULL))
+	if (jscan_deep(json, on_deep, &p, NULL))
 		return false;
 	*ret_hide = p.empty_choices && p.usage_is_object;
-	if (p.usage.n)
-		return openai_usage_parse(p.usage, ret);
-	return p.outer_usage.n && openai_usage_parse(p.outer_usage, ret);
+	if (p.top.seen)
+		return usage_of(&p.top, ret);
+	return p.outer.seen && usage_of(&p.outer, ret);
 }
 
 #define USAGE_WORD "\"usage\""

@@ -34,6 +34,14 @@ typedef int jscan_member_fn(void *arg, const struct jscan_member *m);
  * fn may be NULL: validate only. Members are reported before what follows them is validated. */
 int jscan_object(struct slice text, jscan_member_fn *fn, void *arg, size_t *ret_offset);
 
+/* The same into objects below, in one pass. Each object is reported where it begins (m->value is
+ * empty and stands there) and is walked if fn returns JSCAN_ENTER, its members at depth + 1; else
+ * it is skipped. The top level is depth 0; fn enters nothing from JSCAN_ENTER_MAX on. */
+#define JSCAN_ENTER     INT32_MAX
+#define JSCAN_ENTER_MAX 8
+typedef int jscan_deep_fn(void *arg, unsigned depth, const struct jscan_member *m);
+int jscan_deep(struct slice text, jscan_deep_fn *fn, void *arg, size_t *ret_offset);
+
 /* The elements of an array, same rules; m->key is empty. */
 int jscan_array(struct slice text, jscan_member_fn *fn, void *arg, size_t *ret_offset);
 

@@ -272,8 +272,8 @@ static inline char closer_of(char opener)
 }
 _Static_assert(('{' ^ 6) == '}' && ('[' ^ 6) == ']' && ('[' | 0x20) == '{', "brackets in ASCII");
 
-/* At the bracket or brace of a container that is a value. */
-static const char *skip_container(struct scan *s, const char *p)
+/* At the bracket or brace of a container that is a value, so many deep. */
+static const char *skip_container(struct scan *s, const char *p, unsigned outer)
 {
 	char closers[JSCAN_DEPTH_MAX], close = 0;
 	const char *key_end;
@@ -289,8 +289,7 @@ static const char *skip_container(struct scan *s, const char *p)
 		if (UNLIKELY(p == s->end))
 			return fail(s, p);
 		if (is_opener(*p)) {
-			/* The top level is one deep itself. */
-			if (UNLIKELY(depth == JSCAN_DEPTH_MAX - 1))
+			if (UNLIKELY(depth == JSCAN_DEPTH_MAX - outer))
 				return fail(s, p);
 			closers[depth++] = close = closer_of(*p);
 			p = skip_space(s, p + 1);
@@ -354,7 +353,7 @@ static const char *walk_one(
 		return fail(s, p);
 	from = p;
 	m.kind = kind_of(*p);
-	p = m.kind <= JSCAN_ARRAY ? skip_container(s, p) : skip_scalar(s, p);
+	p = m.kind <= JSCAN_ARRAY ? skip_container(s, p, 1) : skip_scalar(s, p);
 	if (!p)
 		return NULL;
 	m.value = slice_of(from, (size_t)(p - from));
@@ -412,6 +411,94 @@ int jscan_object(struct slice text, jscan_member_fn *fn, void *arg, size_t *ret_
 int jscan_array(struct slice text, jscan_member_fn *fn, void *arg, size_t *ret_offset)
 {
 	return walk(text, false, fn, arg, ret_offset);
+}
+
+/* Behind a value at that depth: at the next key, or behind the text (*ret_end). */
+static const char *deep_next(struct scan *s, const char *p, unsigned *depth, bool *ret_end)
+{
+	p = skip_space(s, p);
+	while (p < s->end && *p == '}') {
+		p = skip_space(s, p + 1);
+		if ((*ret_end = (*depth)-- == 0))
+			return p == s->end ? p : fail(s, p);
+	}
+	if (UNLIKELY(p == s->end || *p != ','))
+		return fail(s, p);
+	return behind_comma(s, p);
+}
+
+/* At a member's value: the place behind, or behind the brace of what is entered. */
+static const char *deep_value(struct scan *s, const char *p, unsigned *depth,
+	struct jscan_member *m, jscan_deep_fn *fn, void *arg, int *ret)
+{
+	const char *from = p;
+
+	m->kind = kind_of(*p);
+	m->value = slice_of(p, 0);
+	if (m->kind == JSCAN_OBJECT) {
+		*ret = fn(arg, *depth, m);
+		if (*ret == JSCAN_ENTER) {
+			ASSERT(*depth < JSCAN_ENTER_MAX);
+			++*depth;
+			return skip_space(s, p + 1);
+		}
+		return skip_container(s, p, *depth + 1);
+	}
+	p = m->kind == JSCAN_ARRAY ? skip_container(s, p, *depth + 1) : skip_scalar(s, p);
+	if (!p)
+		return NULL;
+	m->value.n = (size_t)(p - from);
+	m->value_escaped = m->kind == JSCAN_STRING && s->escaped;
+	*ret = fn(arg, *depth, m);
+	return p;
+}
+
+static int walk_deep(struct scan *s, jscan_deep_fn *fn, void *arg)
+{
+	const char *p = skip_space(s, s->begin), *from, *key_end;
+	unsigned depth = 0;
+	bool ended = false;
+
+	s->wrong = p;
+	if (p == s->end || *p != '{')
+		return -EINVAL;
+	p = skip_space(s, p + 1);
+	if (p < s->end && *p == '}')
+		p = deep_next(s, p, &depth, &ended);
+	while (p && !ended) {
+		struct jscan_member m;
+		int r = 0;
+
+		from = p;
+		p = skip_key(s, p, &key_end);
+		if (!p)
+			break;
+		m.key = slice_of(from + 1, (size_t)(key_end - from - 1));
+		m.key_escaped = s->escaped;
+		m.value_escaped = false;
+		if (p == s->end) {
+			p = fail(s, p);
+			break;
+		}
+		p = deep_value(s, p, &depth, &m, fn, arg, &r);
+		if (p && r == JSCAN_ENTER && (p == s->end || *p != '}'))
+			continue;
+		if (p && r && r != JSCAN_ENTER)
+			return r;
+		if (p)
+			p = deep_next(s, p, &depth, &ended);
+	}
+	return p ? 0 : -EINVAL;
+}
+
+int jscan_deep(struct slice text, jscan_deep_fn *fn, void *arg, size_t *ret_offset)
+{
+	struct scan s = { .begin = text.p, .end = text.n ? text.p + text.n : text.p };
+	int r = walk_deep(&s, fn, arg);
+
+	if (r == -EINVAL && ret_offset)
+		*ret_offset = s.wrong ? (size_t)(s.wrong - text.p) : 0;
+	return r;
 }
 
 struct find {

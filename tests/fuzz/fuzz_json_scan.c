@@ -32,6 +32,14 @@ static int on_member(void *arg, const struct jscan_member *m)
 	return 0;
 }
 
+static int enter_all(void *arg, unsigned depth, const struct jscan_member *m)
+{
+	const struct found *f = arg;
+
+	ASSERT(lies_in(m->key, f->text) && lies_in(m->value, f->text));
+	return m->kind == JSCAN_OBJECT && depth < JSCAN_ENTER_MAX ? JSCAN_ENTER : 0;
+}
+
 static void tap_all(struct slice text, size_t piece, struct jscan_tap *t)
 {
 	static const struct jscan_tap_path paths[TAPPED] = {
@@ -79,6 +87,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	json_t *tree;
 
 	ASSERT(r == 0 || (r == -EINVAL && offset <= size));
+	ASSERT(jscan_deep(f.text, enter_all, &f, NULL) == r);
 	check_tap(&f, r == 0);
 	/* jansson 2.14 overlooks a NUL behind a literal or number. */
 	if (r == -EINVAL && is_shallow(f.text) && size && !memchr(data, 0, size)) {

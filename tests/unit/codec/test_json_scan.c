@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <cmocka.h>
 #include <ctype.h>
+#include <stdio.h>
 
 #include <aigw/json.h>
 #include <aigw/json_scan.h>
@@ -156,16 +157,27 @@ static const char *const bad_values[] = {
 	"\357\273\2771",
 };
 
-/* Own memory of the exact size, so that a sanitizer sees every byte too far. */
+static int enter_all(void *arg, unsigned depth, const struct jscan_member *m)
+{
+	(void)arg;
+	return m->kind == JSCAN_OBJECT && depth < JSCAN_ENTER_MAX ? JSCAN_ENTER : 0;
+}
+
+/* Own memory of the exact size, so that a sanitizer sees every byte too far. What holds of an
+ * object holds if it is walked into, too. */
 static int scan_exact(struct slice text, bool object, size_t *ret_offset)
 {
 	char *own = malloc(text.n ? text.n : 1);
+	size_t deep = 0, flat = 0;
 	int r;
 
 	if (text.n)
 		memcpy(own, text.p, text.n);
 	r = object ? jscan_object(slice_of(own, text.n), NULL, NULL, ret_offset)
 		   : jscan_array(slice_of(own, text.n), NULL, NULL, ret_offset);
+	assert_int_equal(jscan_deep(slice_of(own, text.n), enter_all, NULL, &deep),
+		jscan_object(slice_of(own, text.n), NULL, NULL, &flat));
+	assert_int_equal(deep, flat);
 	free(own);
 	return r;
 }
@@ -284,6 +296,19 @@ static void test_depth(void **state)
 		memset(text + depth, ']', depth);
 		assert_int_equal(scan_exact(slice_of(text, 2 * depth), false, NULL), expected);
 	}
+	for (size_t depth = JSCAN_DEPTH_MAX - 1; depth <= JSCAN_DEPTH_MAX + 1; depth++) {
+		struct buf b;
+
+		buf_init(&b, 2000);
+		for (size_t i = 1; i < depth; i++)
+			(void)buf_str(&b, "{\"\":");
+		(void)buf_str(&b, "{}");
+		for (size_t i = 1; i < depth; i++)
+			(void)buf_char(&b, '}');
+		assert_int_equal(scan_exact(buf_view(&b), true, NULL),
+			depth <= JSCAN_DEPTH_MAX ? 0 : -EINVAL);
+		buf_fini(&b);
+	}
 	/* Objects and arrays by turns, across the words of the stack; then one is closed as the
 	 * other. */
 	for (size_t wrong = 0; wrong <= 100; wrong++) {
@@ -349,6 +374,59 @@ static void test_members(void **state)
 	s = (struct seen){ .stop_at = 2 };
 	assert_int_equal(jscan_object(text, see, &s, NULL), 42);
 	assert_int_equal(s.n, 2);
+}
+
+struct walked {
+	char text[400];
+	size_t n;
+};
+
+/* "depth key=value ", and into objects whose key does not begin with a '-'. */
+static int walk_down(void *arg, unsigned depth, const struct jscan_member *m)
+{
+	struct walked *w = arg;
+	int n = snprintf(w->text + w->n, sizeof(w->text) - w->n, "%u %.*s=%.*s ", depth,
+		(int)m->key.n, m->key.p, (int)m->value.n, m->value.p);
+
+	assert_true(n > 0 && (size_t)n < sizeof(w->text) - w->n);
+	w->n += (size_t)n;
+	if (m->kind == JSCAN_OBJECT) {
+		assert_int_equal(m->value.n, 0);
+		assert_int_equal(*m->value.p, '{');
+		return m->key.n && m->key.p[0] == '-' ? 0 : JSCAN_ENTER;
+	}
+	return jscan_key_is(m, SLICE("stop")) ? 42 : 0;
+}
+
+static void test_objects_below(void **state)
+{
+	static const struct {
+		const char *text, *seen;
+		int result;
+	} cases[] = {
+		{ " { } ", "", 0 },
+		{ "{\"a\":1,\"b\":{\"c\":[{}],\"d\":{\"e\":\"f\"}},\"g\":null}",
+			"0 a=1 0 b= 1 c=[{}] 1 d= 2 e=\"f\" 0 g=null ", 0 },
+		{ "{\"a\" : { \"b\" : { } , \"c\" : { \"d\" : 1 } } }", "0 a= 1 b= 1 c= 2 d=1 ",
+			0 },
+		{ "{\"-\":{\"a\":{}},\"b\":{\"-c\":{\"d\":[1]}},\"e\":2}", "0 -= 0 b= 1 -c= 0 e=2 ",
+			0 },
+		{ "{\"a\":{\"stop\":1,\"b\":2},\"c\":3}", "0 a= 1 stop=1 ", 42 },
+		{ "{\"a\":{\"b\":1]}", "0 a= 1 b=1 ", -EINVAL },
+		{ "{\"a\":{\"b\":1}", "0 a= 1 b=1 ", -EINVAL },
+		{ "{\"a\":{\"b\":1}}}", "0 a= 1 b=1 ", -EINVAL },
+		{ "{\"a\":{,}}", "0 a= ", -EINVAL },
+		{ "{\"a\":{\"b\":1},}", "0 a= 1 b=1 ", -EINVAL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct walked w = { .n = 0 };
+
+		assert_int_equal(
+			jscan_deep(slice_str(cases[i].text), walk_down, &w, NULL), cases[i].result);
+		assert_string_equal(w.text, cases[i].seen);
+	}
 }
 
 static void test_elements(void **state)
@@ -678,6 +756,7 @@ int main(void)
 		cmocka_unit_test(test_offset_of_the_error),
 		cmocka_unit_test(test_depth),
 		cmocka_unit_test(test_members),
+		cmocka_unit_test(test_objects_below),
 		cmocka_unit_test(test_elements),
 		cmocka_unit_test(test_key_is),
 		cmocka_unit_test(test_find),
