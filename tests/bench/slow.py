@@ -4,13 +4,16 @@
   slow.py --to PORT --provider PORT --key KEY [--readers N] [--senders N] [--model NAME]
 
 A reader asks for an answer of 512 KB and takes 256 bytes of it every few seconds; a sender gives a byte of a body of 4 KB as often. What the
-gateway ends is begun anew later. Prints `ready` when all stand, then goes on until stdin closes; then a line of JSON: how many the gateway
-has ended.
+gateway ends is begun anew later. They come over some seconds, as clients do, and have stood for a while when `ready` is printed: the kernel
+probes a window that has just closed again and again (after 0.2 s, 0.4 s, 0.8 s ...), and 10,000 that close at once are 34,000 probes in
+4 seconds, which cost every process of the host, whoever holds those clients. Goes on until stdin closes; then prints a line of JSON: how
+many the gateway has ended.
 """
 import argparse
 import collections
 import json
 import os
+import random
 import select
 import socket
 import struct
@@ -20,6 +23,8 @@ import time
 ANSWER_BYTES = 1 << 19
 EVERY_S = 5.0  # between two pieces of one client
 AT_ONCE = 200  # connections that come to stand at the same time
+PER_SECOND = 500
+STAND_S = 15.0  # until the load begins; with the coming it has to stay below the gateway's patience with a body
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % ANSWER_BYTES
 ANSWER = memoryview(HEAD + b'{"x":"' + b"a" * (ANSWER_BYTES - 8) + b'"}')
 
@@ -150,9 +155,15 @@ class Slow:
   def run(self):
     self.poll.register(self.provider, select.EPOLLIN)
     todo = ["reader"] * self.o.readers + ["sender"] * self.o.senders
+    random.Random(1).shuffle(todo)
+    start, count = time.monotonic(), len(todo)
     while todo or self.standing < self.o.readers + self.o.senders:
-      while todo and len(self.clients) - self.standing < AT_ONCE:
+      late = (time.monotonic() - start) * PER_SECOND - (count - len(todo))
+      for _ in range(int(min(late, len(todo), AT_ONCE - len(self.clients) + self.standing))):
         self.begin(todo.pop())
+      self.turn(0.01)
+    stood = time.monotonic()
+    while time.monotonic() < stood + STAND_S:
       self.turn(0.05)
     if self.o.idle:
       os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
