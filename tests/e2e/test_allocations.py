@@ -71,18 +71,8 @@ class Allocations(unittest.TestCase):
         with open(self.file, "wb") as f:
             f.write(bytes(8))
         stack.end(stack.agent)
-        env = {"LD_PRELOAD": COUNTER, "MALLOC_COUNT_FILE": self.file, "MALLOC_COUNT_THREADS": "worker-",
-               "ASAN_OPTIONS": "halt_on_error=1:detect_stack_use_after_return=1:verify_asan_link_order=0"}
-        before = {k: os.environ.get(k) for k in env}
-        os.environ.update(env)
-        try:
-            stack.start_agent(ready=False)
-        finally:
-            for k, v in before.items():
-                if v is None:
-                    del os.environ[k]
-                else:
-                    os.environ[k] = v
+        stack.preload(COUNTER, MALLOC_COUNT_FILE=self.file, MALLOC_COUNT_THREADS="worker-")
+        stack.start_agent(ready=False)
 
     def count(self):
         with open(self.file, "rb") as f:

@@ -95,8 +95,8 @@ def free_port():
 class Program:
     """One child process whose log is a file; its end is an event."""
 
-    def __init__(self, name, args, log, stdout=None):
-        env = dict(os.environ)
+    def __init__(self, name, args, log, stdout=None, more_env=None):
+        env = {**os.environ, **(more_env or {})}
         env.setdefault("ASAN_OPTIONS", "halt_on_error=1:detect_stack_use_after_return=1")
         env.setdefault("UBSAN_OPTIONS", "halt_on_error=1:print_stacktrace=1")
         self.name, self.log = name, log
@@ -135,6 +135,7 @@ class Stack:
         self.build = build or build_root(["-"])
         self.policy, self.expected = policy, [re.compile(e) for e in expected]
         self.sim_options, self.agent_settings, self.agent_options = list(sim), dict(agent or {}), []
+        self.agent_env = {}  # from the agent's next start on
         self.secrets = {"sim": "sk-provider-0123456789"} if secrets is None else dict(secrets)
         memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir()
         self.home = tempfile.mkdtemp(prefix="aigw-", dir=base or memory)
@@ -169,8 +170,8 @@ class Stack:
 
     # --- programs ------------------------------------------------------------------------------------------------------
 
-    def program(self, name, args, stdout=None):
-        p = Program(name, args, self.path(name + ".log"), stdout)
+    def program(self, name, args, stdout=None, more_env=None):
+        p = Program(name, args, self.path(name + ".log"), stdout, more_env)
         self.programs.append(p)
         return p
 
@@ -216,7 +217,12 @@ class Stack:
     def launch_agent(self):
         """Started; it need not be ready yet."""
         config = self.write_agent_settings()
-        self.agent = self.program("agentd", [os.path.join(self.build, "agentd/aigw-agentd"), "--config", config, "--die-with-parent", *self.agent_options])
+        self.agent = self.program("agentd", [os.path.join(self.build, "agentd/aigw-agentd"), "--config", config, "--die-with-parent", *self.agent_options],
+                                  more_env=self.agent_env)
+
+    def preload(self, library, **env):
+        """From its next start on the agent has this library of tests/lib in front of all others."""
+        self.agent_env = {"LD_PRELOAD": library, "ASAN_OPTIONS": "halt_on_error=1:detect_stack_use_after_return=1:verify_asan_link_order=0", **env}
 
     def start_agent(self, ready=True):
         self.launch_agent()
