@@ -56,13 +56,6 @@ usec openai_hint_of(struct slice duration)
 
 /* --- of the head ---------------------------------------------------------------------- */
 
-static bool is_used_up(const struct h1_head *h, struct slice remaining)
-{
-	const struct h1_field *left = h1_find(h, remaining);
-
-	return left && slice_eq(slice_trim(left->value), SLICE("0"));
-}
-
 /* How long until then; 0: it is over, or no such time. */
 static usec until(struct slice when, const char *format, usec wall_us)
 {
@@ -93,34 +86,84 @@ static usec until_rfc3339(struct slice when, usec wall_us)
 	return until(s, "%Y-%m-%dT%H:%M:%S", wall_us);
 }
 
+/* The limits that a head may tell of, and until when. */
+static const struct limit_names {
+	struct slice limit, remaining, reset;
+	bool is_time; /* reset: a time, else a duration */
+} limits[] = {
+	{ SLICE_INIT("x-ratelimit-limit-requests"), SLICE_INIT("x-ratelimit-remaining-requests"),
+		SLICE_INIT("x-ratelimit-reset-requests"), false },
+	{ SLICE_INIT("x-ratelimit-limit-tokens"), SLICE_INIT("x-ratelimit-remaining-tokens"),
+		SLICE_INIT("x-ratelimit-reset-tokens"), false },
+	{ SLICE_INIT("anthropic-ratelimit-requests-limit"),
+		SLICE_INIT("anthropic-ratelimit-requests-remaining"),
+		SLICE_INIT("anthropic-ratelimit-requests-reset"), true },
+	{ SLICE_INIT("anthropic-ratelimit-tokens-limit"),
+		SLICE_INIT("anthropic-ratelimit-tokens-remaining"),
+		SLICE_INIT("anthropic-ratelimit-tokens-reset"), true },
+	{ SLICE_INIT("anthropic-ratelimit-input-tokens-limit"),
+		SLICE_INIT("anthropic-ratelimit-input-tokens-remaining"),
+		SLICE_INIT("anthropic-ratelimit-input-tokens-reset"), true },
+	{ SLICE_INIT("anthropic-ratelimit-output-tokens-limit"),
+		SLICE_INIT("anthropic-ratelimit-output-tokens-remaining"),
+		SLICE_INIT("anthropic-ratelimit-output-tokens-reset"), true },
+};
+
+static bool whole_number_of(const struct h1_head *h, struct slice name, int64_t *ret)
+{
+	const struct h1_field *f = h1_find(h, name);
+	int64_t nano;
+
+	if (!f || text_parse_nano(slice_trim(f->value), false, &nano) < 0)
+		return false;
+	*ret = nano / 1000000000;
+	return true;
+}
+
+static usec reset_of(const struct h1_head *h, const struct limit_names *l, usec wall_us)
+{
+	const struct h1_field *reset = h1_find(h, l->reset);
+
+	if (!reset)
+		return 0;
+	return l->is_time ? until_rfc3339(reset->value, wall_us) : openai_hint_of(reset->value);
+}
+
 /* Until the limit that is used up begins anew. */
 static usec hint_of_limits(const struct h1_head *h, usec wall_us)
 {
-	static const struct {
-		struct slice remaining, reset;
-	} openai[] = { { SLICE_INIT("x-ratelimit-remaining-requests"),
-			       SLICE_INIT("x-ratelimit-reset-requests") },
-		{ SLICE_INIT("x-ratelimit-remaining-tokens"),
-			SLICE_INIT("x-ratelimit-reset-tokens") } },
-	  anthropic[] = { { SLICE_INIT("anthropic-ratelimit-requests-remaining"),
-				  SLICE_INIT("anthropic-ratelimit-requests-reset") },
-		  { SLICE_INIT("anthropic-ratelimit-tokens-remaining"),
-			  SLICE_INIT("anthropic-ratelimit-tokens-reset") },
-		  { SLICE_INIT("anthropic-ratelimit-input-tokens-remaining"),
-			  SLICE_INIT("anthropic-ratelimit-input-tokens-reset") },
-		  { SLICE_INIT("anthropic-ratelimit-output-tokens-remaining"),
-			  SLICE_INIT("anthropic-ratelimit-output-tokens-reset") } };
-	const struct h1_field *when;
 	usec us = 0;
 
-	for (size_t i = 0; i < ARRAY_LEN(openai); i++)
-		if ((when = h1_find(h, openai[i].reset)) && is_used_up(h, openai[i].remaining))
-			us = MAX(us, openai_hint_of(when->value));
-	for (size_t i = 0; i < ARRAY_LEN(anthropic); i++)
-		if ((when = h1_find(h, anthropic[i].reset)) &&
-			is_used_up(h, anthropic[i].remaining))
-			us = MAX(us, until_rfc3339(when->value, wall_us));
+	for (size_t i = 0; i < ARRAY_LEN(limits); i++) {
+		const struct h1_field *left = h1_find(h, limits[i].remaining);
+
+		if (left && slice_eq(slice_trim(left->value), SLICE("0")))
+			us = MAX(us, reset_of(h, &limits[i], wall_us));
+	}
 	return us;
+}
+
+bool openai_limit_left(
+	const struct h1_head *h, usec wall_us, uint32_t all, uint32_t *ret_left, usec *ret_reset_us)
+{
+	bool found = false;
+
+	for (size_t i = 0; i < ARRAY_LEN(limits); i++) {
+		int64_t limit, remaining;
+		uint32_t left;
+
+		if (!whole_number_of(h, limits[i].limit, &limit) || limit <= 0 ||
+			!whole_number_of(h, limits[i].remaining, &remaining))
+			continue;
+		/* Both fit 34 bits, and all 16. */
+		left = (uint32_t)(MIN(remaining, limit) * all / limit);
+		if (found && left >= *ret_left)
+			continue;
+		found = true;
+		*ret_left = left;
+		*ret_reset_us = reset_of(h, &limits[i], wall_us);
+	}
+	return found;
 }
 
 usec openai_hint_of_head(const struct h1_head *h, usec wall_us)

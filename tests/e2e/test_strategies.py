@@ -7,6 +7,7 @@ import collections
 import os
 import sys
 import threading
+import time
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -173,6 +174,14 @@ class Headroom(unittest.TestCase):
         self.assertEqual(self.served(), {"p": 30})
         self.fields["p"] = []  # what was told holds still
         self.assertEqual(self.served(), {"p": 30})
+
+    def test_anthropics_limits_count_too(self):
+        def limit(kind, left):
+            return [(f"anthropic-ratelimit-{kind}-limit", "50"), (f"anthropic-ratelimit-{kind}-remaining", str(left)),
+                    (f"anthropic-ratelimit-{kind}-reset", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 60)))]
+        self.fields = {"p": limit("requests", 40) + limit("output-tokens", 5), "q": self.limit("requests", 600, "1m0s")}
+        wait_for(lambda: self.served(4) and [t["headroom"] for t in targets_of(self.stack, "m").values()] == ["10%", "60%"], "both have told")
+        self.assertEqual(self.served(), {"q": 30})
 
     def test_a_limit_is_forgotten_after_its_reset(self):
         self.fields = {"p": self.limit("requests", 10, "2s"), "q": self.limit("requests", 500, "1h0m0s")}

@@ -282,17 +282,70 @@ static void usual_events(void **state)
 			fail_msg("%s", rows[i].text);
 }
 
+#define NOW_US (INT64_C(1795928400) * USEC_PER_S) /* 2026-11-29T05:00:00Z */
+
 /* A head of such fields. */
+static void write_lines(struct h1_head *h, const char *const *lines)
+{
+	for (; *lines; lines += 2) {
+		h->fields[h->n_fields].name = slice_str(lines[0]);
+		h->fields[h->n_fields++].value = slice_str(lines[1]);
+	}
+}
+
 static usec hint_of_head(const char *const *lines)
 {
 	struct h1_head h = { .status = 429 };
 
-	for (; *lines; lines += 2) {
-		h.fields[h.n_fields].name = slice_str(lines[0]);
-		h.fields[h.n_fields++].value = slice_str(lines[1]);
+	write_lines(&h, lines);
+	return openai_hint_of_head(&h, NOW_US);
+}
+
+static void limits_of_heads(void **state)
+{
+	static const struct {
+		const char *lines[13];
+		int left; /* of 1000; -1: none is told */
+		usec reset_us;
+	} rows[] = {
+		{ { "x-ratelimit-limit-requests", "200", "x-ratelimit-remaining-requests", "50",
+			  "x-ratelimit-reset-requests", "6m0s" },
+			250, 360000000 },
+		{ { "x-ratelimit-limit-requests", "200", "x-ratelimit-remaining-requests", "50",
+			  "x-ratelimit-limit-tokens", "1000", "x-ratelimit-remaining-tokens", "1",
+			  "x-ratelimit-reset-requests", "6m0s" },
+			1, 0 },
+		{ { "anthropic-ratelimit-requests-limit", "50",
+			  "anthropic-ratelimit-requests-remaining", "49",
+			  "anthropic-ratelimit-output-tokens-limit", "8000",
+			  "anthropic-ratelimit-output-tokens-remaining", "2000",
+			  "anthropic-ratelimit-output-tokens-reset", "2026-11-29T05:01:00Z" },
+			250, 60000000 },
+		{ { "anthropic-ratelimit-tokens-limit", "8000",
+			  "anthropic-ratelimit-tokens-remaining", "0",
+			  "anthropic-ratelimit-tokens-reset", "2026-11-29T04:01:00Z" },
+			0, 0 },
+		{ { "x-ratelimit-limit-tokens", "10", "x-ratelimit-remaining-tokens", "20" }, 1000,
+			0 },
+		{ { "x-ratelimit-remaining-tokens", "20" }, -1, 0 },
+		{ { "x-ratelimit-limit-tokens", "0", "x-ratelimit-remaining-tokens", "0" }, -1, 0 },
+		{ { "x-ratelimit-limit-tokens", "many", "x-ratelimit-remaining-tokens", "9" }, -1,
+			0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct h1_head h = { .n_fields = 0 };
+		uint32_t left = 0;
+		usec reset_us = 0;
+		bool told;
+
+		write_lines(&h, rows[i].lines);
+		told = openai_limit_left(&h, NOW_US, 1000, &left, &reset_us);
+		if ((told ? (int)left : -1) != rows[i].left || reset_us != rows[i].reset_us)
+			fail_msg("%s: %s: %u, %lld", rows[i].lines[0], rows[i].lines[1], left,
+				(long long)reset_us);
 	}
-	/* 2026-11-29T05:00:00Z */
-	return openai_hint_of_head(&h, INT64_C(1795928400) * USEC_PER_S);
 }
 
 static void hints_of_heads(void **state)
@@ -440,6 +493,7 @@ int main(void)
 		cmocka_unit_test(usual_events),
 		cmocka_unit_test(hints),
 		cmocka_unit_test(hints_of_heads),
+		cmocka_unit_test(limits_of_heads),
 		cmocka_unit_test(words_of_errors),
 		cmocka_unit_test(whole_answers),
 	};
