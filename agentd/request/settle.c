@@ -305,13 +305,13 @@ static void post_trace(struct request *r, const struct slot *s)
 	m = &d->models[r->model];
 	if (m->n_targets == 1 && !trouble && !r->queued_us)
 		return;
-	t.n_targets = (uint8_t)m->n_targets;
+	t.n_targets = plan_is_made(&r->plan) ? (uint8_t)m->n_targets : 0;
 	t.n_tries = r->tries ? r->n_tries : 0;
 	t.degraded = r->plan.degraded;
 	t.queued_ms = (uint32_t)MIN(r->queued_us / USEC_PER_MS, (usec)UINT32_MAX);
 	t.served = r->attempts ? (uint8_t)(r->target - (uint32_t)(m->targets - d->targets))
 			       : TRACE_NONE;
-	for (uint32_t i = 0; i < m->n_targets; i++) {
+	for (uint32_t i = 0; i < t.n_targets; i++) {
 		t.targets[i] = (struct trace_target){ r->plan.why[i], r->plan.state[i] };
 		t.provider[i] = d->providers[m->targets[i].provider].name;
 		t.model[i] = m->targets[i].model;

@@ -64,6 +64,12 @@ struct plan {
 /* A seed of a text: the same on every host. Never 0. */
 uint64_t plan_seed(struct slice s);
 
+/* A zeroed one has not been made yet. */
+static inline bool plan_is_made(const struct plan *p)
+{
+	return p->n || p->why[0] >= PLAN_WEIGHT_0;
+}
+
 /* May it be called, its circuit being as it is now? */
 static inline bool plan_keeps(const struct plan *p, uint8_t target, enum target_state s)
 {

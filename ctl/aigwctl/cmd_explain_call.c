@@ -102,10 +102,13 @@ static void put_targets(const struct story *s, struct buf *b, bool planned)
 static void put_route(const struct story *s, struct buf *b)
 {
 	const char *target = json_get_str(s->call, "target", NULL);
+	const json_t *targets = json_object_get(s->call, "targets");
 
 	begin_line(s, s->began_us, "route", b);
 	(void)buf_printf(b, "%s -> ", json_get_str(s->call, "model", "?"));
-	if (json_object_get(s->call, "targets")) {
+	if (targets && !json_array_size(targets)) {
+		(void)buf_str(b, "no target was looked for");
+	} else if (targets) {
 		put_targets(s, b, true);
 		put_targets(s, b, false);
 	} else {

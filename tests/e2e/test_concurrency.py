@@ -159,6 +159,8 @@ class Callers(Case):
         refused = [r for r in self.stack.wait_records(6) if r["outcome"] == "refused"]
         self.assertEqual([r["fail"] for r in refused], ["concurrency_limit"] * 2)
         self.assertEqual([(r["model"], r["provider"], r["upstream_model"]) for r in refused], [("sim", "", "")] * 2)  # none was asked
+        told = aigwctl(self.stack, "explain", "request", refused[0]["request_id"]).stdout
+        self.assertRegex(told, r"(?s)\A\S+  accepted .*\n\S+  route +sim -> no target was looked for\n\S+  done +refused:concurrency_limit 429  ")
         tail = aigwctl(self.stack, "tail", "--filter", "outcome=refused", "--columns", "model,target", "--no-header")
         self.assertEqual([line.split() for line in tail.stdout.splitlines()], [["sim", "-"]] * 2, tail.stderr)
 
