@@ -92,8 +92,6 @@ void policy_missing(struct policy_reader *r, const struct policy_at *at, const c
 /* Is it a map? Unknown keys in it are reported. */
 bool policy_check_map(
 	struct policy_reader *r, const struct policy_at *at, enum policy_object object);
-/* "an `a`, a `b`": how a message calls it */
-const char *policy_object_name(enum policy_object object);
 
 /* policy_value.c: one value of a map. NULL: not there or wrong; the latter is reported. */
 enum policy_need { POLICY_OPTIONAL, POLICY_REQUIRED };

@@ -36,11 +36,6 @@ static const struct policy_field {
 #undef POLICY_LATER
 };
 
-const char *policy_object_name(enum policy_object object)
-{
-	return policy_object_names[object];
-}
-
 void policy_out_of_memory(struct policy_reader *r)
 {
 	r->no_memory = true;
