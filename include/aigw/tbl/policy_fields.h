@@ -38,7 +38,7 @@ POLICY_FIELD(health,   every,        "How often, 1s to 1h, a tenth more or less 
 POLICY_FIELD(health,   min_samples,  "With at least so many results within 10 s, a target gets no calls also when half of them failed, 0 to 10000; default 0: failures in a row alone count.")
 POLICY_FIELD(health,   max_ejected,  "Of a model's targets of one priority that may serve a request, at most so many are left out for failures at once, and one at least; those back soonest are called as if well. 0% to 100%, the smallest of theirs counts; default 100%.")
 POLICY_FIELD(timeouts, connect,      "Name look-up, connection and TLS; default 2s.")
-POLICY_FIELD(timeouts, first_byte,   "From the request's end to the answer's first byte; default 60s.")
+POLICY_FIELD(timeouts, first_byte,   "From the request's end to the answer's first byte, of a stream to its first content; default 60s.")
 POLICY_FIELD(timeouts, idle,         "Between two pieces of the answer; default 60s.")
 POLICY_FIELD(timeouts, total,        "The whole call; default 10m.")
 POLICY_FIELD(options,  stream_usage, "true: streams are asked for their usage; false: it is estimated. Default true.")
