@@ -221,6 +221,11 @@ static void break_off(struct request *r, const struct cut *c)
 /* SDKs wait for the end mark, and some providers forget it. */
 void relay_stream_ended(struct request *r)
 {
+	if (r->mid_event) { /* an end mark would be a part of it */
+		retry_learn_cut(r);
+		request_fail(r, FAIL_upstream_cut, "%s", "");
+		return;
+	}
 	if (!r->terminal_seen && r->finish_seen && buf_str(&r->tail, "data: [DONE]\n\n"))
 		r->reset = true;
 	if (r->error_seen && !r->terminal_seen) { /* the client has it in the provider's words */

@@ -168,7 +168,7 @@ void relay_end_in_band(struct request *r, enum fail f, const char *why)
 	 * calls next on it must not find it closed. */
 	if (!r->down_chunked)
 		r->want_close = true;
-	if (r->sse_sent)
+	if (r->sse_sent && !r->mid_event)
 		reply_error_event(r, f, why);
 	else
 		r->reset = r->want_close = true; /* nothing in a half answer can say that it is one:

@@ -242,6 +242,24 @@ class Answers(Case):
         self.assertIn(b'"stream_options": {"include_usage": true}', request.body)  # what the client asks is not taken away
         self.assertEqual(a.status, 200)
 
+    def test_half_an_event_beyond_all_measure(self):
+        """Nothing can be said within it: no error, no end mark; the connection tells. In time or late, behind the finish too."""
+        half = content("x" * (5 << 20))[:(4 << 20) + 50]
+        finish = event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+        for data in (half, content("a") + finish + half):
+            wire = self.begin("raw", stream=True)
+            with self.provider.accept() as conn:
+                request = conn.request()
+                sender = threading.Thread(target=conn.send, args=(SSE_HEAD + chunk(content("a")) + chunk(data),))
+                sender.start()
+                self.assertIn(b"x" * 9, wire.exactly(2 << 20))  # it is relayed as it comes
+                sender.join()
+            rest = wire.rest
+            while not rest.endswith(b"\r\n0\r\n\r\n") and (got := wire.read()):
+                rest += got
+            self.assertEqual(rest[-1000:].strip(b"x\r\n"), b"")
+            self.check_record(request.header("x-client-request-id"), "cut", "upstream_cut")
+
     def test_events_beyond_all_measure(self):
         """Larger than what is looked at: relayed as it is."""
         huge = content("x" * (5 << 20))
