@@ -297,7 +297,8 @@ int cmd_model_targets(struct cli *c)
 /* What is known of one provider: its row, and the targets that it has been asked of so far. */
 struct status {
 	const char *name;
-	int64_t targets, open, drained, in_flight;
+	int64_t targets, ok, open, drained, in_flight;
+	const char *common; /* how all of them stand, of the rows; "": each in its way */
 	int64_t drained_ms; /* until the first of the drained is back */
 };
 
@@ -324,6 +325,8 @@ static void add_targets(struct status *st, const json_t *rows, json_t *seen)
 		if (strcmp(json_get_str(row, "provider", ""), st->name) != 0)
 			continue;
 		st->targets++;
+		st->ok += strcmp(state, "ok") == 0;
+		st->common = !st->common || strcmp(st->common, state) == 0 ? state : "";
 		st->open += strcmp(state, "open") == 0 || strcmp(state, "probing") == 0;
 		if (strcmp(state, "drained") == 0)
 			add_drained(st, row);
@@ -335,6 +338,16 @@ static void add_targets(struct status *st, const json_t *rows, json_t *seen)
 		(void)text_parse_i64(slice_str(json_get_str(row, "in_flight", "0")), &n);
 		st->in_flight += n;
 	}
+}
+
+/* Calls say how it does; where none of its targets is well, that counts. */
+static const char *state_of(const struct status *st, struct slice by_calls)
+{
+	bool failing = slice_starts(by_calls, SLICE("failing"));
+
+	if (st->targets && !st->ok)
+		return st->common[0] ? st->common : "failing";
+	return failing ? "failing" : "ok";
 }
 
 /* The number behind `key` in the line that begins with `line`; null: it is not there, or of no
@@ -420,20 +433,15 @@ static int add_provider(
 	const json_t *targets;
 	char circuit[64] = "closed";
 	json_t *row = json_object();
-	bool failing;
 	size_t i;
 	int code = stats_text(c, "providers", name, "state", text);
 
 	json_array_foreach(models, i, targets) add_targets(&st, targets, seen);
-	failing = text->n && text->p[0] == 'f';
 	if (st.open)
 		(void)snprintf(circuit, sizeof(circuit), "%" PRId64 " of %" PRId64 " open", st.open,
 			st.targets);
 	(void)json_object_set_new(row, "name", json_string(name));
-	(void)json_object_set_new(row, "state",
-		json_string(st.targets && st.drained == st.targets ? "drained"
-			    : failing                              ? "failing"
-								   : "ok"));
+	(void)json_object_set_new(row, "state", json_string(state_of(&st, buf_view(text))));
 	(void)json_object_set_new(row, "circuit", json_string(circuit));
 	(void)json_object_set_new(row, "drained",
 		st.drained ? json_sprintf("%" PRId64 " of %" PRId64, st.drained, st.targets)

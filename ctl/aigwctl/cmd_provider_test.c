@@ -78,12 +78,12 @@ static void advise(const struct cli *c, const json_t *row)
 	const char *detail = json_get_str(row, "detail", "");
 	const char *remedy = json_get_str(row, "remedy", "");
 
-	cli_note(c, "%s: %s%s%s%s%s%s", json_get_str(row, "credential", "no credential"),
+	cli_note(c, "%s: %s%s%s%s%s%s", json_get_str(row, "credential", "without a credential"),
 		json_get_str(row, "means", ""), detail[0] ? " (" : "", detail, detail[0] ? ")" : "",
 		remedy[0] ? "; " : "", remedy);
 	if (json_get_bool(row, "tried_next", false))
 		cli_note(c, "%s: it was left alone; the next call may try it",
-			json_get_str(row, "credential", "no credential"));
+			json_get_str(row, "credential", "without a credential"));
 }
 
 int cmd_provider_test(struct cli *c)

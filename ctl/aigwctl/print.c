@@ -41,7 +41,7 @@ const char *print_color_state(const json_t *row)
 {
 	const char *s = json_get_str(row, "state", "");
 
-	if (strcmp(s, "up") == 0 || strcmp(s, "active") == 0)
+	if (strcmp(s, "up") == 0 || strcmp(s, "active") == 0 || strcmp(s, "ok") == 0)
 		return "\033[32m";
 	if (strcmp(s, "behind") == 0)
 		return "\033[33m";

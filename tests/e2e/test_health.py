@@ -221,6 +221,7 @@ class Drains(unittest.TestCase):
         self.assertEqual((a["name"], a["circuit"], a["errors"]), ("a", "closed", 0))
         self.assertTrue(0 < a["ttft_p50_us"] <= a["ttft_p95_us"])
         self.assertEqual((b["name"], b["circuit"], b["ttft_p50_us"]), ("b", "1 of 3 open", None))
+        self.assertEqual((a["state"], b["state"]), ("ok", "ok"))  # two of its targets may be called
         self.assertGreater(b["errors"], 0)
         self.assertEqual((a["last_error"], a["last_error_at"], b["last_error"]), (None, None, "failed"))
         self.assertRegex(b["last_error_at"], r"^20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
@@ -238,6 +239,10 @@ class Drains(unittest.TestCase):
         self.assertEqual(row["state"], "drained")
         self.assertTrue(119 * 60000 < int(row["recover_ms"]) <= 120 * 60000, row)  # and so says when it ends
         self.ctl("provider", "status", "nobody", code=3)
+        self.stack.apply(head("", "open_after: 1, half_open_after: 5m") + self.ROWS.splitlines()[-1] + "\n")
+        self.ctl("provider", "resume", "a")
+        rows = json.loads(self.ctl("provider", "status", "-o", "json"))["providers"]
+        self.assertEqual([r["state"] for r in rows], ["ok", "open"])  # none of its targets is in use
 
     def test_it_ends_by_itself(self):
         self.ctl("provider", "drain", "a", "--for", "2s")
