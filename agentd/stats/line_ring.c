@@ -6,6 +6,7 @@
 #include "stats/line_ring.h"
 
 #include <stdatomic.h>
+#include <sys/mman.h>
 
 #define ENTRY_WORDS (LINE_MAX_BYTES / 8)
 /* A line that is so far behind and not there was given up. */
@@ -26,20 +27,21 @@ struct line_ring {
 
 int line_ring_new(struct line_ring **ret)
 {
-	struct line_ring *r = aligned_alloc(64, sizeof(*r));
+	/* Mapped, so zero as a ring without lines has to be, and no page there before its first
+	 * line. */
+	void *p = mmap(NULL, sizeof(struct line_ring), PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	if (!r)
+	if (p == MAP_FAILED)
 		return -ENOMEM;
-	atomic_init(&r->next, 0);
-	for (size_t i = 0; i < LINE_RING_LINES; i++)
-		atomic_init(&r->entries[i].version, 0);
-	*ret = r;
+	*ret = p;
 	return 0;
 }
 
 void line_ring_free(struct line_ring *r)
 {
-	free(r);
+	if (r)
+		(void)munmap(r, sizeof(*r));
 }
 
 void line_ring_post(struct line_ring *r, struct slice line)

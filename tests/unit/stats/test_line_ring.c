@@ -9,6 +9,8 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 static struct line_ring *make(void)
 {
@@ -35,6 +37,22 @@ static void expect(struct line_ring *r, uint64_t n, const char *text)
 	assert_int_equal(line_ring_read(r, n, out, &bytes, &first), 0);
 	assert_int_equal(bytes, strlen(text));
 	assert_memory_equal(out, text, bytes);
+}
+
+/* An agent has several, and most hosts are idle. */
+static void memory_is_touched_as_it_is_used(void **state)
+{
+	static unsigned char resident[LINE_RING_LINES];
+	struct line_ring *r = make();
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), n = 0;
+
+	(void)state;
+	post(r, 0);
+	assert_int_equal(mincore(r, LINE_RING_LINES * LINE_MAX_BYTES, resident), 0);
+	for (size_t i = 0; i < LINE_RING_LINES * LINE_MAX_BYTES / page; i++)
+		n += resident[i] & 1;
+	assert_in_range(n, 1, 2);
+	line_ring_free(r);
 }
 
 static void lines_come_in_order_and_stay(void **state)
@@ -158,6 +176,7 @@ static void writers_never_tear_a_line(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(memory_is_touched_as_it_is_used),
 		cmocka_unit_test(lines_come_in_order_and_stay),
 		cmocka_unit_test(what_is_gone_is_told),
 		cmocka_unit_test(a_long_line_is_cut),
