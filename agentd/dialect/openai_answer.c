@@ -485,6 +485,26 @@ bool openai_ends_in_error(const char *p, size_t n)
 	       openai_end_of(p, n) == OPENAI_END_ERROR;
 }
 
+struct slice openai_last_error(const char *p, size_t n, size_t *ret_at)
+{
+	struct slice found = SLICE_EMPTY;
+	size_t scanned = 0, m;
+
+	for (size_t at = 0; at < n && (m = sse_event_end(p + at, n - at, &scanned, true)) != 0;
+		at += m, scanned = 0) {
+		struct jscan_member error;
+		struct sse_event e;
+
+		sse_parse(slice_of(p + at, m), &e);
+		if (e.data_lines != 1 || jscan_find(e.data, SLICE("error"), &error) != 0 ||
+			is_empty(&error))
+			continue;
+		found = error.value;
+		*ret_at = at;
+	}
+	return found;
+}
+
 bool openai_is_answer(struct slice body)
 {
 	return jscan_object(body, NULL, NULL, NULL) == 0;

@@ -54,6 +54,10 @@ enum openai_end openai_end_of(const char *p, size_t n);
 /* Is it OPENAI_END_ERROR? Cheaper where it isn't. */
 bool openai_ends_in_error(const char *p, size_t n);
 
+/* The latest error in these whole events: its value, in place, and where its event begins. Empty:
+ * there is none. */
+struct slice openai_last_error(const char *p, size_t n, size_t *ret_at);
+
 /* Is a whole plain answer one JSON object? */
 bool openai_is_answer(struct slice body);
 

@@ -196,19 +196,35 @@ static bool is_broken_off(const struct request *r)
 	       r->endpoint <= ENDPOINT_responses;
 }
 
+static void say_failed(const struct request *r, const char *reason)
+{
+	log_event(LOG_WARNING, "upstream", "provider.failed",
+		"provider=" SLICE_FMT " reason=%s sent=1 answered=1",
+		SLICE_ARG(r->rules->rules->policy->doc->providers[r->provider].name), reason);
+}
+
+/* An error within the stream counts as its words have it. */
+static void learn_error(struct request *r)
+{
+	enum error_class c = (enum error_class)r->error_class;
+
+	say_failed(r, "error_event");
+	relay_count_error(r, ERROR_in_band);
+	retry_learn(r, c, error_class_status(c));
+}
+
 static void break_off(struct request *r, const struct cut *c)
 {
 	enum attempt_failure f = c->malformed ? ATTEMPT_MALFORMED : ATTEMPT_CUT;
 
-	log_event(LOG_WARNING, "upstream", "provider.failed",
-		"provider=" SLICE_FMT " reason=%s sent=1 answered=1",
-		SLICE_ARG(r->rules->rules->policy->doc->providers[r->provider].name),
-		c->malformed   ? "malformed_event"
-		: c->elsewhere ? "error_event"
-			       : "no_finish");
-	if (!c->malformed)
-		relay_count_error(r, c->elsewhere ? ERROR_in_band : ERROR_cut);
-	retry_learn_cut(r);
+	if (c->elsewhere) {
+		learn_error(r);
+	} else {
+		say_failed(r, c->malformed ? "malformed_event" : "no_finish");
+		if (!c->malformed)
+			relay_count_error(r, ERROR_cut);
+		retry_learn_cut(r);
+	}
 	if (retry_continues(r, f))
 		return;
 	if (c->malformed)
@@ -229,8 +245,7 @@ void relay_stream_ended(struct request *r)
 	if (!r->terminal_seen && r->finish_seen && buf_str(&r->tail, "data: [DONE]\n\n"))
 		r->reset = true;
 	if (r->error_seen && !r->terminal_seen) { /* the client has it in the provider's words */
-		relay_count_error(r, ERROR_in_band);
-		retry_learn_cut(r);
+		learn_error(r);
 		relay_ended(r, USAGE_CUT, FAIL_upstream_error);
 	} else {
 		relay_answer_ended(r);
@@ -263,6 +278,20 @@ static void hold_rest(struct request *r, bool joined, size_t used, struct slice 
 	}
 }
 
+/* An error is the latest of these events. True: it is about the gateway's own credential, and from
+ * it on nothing is shown. */
+static bool is_our_own(struct request *r, struct cut *c)
+{
+	size_t at = 0;
+	struct slice error = openai_last_error(c->base, c->out, &at);
+
+	r->error_class = (uint8_t)relay_class_in_band(r, error);
+	if (r->error_class != CLASS_provider_auth && r->error_class != CLASS_provider_quota)
+		return false;
+	c->out = at;
+	return true;
+}
+
 /* joined: p..n is r->held. */
 static void relay_events_of(struct request *r, char *p, size_t n, bool joined, bool last)
 {
@@ -270,16 +299,23 @@ static void relay_events_of(struct request *r, char *p, size_t n, bool joined, b
 	struct cut c;
 
 	c = cut_events(r, p, n, joined ? r->scanned : 0, last);
+	if (c.used)
+		r->mid_event = false;
 	if (!r->finish_seen && !r->terminal_seen && r->endpoint <= ENDPOINT_completions)
 		note_end(r, c.base, c.out);
+	if (r->error_seen && c.out && is_our_own(r, &c)) {
+		if (c.out)
+			(void)relay_write(r, slice_of(c.base, c.out), SLICE_EMPTY, false);
+		learn_error(r);
+		(void)relay_refuse_shown(r, (enum error_class)r->error_class);
+		return;
+	}
 	if (c.malformed || c.elsewhere || (last && is_broken_off(r))) {
 		if (c.out)
 			(void)relay_write(r, slice_of(c.base, c.out), SLICE_EMPTY, false);
 		break_off(r, &c);
 		return;
 	}
-	if (c.used)
-		r->mid_event = false;
 	visible = slice_of(c.base, relay_is_strict(r) || last ? MIN(c.out, c.hold_from) : c.out);
 	if (!last || relay_is_strict(r)) {
 		if (visible.n)

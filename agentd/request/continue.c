@@ -213,6 +213,7 @@ static bool is_curable(struct request *r, struct slice error)
 {
 	enum error_class c = relay_class_in_band(r, error);
 
+	r->error_class = (uint8_t)c;
 	return c != CLASS_caller_fault && c != CLASS_context_length && continue_may(r) &&
 	       retry_has_tries(r);
 }

@@ -166,6 +166,7 @@ struct request {
 	uint8_t plan_at, n_tries, attempts; /* attempts: begun; tries: of these, come to nothing */
 	uint8_t resent;                     /* of these, over again on a new connection */
 	uint8_t fail, outcome;              /* enum fail, enum usage_outcome (0: not ended) */
+	uint8_t error_class;                /* of the error in the stream */
 	uint8_t op_id[16];
 	char id[REQUEST_ID_LEN + 1]; /* op_id as the client sees it */
 	char key_id[VKEY_ID_LEN];

@@ -127,7 +127,7 @@ static void say_refused(const struct request *r, unsigned status)
 		status, SLICE_ARG(policy_of(r)->doc->targets[r->target].model));
 }
 
-static void learn(struct request *r, enum error_class c, unsigned status)
+void retry_learn(struct request *r, enum error_class c, unsigned status)
 {
 	switch (c) {
 	case CLASS_transient: retry_learn_cut(r); return;
@@ -449,7 +449,7 @@ bool retry_follows(struct request *r, enum error_class c, enum attempt_failure f
 	usec wait;
 
 	r->resent += r->attempt->replaced;
-	learn(r, c, status);
+	retry_learn(r, c, status);
 	tried = note(r, c, f, status);
 	/* What we have added to the request is no fault of the caller's. */
 	if (!may || (c == CLASS_caller_fault && !r->cont) || !find(r, c, &at, &again, &wait))

@@ -20,5 +20,7 @@ void retry_earn(struct request *r);                 /* a call begins: its part o
 void retry_stop(struct request *r);                 /* no further try; a probe is given back */
 void retry_learn_ok(struct request *r, bool whole); /* content has come; the answer is whole */
 void retry_learn_cut(struct request *r);            /* it broke off after that */
+/* An error has come, of that class: what it says of the target and its credential. */
+void retry_learn(struct request *r, enum error_class c, unsigned status);
 
 #endif

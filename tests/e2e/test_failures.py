@@ -45,8 +45,8 @@ class Case(unittest.TestCase):
         self.stack = self.enterContext(Stack(BUILD, None, sim=list(self.SIM), expected=["event=provider.quota"],
                                              secrets={"sim": GOOD, "one": GOOD, "two": GOOD, "wrong": "sk-wrong-0123456789", "other": OTHER}))
 
-    def apply(self, *models, provider="credential: sim"):
-        self.stack.apply(HEAD.replace("$A", provider) + "".join(models))
+    def apply(self, *models, provider="credential: sim", health="open_after: 1000"):
+        self.stack.apply(HEAD.replace("$A", provider).replace("open_after: 1000", health) + "".join(models))
         self.stack.wait_ready()
 
     def ask(self, name="m", **more):
@@ -253,6 +253,38 @@ class Refused(Case):
             lines = [line for line in f if "event=provider.auth_failed" in line]
         self.assertEqual(len(lines), 1)
         self.assertIn(" provider=a credential=one status=401 model=sim-f", lines[0])
+
+
+class Within(Case):
+    """An error behind the first content: the client is told at once, and it means what it means elsewhere."""
+
+    def state(self):
+        return self.stack.agent_stat("models/m/targets").split("state=")[1].split()[0]
+
+    def told(self, code, n=1, **more):
+        self.apply(model("m", f"a sim-{len(self.stack.sim_log())}+tokens-20+error-event-5+code-{code}"), provider="credential: sim", health="open_after: 3")
+        for _ in range(n):
+            a = self.ask(stream=True, **more)
+            events = a.events()
+            errors = [e["error"] for e in events if "error" in e]
+            self.assertEqual((a.status, a.whole, len(errors), "error" in events[-1]), (200, True, 1, True), a.body[-400:])
+            self.assertEqual(sum(bool(e.get("choices") and e["choices"][0]["delta"].get("content")) for e in events), 5)
+        record = wait_for(lambda: next((r for r in self.stack.records() if r["request_id"] == a.header("x-request-id")), None), "its record")
+        self.assertEqual(record["outcome"], "cut")
+        return errors[0]["code"], record["fail"], self.state()
+
+    def test_the_gateways_own_credential_is_nobodys_business(self):
+        """Not its empty account, which a client would take for its own."""
+        self.assertEqual(self.told("insufficient_quota"), ("upstream_quota", "upstream_quota", "provider_quota"))
+        self.stack.api("PUT", "/api/v1/secrets/sim", {"value": OTHER})
+        wait_for(lambda: self.standing() == {"sim": "ok"}, "the new secret")
+        self.assertEqual(self.told("invalid_api_key"), ("upstream_auth_failed", "upstream_auth_failed", "no_credential"))
+
+    def test_others(self):
+        """A caller's fault says nothing of the target, a limit holds it, and what it could not do counts."""
+        for code, state in (("content_filter", "ok"), ("rate_limit_exceeded", "rate_limited"), ("server_error", "open")):
+            with self.subTest(code):
+                self.assertEqual(self.told(code, 1 if state == "rate_limited" else 3), (code, "upstream_error", state))
 
 
 class Quota(Case):

@@ -251,6 +251,21 @@ static void ends_of_answers(void **state)
 	}
 }
 
+static void the_latest_error(void **state)
+{
+	const struct slice text = SLICE(
+		"data: {\"error\":{\"code\":1}}\n\n: x\n\ndata: {\"error\":{\"code\":2}}\r\n\r\n"
+		"data: {\"choices\":[],\"error\":null}\n\ndata: [DONE]\n\n");
+	const struct slice none = SLICE("data: {\"choices\":[{\"error\":1}]}\n\n");
+	size_t at = 0;
+
+	(void)state;
+	assert_true(slice_eq(openai_last_error(text.p, text.n, &at), SLICE("{\"code\":2}")));
+	assert_int_equal(at, 33);
+	assert_int_equal(openai_last_error(none.p, none.n, &at).n, 0);
+	assert_int_equal(openai_last_error(none.p, 0, &at).n, 0);
+}
+
 static void usual_events(void **state)
 {
 	static const struct {
@@ -490,6 +505,7 @@ int main(void)
 		cmocka_unit_test(usual_beginnings),
 		cmocka_unit_test(what_may_be_json),
 		cmocka_unit_test(ends_of_answers),
+		cmocka_unit_test(the_latest_error),
 		cmocka_unit_test(usual_events),
 		cmocka_unit_test(hints),
 		cmocka_unit_test(hints_of_heads),
