@@ -30,12 +30,13 @@ USAGE = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
 
 
 def policy(**base_urls):
-    """One provider and one model of each name; a value may be (base URL, more of the provider)."""
-    rows = []
+    """One provider and one model of each name; a value may be (base URL, more of the provider, more of the target)."""
+    rows, models = [], []
     for name, url in base_urls.items():
-        url, more = url if isinstance(url, tuple) else (url, "")
-        rows.append(f'  - {{name: {name}, type: openai-compatible, base_url: "{url}"{more and ", " + more}}}')
-    models = [f"  - {{name: {name}, targets: [{{provider: {name}, model: up-{name}}}]}}" for name in base_urls]
+        url, *more = url if isinstance(url, tuple) else (url,)
+        of_provider, of_target = (", " + text if text else "" for text in [*more, "", ""][:2])
+        rows.append(f'  - {{name: {name}, type: openai-compatible, base_url: "{url}"{of_provider}}}')
+        models.append(f"  - {{name: {name}, targets: [{{provider: {name}, model: up-{name}{of_target}}}]}}")
     prices = [f'  - {{provider: {name}, model: "*", from: 2020-01-01, input: 1, output: 2, per_request: 0.5}}' for name in base_urls]
     return "\n".join(["apiVersion: aigw/v1", "providers:", *rows, "prices:", *prices, "models:", *models, "customers:", "  - name: acme",
                       "    projects: [{name: search}]", "identities:", "  - {uid: $UID, project: search}", ""])
@@ -335,6 +336,17 @@ class Answers(Case):
 class Times(Case):
     """connect, first_byte, idle and total, each the shortest of its provider."""
 
+    LONG = {"connect": "20s", "first_byte": "20s", "idle": "20s", "total": "60s"}
+
+    @classmethod
+    def where(cls, url, **short):
+        """The provider's row with these times."""
+        return url, cls.times({**cls.LONG, **short})
+
+    @staticmethod
+    def times(of):
+        return "timeouts: {" + ", ".join(f"{k}: {v}" for k, v in of.items()) + "}"
+
     @classmethod
     def setUpClass(cls):
         cls.provider = cls.enterClassContext(Provider())
@@ -348,12 +360,8 @@ class Times(Case):
             filler.connect_ex(deaf.getsockname())
             cls.addClassCleanup(filler.close)
         at = f"http://127.0.0.1:{cls.provider.port}/v1"
-        long = {"connect": "20s", "first_byte": "20s", "idle": "20s", "total": "60s"}
-
-        def times(**short):
-            return "timeouts: {" + ", ".join(f"{k}: {v}" for k, v in {**long, **short}.items()) + "}"
-        cls.stack = cls.stack_of(connect=(f"http://127.0.0.1:{deaf.getsockname()[1]}/v1", times(connect="300ms")), first=(at, times(first_byte="300ms")),
-                                 idle=(at, times(idle="300ms")), total=(at, times(total="600ms")))
+        cls.stack = cls.stack_of(connect=cls.where(f"http://127.0.0.1:{deaf.getsockname()[1]}/v1", connect="300ms"), first=cls.where(at, first_byte="300ms"),
+                                 idle=cls.where(at, idle="300ms"), total=cls.where(at, total="600ms"))
 
     def within(self, begun, least, most=10):
         took = time.monotonic() - begun
@@ -428,6 +436,14 @@ class Times(Case):
             sender.join()
         self.assertEqual((a.whole, len(a.body)), (True, size))
         self.check_record(a, "ok")
+
+
+class TimesOfTargets(Times):
+    """The same where the provider's are long and the target has its own."""
+
+    @classmethod
+    def where(cls, url, **short):
+        return url, cls.times(cls.LONG), cls.times(short)
 
 
 class Places(Case):
