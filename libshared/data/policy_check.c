@@ -110,6 +110,43 @@ static void policy_warn_routing(struct policy_reader *r, uint32_t i)
 			PLACE_ARG(m->name));
 }
 
+/* Of a provider, or of a target, whose `total` may be its provider's. */
+static void policy_warn_timeouts(struct policy_reader *r, const struct policy_at *at,
+	usec connect_us, usec first_byte_us, usec idle_us, usec total_us)
+{
+	const struct {
+		const char *name;
+		usec us;
+	} times[] = { { "connect", connect_us }, { "first_byte", first_byte_us },
+		{ "idle", idle_us } };
+	const struct tree *given = tree_get(at->node, SLICE("timeouts"));
+
+	for (size_t i = 0; given && i < ARRAY_LEN(times); i++) {
+		const struct tree *node = tree_get(given, slice_str(times[i].name));
+
+		if (node && times[i].us > total_us)
+			policy_warn(r, at, node,
+				"'%s' never runs out, since 'total' ends the call after %" PRId64
+				" ms; lower it, or raise 'total'",
+				times[i].name, total_us / USEC_PER_MS);
+	}
+}
+
+static void policy_warn_targets(struct policy_reader *r, uint32_t i)
+{
+	const struct policy_model *m = &r->doc->models[i];
+	struct policy_at up = { NULL, r->models.items[i], "models", i };
+	const struct tree *node = tree_get(up.node, SLICE("targets"))->child;
+
+	for (uint32_t k = 0; k < m->n_targets; k++, node = node->next) {
+		const struct policy_target *t = &m->targets[k];
+		struct policy_at at = { &up, node, "targets", k };
+
+		policy_warn_timeouts(
+			r, &at, t->connect_us, t->first_byte_us, t->idle_us, t->total_us);
+	}
+}
+
 static void policy_warn_models(struct policy_reader *r)
 {
 	const struct policy_doc *d = r->doc;
@@ -122,6 +159,7 @@ static void policy_warn_models(struct policy_reader *r)
 	for (uint32_t i = 0; i < d->n_models && r->findings < POLICY_MAX_FINDINGS; i++) {
 		policy_warn_routing(r, i);
 		policy_warn_retry(r, i);
+		policy_warn_targets(r, i);
 	}
 }
 
@@ -155,6 +193,9 @@ static void policy_warn_providers(struct policy_reader *r)
 	for (uint32_t i = 0; i < d->n_providers; i++) {
 		struct policy_at at = { NULL, r->providers.items[i], "providers", i };
 
+		policy_warn_timeouts(r, &at, d->providers[i].connect_us,
+			d->providers[i].first_byte_us, d->providers[i].idle_us,
+			d->providers[i].total_us);
 		if (!used[i])
 			policy_warn(r, &at, NULL, "provider '" PLACE_FMT "' serves no model",
 				PLACE_ARG(d->providers[i].name));

@@ -531,6 +531,21 @@ static void warnings(void **state)
 		check_warnings(cases[i].yaml, cases[i].want);
 }
 
+/* Times that another one always ends first. */
+static void warnings_of_times(void **state)
+{
+	(void)state;
+	check_warnings(V
+		"providers: [{name: p, type: openai, timeouts: {first_byte: 11m, idle: 10m}}]\n"
+		"prices: [{provider: p, model: '*', from: 2026-01-01, input: 1}]\n"
+		"models: [{name: a, targets: [{provider: p, model: m, timeouts: {total: 5s,\n"
+		"  connect: 5s, idle: 6s}}]}]\n",
+		"a.yaml:5:22: warning: 'idle' never runs out, since 'total' ends the call "
+		"after 5000 ms; lower it, or raise 'total'\n"
+		"a.yaml:2:60: warning: 'first_byte' never runs out, since 'total' ends the "
+		"call after 600000 ms; lower it, or raise 'total'\n");
+}
+
 static void warnings_of_retry(void **state)
 {
 	(void)state;
@@ -663,6 +678,7 @@ int main(void)
 		cmocka_unit_test(price_versions),
 		cmocka_unit_test(files_are_merged),
 		cmocka_unit_test(warnings),
+		cmocka_unit_test(warnings_of_times),
 		cmocka_unit_test(warnings_of_retry),
 		cmocka_unit_test(the_example_is_without_fault),
 		cmocka_unit_test(any_allocation_may_fail),
