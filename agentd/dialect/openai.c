@@ -479,11 +479,12 @@ static bool is_terminal_type(struct slice s)
 /* By the event's name, or else by the type that its data begins with. */
 static bool is_terminal(const struct sse_event *e)
 {
-	static const struct slice media[] = {
+	static const struct slice others[] = {
 		SLICE_INIT("transcript.text.done"),
 		SLICE_INIT("speech.audio.done"),
 		SLICE_INIT("image_generation.completed"),
 		SLICE_INIT("image_edit.completed"),
+		SLICE_INIT("error"),
 	};
 	struct slice type = e->name;
 
@@ -496,8 +497,8 @@ static bool is_terminal(const struct sse_event *e)
 	}
 	if (slice_starts(type, SLICE("response.")))
 		return is_terminal_type(slice_skip(type, 9));
-	for (size_t i = 0; i < ARRAY_LEN(media); i++)
-		if (slice_eq(type, media[i]))
+	for (size_t i = 0; i < ARRAY_LEN(others); i++)
+		if (slice_eq(type, others[i]))
 			return true;
 	return false;
 }

@@ -320,6 +320,10 @@ enum openai_content openai_content_of(struct slice raw, int64_t endpoint, struct
 		return OPENAI_CONTENT_SOME;
 	if (jscan_object(e.data, on_event_member, &s, NULL))
 		return OPENAI_CONTENT_MALFORMED;
+	if (endpoint == ENDPOINT_responses && slice_eq(e.name, SLICE("error"))) {
+		*ret_error = s.error.n ? s.error : e.data;
+		return OPENAI_CONTENT_ERROR;
+	}
 	if (endpoint == ENDPOINT_responses)
 		return content_of_response(e.data, ret_error);
 	if (s.error.n && !s.found) {

@@ -75,13 +75,19 @@ static bool is_nonsense(const struct request *r, struct slice raw, enum openai_e
 }
 
 /* True: it is left out. */
-static bool mark_end(struct request *r, enum openai_event kind, struct cut *c)
+static bool mark_end(struct request *r, struct slice raw, enum openai_event kind, struct cut *c)
 {
+	struct slice error = SLICE_EMPTY;
+
 	if (kind == OPENAI_EVENT_DONE && is_error_last(r, c->base, c->out))
 		return true; /* an end mark would make an answer of it */
 	if ((kind == OPENAI_EVENT_DONE || kind == OPENAI_EVENT_TERMINAL) && !r->terminal_seen) {
 		r->terminal_seen = true;
 		c->hold_from = c->out;
+		r->error_seen = kind == OPENAI_EVENT_TERMINAL &&
+				openai_content_of(raw, r->endpoint, &error) == OPENAI_CONTENT_ERROR;
+		if (r->error_seen)
+			r->error_class = (uint8_t)relay_class_in_band(r, error);
 	}
 	return false;
 }
@@ -98,7 +104,7 @@ static bool is_hidden(
 	}
 	if (kind == OPENAI_EVENT_DATA || kind == OPENAI_EVENT_TERMINAL)
 		meter_event(r, raw, has_usage, &hide);
-	return kind == OPENAI_EVENT_DATA ? hide : mark_end(r, kind, c) || hide;
+	return kind == OPENAI_EVENT_DATA ? hide : mark_end(r, raw, kind, c) || hide;
 }
 
 /* Events that say nothing but more content: counted, and all there is to do is to keep them. */
@@ -244,7 +250,7 @@ void relay_stream_ended(struct request *r)
 	}
 	if (!r->terminal_seen && r->finish_seen && buf_str(&r->tail, "data: [DONE]\n\n"))
 		r->reset = true;
-	if (r->error_seen && !r->terminal_seen) { /* the client has it in the provider's words */
+	if (r->error_seen) { /* the client has it in the provider's words */
 		learn_error(r);
 		relay_ended(r, USAGE_CUT, FAIL_upstream_error);
 	} else {
@@ -282,10 +288,11 @@ static void hold_rest(struct request *r, bool joined, size_t used, struct slice 
  * it on nothing is shown. */
 static bool is_our_own(struct request *r, struct cut *c)
 {
-	size_t at = 0;
-	struct slice error = openai_last_error(c->base, c->out, &at);
+	size_t at = c->hold_from;
 
-	r->error_class = (uint8_t)relay_class_in_band(r, error);
+	if (!r->terminal_seen)
+		r->error_class =
+			(uint8_t)relay_class_in_band(r, openai_last_error(c->base, c->out, &at));
 	if (r->error_class != CLASS_provider_auth && r->error_class != CLASS_provider_quota)
 		return false;
 	c->out = at;

@@ -11,7 +11,7 @@ import unittest
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../lib"))
 from harness import Stack, build_root, wait_for  # noqa: E402
-from provider import ANSWER, Provider  # noqa: E402
+from provider import ANSWER, SSE_HEAD, Provider, chunk, event  # noqa: E402
 
 BUILD = build_root()
 GOOD, OTHER = "sk-provider-0123456789", "sk-other-0123456789"
@@ -285,6 +285,29 @@ class Within(Case):
         for code, state in (("content_filter", "ok"), ("rate_limit_exceeded", "rate_limited"), ("server_error", "open")):
             with self.subTest(code):
                 self.assertEqual(self.told(code, 1 if state == "rate_limited" else 3), (code, "upstream_error", state))
+
+
+    def test_of_the_responses_api(self):
+        """An answer that says it has failed is none, and one error is enough."""
+        def say(kind, **members):
+            return chunk(b"event: " + kind.encode() + b"\n" + event({"type": kind, **members}))
+        error = {"code": "server_error", "message": "m"}
+        failed = lambda code: say("response.failed", response={"id": "r", "error": {**error, "code": code}})
+        for end, outcome, word in ((failed("server_error"), "cut", b"response.failed"), (say("error", **error), "cut", b"event: error"),
+                                    (chunk(b"event: error\n" + event({"error": error})), "cut", b"event: error"),
+                                    (failed("insufficient_quota"), "cut", b'"code":"upstream_quota"'), (say("response.incomplete", response={"id": "r"}), "ok", b"response.incomplete"),
+                                    (say("response.completed", response={"id": "r"}), "ok", b"response.completed")):
+            def serve(conn):
+                conn.request()
+                conn.send(SSE_HEAD + say("response.output_text.delta", delta="a") + end + chunk(b""))
+                conn.gone()
+            with Provider(serve) as p, self.subTest(end):
+                self.stack.apply(HEAD.replace("$SIM, $A", f'"http://127.0.0.1:{p.port}/v1", credential: sim') + model("m", "a x"))
+                self.stack.wait_ready()
+                a = self.stack.call("/v1/responses", {"model": "m", "input": "x", "stream": True})
+                record = wait_for(lambda: next((r for r in self.stack.records() if r["request_id"] == a.header("x-request-id")), None), "its record")
+                ends = [w for w in (b"response.failed", b"event: error", b'"code":"', b"response.incomplete", b"response.completed") if w in a.body]
+                self.assertEqual((a.whole, record["outcome"], len(ends), word in a.body), (True, outcome, 1, True), a.body)
 
 
 class Quota(Case):

@@ -579,7 +579,7 @@ static const struct event_case events[] = {
 	{ "\n", O, O },
 	{ "event: ping\n\n", O, O },
 	{ "id: 7\nretry: 10\n\n", O, O },
-	{ "event: error\ndata: {\"error\":{}}\n\n", D, D },
+	{ "event: error\ndata: {\"error\":{}}\n\n", D, T },
 	{ "event: response.completed\ndata: {\"type\":\"response.completed\",\"response\":{}}\n\n",
 		D, T },
 	{ "event: response.incomplete\ndata: {}\n\n", D, T },
