@@ -21,7 +21,7 @@
 
 enum slot_state {
 	SLOT_FREE = 0,
-	SLOT_ADMITTED = 1, /* nothing sent upstream: a restart books refused:restart */
+	SLOT_ADMITTED = 1, /* nothing on its way upstream: a restart books refused:restart */
 	SLOT_SENT = 2,     /* right before the first upstream byte: a restart books unknown */
 	SLOT_SETTLED = 3,  /* final; crc covers values and text: a restart books it as it says */
 };

@@ -144,8 +144,10 @@ void continue_rest(struct request *r)
 {
 	struct slot *s = inflight_slot(r->env->gw->inflight, r->slot);
 
-	if (!continue_is_on(r))
+	if (!continue_is_on(r)) { /* nobody has: as if it were yet to be sent */
+		slot_set_state(s, SLOT_ADMITTED);
 		return;
+	}
 	s->v.input_tokens = r->cont->done.input;
 	s->v.output_tokens = r->cont->done.output;
 	s->v.audio_input_tokens = r->cont->done.audio_in;

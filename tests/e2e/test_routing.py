@@ -579,6 +579,18 @@ class Commit(unittest.TestCase):
         """For its second try: the first one's refusal costs nothing."""
         self.leave(lambda: "call.retry" in self.stack.agent_log(), b"HTTP/1.1 503 E\r\ncontent-length: 0\r\nretry-after: 30\r\n\r\n")
 
+    def test_a_crash_while_it_waits(self):
+        """Nobody has served it by then."""
+        self.script = [b"HTTP/1.1 503 E\r\ncontent-length: 0\r\nretry-after: 30\r\n\r\n"]
+        self.stack.apply(HEAD.replace("base_url: $SIM", f'base_url: "http://127.0.0.1:{self.provider.port}/v1"', 1) + model("m", "a x", retry="{attempts: 3, backoff: 20s}"))
+        with self.stack.connect("unix") as wire:
+            wire.send("/v1/chat/completions", {"model": "m", "messages": [{"role": "user", "content": "x"}]})
+            wait_for(lambda: "call.retry" in self.stack.agent_log(), "it waits for its second try")
+            self.stack.kill(self.stack.agent)
+        self.stack.start_agent()
+        got = self.stack.wait_records(1)[0]
+        self.assertEqual((got["outcome"], got["fail"], got["attempts"], got["input_tokens"], float(got["cost"])), ("refused", "restart", 1, 0, 0))
+
     def test_a_client_that_leaves_within_an_error(self):
         go = threading.Event()
         self.addCleanup(go.set)
