@@ -244,10 +244,10 @@ class WhoMay(unittest.TestCase):
 
     def setUp(self):
         class Grouped(Stack):
-            def program(self, name, args, **more):
+            def program(self, name, args, *rest, **more):
                 if name == "agentd":  # in a world where the two groups exist
                     args = ["unshare", "-m", "sh", "-c", 'mount --bind "$0" /etc/group && exec "$@"', self.path("group"), *args]
-                return super().program(name, args, **more)
+                return super().program(name, args, *rest, **more)
         self.stack = Grouped(BUILD, POLICY)
         with open("/etc/group", encoding="utf-8") as f:
             group = f.read()

@@ -94,7 +94,7 @@ class ManagedStack(Stack):
     manager = None
     environment = {}
 
-    def program(self, name, args, **more):
+    def program(self, name, args, *rest, **more):
         if name == "agentd" and self.manager:
             args = self.manager.launcher([a for a in args if a != "--die-with-parent"], **self.environment)
             self.manager.inherit(True)
@@ -107,7 +107,7 @@ class ManagedStack(Stack):
             self.manager.inherit(False)
             self.programs.append(p)
             return p
-        return super().program(name, args, **more)
+        return super().program(name, args, *rest, **more)
 
 
 class Service(unittest.TestCase):
