@@ -184,6 +184,8 @@ bool route_plan(struct request *r)
 	d.plan = &r->plan; /* the rest is filled as far as the model has targets */
 	decide(&ask, &d);
 	r->plan_at = 0;
+	if (r->plan.n && r->attempts)
+		return true; /* who was asked last stays so until another one is */
 	if (r->plan.n) {
 		r->target = target_of(r, r->plan.target[0]);
 		r->provider = policy_of(r)->doc->targets[r->target].provider;

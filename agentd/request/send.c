@@ -55,6 +55,7 @@ static bool take_target(struct request *r, usec now)
 	const struct policy *p = r->rules->rules->policy;
 	const struct policy_model *m = &p->doc->models[r->model];
 	struct health *h = r->env->gw->health;
+	uint32_t target = r->target, provider = r->provider;
 	usec recover;
 
 	for (; r->plan_at < r->plan.n; r->plan_at++) {
@@ -76,16 +77,22 @@ static bool take_target(struct request *r, usec now)
 			health_way_back(h, &ways, r->credential, now, r->way_lease);
 		r->way_lease = 0;
 	}
+	/* Who was asked last is whom the answer and the record name. */
+	r->target = target;
+	r->provider = provider;
 	return false;
 }
 
 /* What was planned a moment ago another worker has taken. */
 static void refuse_late(struct request *r)
 {
-	enum fail f = r->rules->rules->policy->provider_calls[r->provider]
-			      ? FAIL_provider_at_capacity
-			      : FAIL_upstream_unavailable;
+	const struct policy *p = r->rules->rules->policy;
+	const struct policy_target *targets = p->doc->models[r->model].targets;
+	enum fail f = FAIL_upstream_unavailable;
 
+	for (uint8_t i = 0; i < r->plan.n; i++)
+		if (p->provider_calls[targets[r->plan.target[i]].provider])
+			f = FAIL_provider_at_capacity;
 	if (f == FAIL_upstream_unavailable || !queue_takes(r, f, CAPACITY_AGAIN_US))
 		request_fail(r, f, "%s", "");
 }

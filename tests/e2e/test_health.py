@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -193,6 +194,32 @@ class Drains(unittest.TestCase):
         self.assertIn("from 1 s to 30 days", admin("provider", "drain", "a", "--for", "31d", code=2))
         with open(self.stack.path("ctld.log"), encoding="utf-8") as f:
             self.assertIn("event=drain.set", f.read())
+
+    def test_who_was_asked_is_named_whoever_was_looked_at_since(self):
+        """All targets are drained between two tries: the answer, the record and the counters are of the one that was called."""
+        go = threading.Event()
+
+        def serve(conn):
+            conn.request()
+            go.wait(60)
+            conn.send(b"HTTP/1.1 503 E\r\ncontent-length: 0\r\nretry-after-ms: 2000\r\n\r\n")
+        with Provider(serve) as p:
+            own = f'  - {{name: own, type: openai-compatible, base_url: "http://127.0.0.1:{p.port}/v1"}}\n'
+            row = "  - {name: g, strategy: priority, retry: {attempts: 3}, targets: [{provider: own, model: x}, {provider: b, model: sim-b}]}\n"
+            self.stack.apply(head("open_after: 1000").replace("providers:\n", "providers:\n" + own, 1) + self.ROWS + row)
+            with self.stack.connect("unix") as wire:
+                wire.send("/v1/chat/completions", {"model": "g", "messages": []})
+                wait_for(lambda: p.accepted, "the call is there")
+                self.ctl("provider", "drain", "b")
+                go.set()
+                wait_for(lambda: "call.retry" in self.stack.agent_log(), "it waits for its second try")
+                self.ctl("provider", "drain", "own")
+                a = wire.answer()
+        self.assertEqual((a.status, a.header("x-aigw-provider"), a.header("x-aigw-attempts")), (503, "own", None))
+        record = self.stack.wait_records(1)[0]
+        self.assertEqual((record["provider"], record["upstream_model"], record["attempts"], record["outcome"]), ("own", "x", 1, "failed"))
+        errors = [dict(line.split()[:2] for line in self.stack.agent_stat(f"providers/{name}/stat").splitlines())["upstream_errors"] for name in ("own", "b")]
+        self.assertEqual(errors, ["1", "0"])
 
     def test_one_target_and_one_model(self):
         self.ctl("model", "disable", "m", "--target", "a/sim-a", "--for", "2h")
