@@ -284,19 +284,23 @@ static void hold_rest(struct request *r, bool joined, size_t used, struct slice 
 	}
 }
 
-/* An error is the latest of these events. True: it is about the gateway's own credential, and from
- * it on nothing is shown. */
-static bool is_our_own(struct request *r, struct cut *c)
+/* An error that is the latest of these events and about the gateway's own credential: from it on
+ * nothing is shown. True: it was answered in our words. */
+static bool is_our_own(struct request *r, const struct cut *c)
 {
 	size_t at = c->hold_from;
 
+	if (!r->error_seen || !c->out)
+		return false;
 	if (!r->terminal_seen)
 		r->error_class =
 			(uint8_t)relay_class_in_band(r, openai_last_error(c->base, c->out, &at));
 	if (r->error_class != CLASS_provider_auth && r->error_class != CLASS_provider_quota)
 		return false;
-	c->out = at;
-	return true;
+	if (at)
+		(void)relay_write(r, slice_of(c->base, at), SLICE_EMPTY, false);
+	learn_error(r);
+	return relay_refuse_shown(r, (enum error_class)r->error_class);
 }
 
 /* joined: p..n is r->held. */
@@ -310,13 +314,8 @@ static void relay_events_of(struct request *r, char *p, size_t n, bool joined, b
 		r->mid_event = false;
 	if (!r->finish_seen && !r->terminal_seen && r->endpoint <= ENDPOINT_completions)
 		note_end(r, c.base, c.out);
-	if (r->error_seen && c.out && is_our_own(r, &c)) {
-		if (c.out)
-			(void)relay_write(r, slice_of(c.base, c.out), SLICE_EMPTY, false);
-		learn_error(r);
-		(void)relay_refuse_shown(r, (enum error_class)r->error_class);
+	if (is_our_own(r, &c))
 		return;
-	}
 	if (c.malformed || c.elsewhere || (last && is_broken_off(r))) {
 		if (c.out)
 			(void)relay_write(r, slice_of(c.base, c.out), SLICE_EMPTY, false);
