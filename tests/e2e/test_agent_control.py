@@ -334,6 +334,7 @@ class Followed(Case):
         self.change("/v1/resume")
         self.stack.apply(POLICY.replace("name: local}", "name: local}, {name: more}"))
         f.wait(lambda o: o["event"].startswith("policy."), "the policy's event")
+        drains.wait(lambda o: o["event"] == "agent.resumed", "the other reader has it, too")
         kinds = [o["event"] for o in f.objects]
         self.assertLess(kinds.index("call.done"), kinds.index("agent.draining"))
         self.assertLess(kinds.index("agent.draining"), kinds.index("agent.resumed"))
