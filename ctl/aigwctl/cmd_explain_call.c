@@ -489,8 +489,8 @@ int cmd_explain_route(struct cli *c)
 
 	if (!cli_flag(c, FLAG_project) && !cli_flag(c, FLAG_key))
 		return cli_fail(c, EXIT_USAGE,
-			"whose call? aigwctl explain route %s --project P, or --key ID",
-			c->inv.args[0]);
+			"whose call? aigwctl %s %s %s --project P, or --key ID", c->inv.words[0],
+			c->inv.words[1], c->inv.args[0]);
 	buf_init(&path, 16u << 10);
 	buf_init(&body, 4096);
 	code = put_request(c, &body);

@@ -231,6 +231,17 @@ const struct command command_table[] = {
 		cmd_model_targets, "where this host's agent sends a model's calls, and how each stands",
 		{ "aigwctl model targets gpt-4o-mini", "aigwctl model targets gpt-4o-mini -o wide" },
 		"State: ok, open, probing, rate_limited, no_credential, provider_quota or drained." },
+	{ { "model", "route" },
+		"NAME --project P|--key ID [--uid N] [--user U] [--header NAME=VALUE] "
+		"[--cache-key T] [--endpoint E] [--needs A,B] [--require-tags A,B] "
+		"[--input-tokens N] [--output-tokens N]",
+		1, false,
+		LOCAL | FLAG_BIT(project) | FLAG_BIT(endpoint) | FLAG_BIT(needs) |
+			FLAG_BIT(require_tags) | FLAG_BIT(input_tokens) | FLAG_BIT(output_tokens) |
+			FLAG_BIT(user) | FLAG_BIT(key) | FLAG_BIT(uid) | FLAG_BIT(header) |
+			FLAG_BIT(cache_key),
+		cmd_explain_route, "where a call for a model would go now, and why",
+		{ "aigwctl model route gpt-4o-mini --project search" }, "The same as `explain route`." },
 	{ { "agent", "log-level" }, "NAME [LEVEL]", 0, true, LOCAL, cmd_agent_log_level,
 		"show or set how much this host's agent logs",
 		{ "aigwctl agent log-level web-01", "aigwctl agent log-level web-01 debug" },
@@ -402,7 +413,6 @@ const char *const command_later[] = {
 	"project set",
 	"project archive",
 	"project usage",
-	"model route",
 	"price set",
 	"price import",
 	"price check",

@@ -27,6 +27,8 @@ providers:
   - {name: b, type: openai-compatible, base_url: $SIM, credential: sim}
   - {name: two, type: openai-compatible, base_url: $SIM, credentials: [wrong, sim]}
   - {name: frail, type: openai-compatible, base_url: $SIM, credential: sim, health: {open_after: 1, half_open_after: 1h}}
+  - {name: half, type: openai-compatible, base_url: $SIM, credential: sim, health: {open_after: 1, half_open_after: 1h, max_ejected: 50%}}
+  - {name: weak, type: openai-compatible, base_url: $SIM, credential: sim, health: {open_after: 1, half_open_after: 1h}}
   - {name: keyless, type: openai-compatible, base_url: $SIM, credential: nobody}
   - {name: nobody, type: openai-compatible, base_url: "http://127.0.0.1:9/v1"}
 prices:
@@ -63,6 +65,12 @@ KINDS = {
               ["route: order -> b/sim-b (in the file's order), a/sim-a (in the file's order)", "first byte: b after T"], "ok 200"),
     "cheapest": (pair("cheapest", "{provider: a, model: sim-a}", BOTH, ", strategy: cheapest"), {},
                  ["route: cheapest -> a/sim-a (cheapest first), b/sim-b (cheapest first)", "first byte: b after T"], "ok 200"),
+    "fastest": (pair("fastest", BOTH, "{provider: b, model: sim-c}", ", strategy: fastest"), {},
+                ["route: fastest -> b/sim-b (fastest first), b/sim-c (fastest first)", "first byte: b after T"], "ok 200"),
+    "least-busy": (pair("least-busy", BOTH, "{provider: b, model: sim-c}", ", strategy: least_busy"), {},
+                   ["route: least-busy -> b/sim-b (least busy first), b/sim-c (least busy first)", "first byte: b after T"], "ok 200"),
+    "headroom": (pair("headroom", BOTH, "{provider: b, model: sim-c}", ", strategy: headroom"), {},
+                 ["route: headroom -> b/sim-b (most headroom first), b/sim-c (most headroom first)", "first byte: b after T"], "ok 200"),
     "lacks": (pair("lacks", "{provider: a, model: sim-a, capabilities: [chat]}"), {"reasoning_effort": "low"},
               ["route: lacks -> b/sim-b (the only choice of its priority); left out: a/sim-a (lacks a capability)", "first byte: b after T"], "ok 200"),
     "tags": (pair("tags", "{provider: a, model: sim-a}", "{provider: b, model: sim-b, tags: [eu]}", ", require_tags: [eu]"), {},
@@ -96,7 +104,10 @@ KINDS = {
 class Requests(unittest.TestCase):
     maxDiff = None
 
-    POLICY = HEAD + "".join(row for row, *_ in KINDS.values()) + pair("open", a("sim-12+fail-503", "frail"))
+    POLICY = HEAD + "".join(row for row, *_ in KINDS.values()) + pair("open", a("sim-12+fail-503", "frail")) + \
+        pair("kept", a("sim-13+fail-503", "half"), a("sim-14+fail-503", "half"), ", strategy: priority") + \
+        pair("best", a("sim-15+fail-503", "weak"), a("sim-16+fail-503", "weak"), ", strategy: priority, when_all_out: try_best") + \
+        pair("drained", "{provider: a, model: sim-a}") + pair("at-limit", a("sim-17+fail-429+retry-after-60"))
 
     @classmethod
     def setUpClass(cls):
@@ -133,6 +144,18 @@ class Requests(unittest.TestCase):
         self.stack.chat("open", way="unix")
         got = self.story(self.stack.chat("open", way="unix").header("x-request-id"))
         self.assertIn("route: open -> b/sim-b (the only choice of its priority); left out: frail/sim-12+fail-503 (open)", got)
+
+    def test_targets_that_are_out(self):
+        """Each reason that a call before, or an operator, is to blame for."""
+        self.assertEqual(self.aigwctl("model", "disable", "drained", "--target", "a/sim-a").returncode, 0)
+        for model, want in (("kept", "half/sim-13+fail-503 (its circuit is open, as are too many: max_ejected); left out: half/sim-14+fail-503 (open)"),
+                            ("best", "weak/sim-15+fail-503 (all are out, this one is back soonest); left out: weak/sim-16+fail-503 (open)"),
+                            ("drained", "b/sim-b (the only choice of its priority); left out: a/sim-a (drained)"),
+                            ("at-limit", "b/sim-b (the only choice of its priority); left out: a/sim-17+fail-429+retry-after-60 (rate_limited)")):
+            with self.subTest(model):
+                self.stack.chat(model, way="unix")
+                got = self.story(self.stack.chat(model, way="unix").header("x-request-id"))
+                self.assertIn(f"route: {model} -> {want}", got)
 
     def test_as_json(self):
         answer = self.stack.chat("status", way="unix")
@@ -449,6 +472,9 @@ class Routes(unittest.TestCase):
                 self.assertIn("    -  a/sim-a  lacks a capability", ctl("t", "--project", "search", "--needs", needs)[1], needs)
             self.assertNotIn("lacks", ctl("t", "--project", "search", "--needs", "vision")[1])
             self.assertEqual(json.loads(ctl("m", "--project", "search", "-o", "json")[1])["plan"][0]["why"], "alone")
+            for args in (("m", "--project", "search"), ("t", "--project", "search", "--needs", "tools")):
+                r = subprocess.run([AIGWCTL, "--agent", stack.path("control.sock"), "model", "route", *args], capture_output=True, text=True, timeout=60)
+                self.assertEqual((r.returncode, r.stdout), ctl(*args))
             for args, code, says in ((("nothing", "--project", "search"), 3, "no model 'nothing'; aigwctl model list"), (("m", "--project", "nobody"), 3, "no project 'nobody'"), (("m",), 2, "--project P, or --key ID"),
                                      (("m", "--project", "search", "--needs", "wings"), 2, "write some of tools"), (("m", "--project", "search", "--output-tokens", "x"), 2, "must be a number"),
                                      (("m", "--project", "search", "--endpoint", "walk"), 2, "no endpoint 'walk'; there are: chat, completions, embeddings,"), (("m", "--project", "search", "--input-tokens", "x"), 2, "is a number")):
