@@ -44,6 +44,7 @@ bool holds_take_caller(struct request *r)
 	}
 	if (r->identity && !take(r, HOLD_IDENTITY, p->identity_calls[r->identity - 1],
 				   p->doc->identities[r->identity - 1].concurrency)) {
+		r->identity_full = true;
 		refuse(r, "The identity that you call by",
 			p->doc->identities[r->identity - 1].concurrency);
 		return false;

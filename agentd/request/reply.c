@@ -159,6 +159,19 @@ static void reply_when(struct request *r)
 	(void)reply_field(r, SLICE("retry-after-ms"), slice_str(text));
 }
 
+/* Which limit of the policy it was. */
+static void reply_limit(struct request *r)
+{
+	char text[POLICY_NAME_MAX + 32];
+
+	if (r->identity_full)
+		(void)snprintf(text, sizeof(text), "identity/concurrency");
+	else
+		(void)snprintf(text, sizeof(text), "project:" SLICE_FMT "/concurrency",
+			SLICE_ARG(r->rules->rules->policy->doc->projects[r->project].name));
+	(void)reply_field(r, SLICE("x-aigw-limit"), slice_str(text));
+}
+
 /* A policy that tries again leaves nothing to the SDK; one that does not is none of its business.
  * Nor does an idempotency key that has been used. */
 bool reply_is_worn_out(const struct request *r)
@@ -186,6 +199,8 @@ void reply_error(struct request *r, enum fail f, const char *message)
 									      : SLICE("false"));
 	if (row->retry == FAIL_RETRY_YES && (row->status == 503 || row->status == 429))
 		reply_when(r);
+	if (f == FAIL_concurrency_limit)
+		reply_limit(r);
 	if (f == FAIL_method_not_allowed)
 		(void)reply_field(
 			r, SLICE("allow"), r->endpoint ? SLICE("POST") : SLICE("GET, HEAD"));

@@ -188,6 +188,7 @@ struct request {
 		on_wire : 1 /* this attempt's request has been sent */,
 		mid_event : 1 /* what the client has got is not whole */,
 		on_target : 1 /* counted as in flight there */, in_queue : 1,
+		identity_full : 1 /* refused for its identity's limit, not its project's */,
 		awaits_content : 1 /* its latency is yet to be told */;
 };
 

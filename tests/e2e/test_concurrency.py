@@ -133,10 +133,10 @@ class Case(unittest.TestCase):
 
 
 class Callers(Case):
-    def refused(self, a, words):
+    def refused(self, a, words, limit):
         self.assertEqual(self.code(a), (429, "concurrency_limit"))
         self.assertIn(words, a.json()["error"]["message"])
-        self.assertEqual((a.header("retry-after-ms"), a.header("x-should-retry")), ("1000", "true"))
+        self.assertEqual((a.header("retry-after-ms"), a.header("x-should-retry"), a.header("x-aigw-limit")), ("1000", "true", limit))
 
     def test_project(self):
         """fail:concurrency_limit, policy_fields:concurrency. One call more than may be is refused, whoever asks; another project's is not."""
@@ -147,7 +147,7 @@ class Callers(Case):
         self.assertEqual(self.stack.agent_stat("projects/search/limits"), "concurrency limit=2 used=2\n")
         self.assertEqual(self.stack.agent_stat("projects/chat/limits"), "")
         for who in ({"way": "unix"}, {"key": key, "way": "tcp"}):
-            self.refused(self.stack.chat("sim", **who), "The project 'search' has 2 calls on their way")
+            self.refused(self.stack.chat("sim", **who), "The project 'search' has 2 calls on their way", "project:search/concurrency")
         self.assertEqual(self.stack.chat("sim", key=other, way="tcp").status, 200)
         self.held.let_go()
         wait_for(lambda: any(c.answer for c in calls), "one has ended")
@@ -185,7 +185,7 @@ class Callers(Case):
         key = self.stack.make_key("search")
         first = Later(self.stack)
         self.held.arrived(1)
-        self.refused(self.stack.chat("sim", way="unix"), "The identity that you call by has 1 calls")
+        self.refused(self.stack.chat("sim", way="unix"), "The identity that you call by has 1 calls", "identity/concurrency")
         self.assertEqual(self.stack.chat("sim", key=key, way="tcp").status, 200)
         self.held.open()
         self.assertEqual(first.result().status, 200)
@@ -198,7 +198,7 @@ class Callers(Case):
         self.apply(M + SIM, project=", limits: {concurrency: 3}")
         self.assertEqual(self.stack.chat("sim", way="unix").status, 200)
         self.apply(M + SIM, project=", limits: {concurrency: 1}")
-        self.refused(self.stack.chat("sim", way="unix"), "has 1 calls")
+        self.refused(self.stack.chat("sim", way="unix"), "has 1 calls", "project:search/concurrency")
         self.held.open()
         self.assertEqual([c.result().status for c in calls], [200, 200])
         self.assertEqual(self.stack.chat("sim", way="unix").status, 200)
