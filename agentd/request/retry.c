@@ -329,6 +329,18 @@ static void say_next(const struct request *r, enum error_class c, enum attempt_f
 		SLICE_ARG(policy_of(r)->doc->providers[t->provider].name), wait / USEC_PER_MS);
 }
 
+/* What is the caller's own fault is no failure of the provider. */
+static void say_given_up(
+	const struct request *r, enum error_class c, enum attempt_failure f, unsigned status)
+{
+	if (c != CLASS_caller_fault)
+		log_event(LOG_WARNING, "route", "call.given_up",
+			"request=%s provider=" SLICE_FMT
+			" class=%s reason=%s status=%u attempts=%u spent=%d",
+			r->id, SLICE_ARG(provider_of(r)->name), error_class_name(c),
+			f ? attempt_failure_name(f) : "status", status, r->attempts, r->spent);
+}
+
 static void go_on(struct request *r)
 {
 	r->attempt = NULL;
@@ -452,8 +464,10 @@ bool retry_follows(struct request *r, enum error_class c, enum attempt_failure f
 	retry_learn(r, c, status);
 	tried = note(r, c, f, status);
 	/* What we have added to the request is no fault of the caller's. */
-	if (!may || (c == CLASS_caller_fault && !r->cont) || !find(r, c, &at, &again, &wait))
+	if (!may || (c == CLASS_caller_fault && !r->cont) || !find(r, c, &at, &again, &wait)) {
+		say_given_up(r, c, f, status);
 		return false;
+	}
 	note_next(r, tried, at, again, wait);
 	say_next(r, c, f, status, again ? "again" : "fallback", at, wait);
 	if (!again && at != r->plan_at)

@@ -210,6 +210,18 @@ class Limits(unittest.TestCase):
         self.stack.chat("k", way="unix")
         self.assertEqual((len(self.calls("sim-one")), len(self.calls("sim-two"))), (1, 2))
 
+    def test_each_failure_has_its_line(self):
+        """call.retry, call.given_up: what went wrong, and what was done about it. What is the caller's own fault has none."""
+        self.apply(model("m", "a sim-l+fail-503", "b sim-l-b+fail-500", strategy="priority"), model("c", "a sim-l+fail-422"))
+        a, caller = self.stack.chat("m", way="unix"), self.stack.chat("c", way="unix")
+        lines = [line for line in self.stack.agent_log().splitlines() if f"request={a.header('x-request-id')}" in line]
+        self.assertEqual(len(lines), 2, lines)
+        self.assertIn("event=call.retry", lines[0])
+        self.assertIn("provider=a class=transient reason=status status=503 next=fallback to=b", lines[0])
+        self.assertIn("event=call.given_up", lines[1])
+        self.assertIn("provider=b class=transient reason=status status=500 attempts=2 spent=1", lines[1])
+        self.assertNotIn(caller.header("x-request-id"), self.stack.agent_log())
+
     def test_backoff(self):
         self.apply(model("m", "a sim-x+fail-500", retry="{attempts: 3, backoff: 400ms}"))
         began = time.monotonic()

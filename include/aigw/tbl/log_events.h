@@ -24,6 +24,7 @@ LOG_EVENT("agent.start_failed",     "86cec4a9955444578704315646aa5d1c", "The age
 LOG_EVENT("agent.stopping",          "b6f825ef8f28481386fa45ce96b86f19", "The agent ends: calls are finished or were ended.", "Nothing to do.")
 LOG_EVENT("agent.worker_stuck",     "4094bd5c0a5e4ddd8a6b4dc533883e74", "A worker thread has not answered for a quarter of the watchdog's time.", "If it lasts, systemd restarts the unit; report what the journal has before it.")
 LOG_EVENT("batch.refused",          "40b1ebbb7c1e4ea29d9b98e18be7cdfc", "A batch of usage records did not fit the ledger; the agent sends it again from where the ledger stands.", "Nothing to do if it is rare.")
+LOG_EVENT("call.given_up",           "a081284b9fbd4b16935cf18df6998919", "A try at a provider came to nothing, and no other follows: the client gets its error.", "The line says why; aigwctl explain request ID has the whole call.")
 LOG_EVENT("call.retry",               "2087023c289455569a6480609011413e", "A try at a provider came to nothing, and another follows.", "The line says why and where; frequent ones: see models/NAME/targets in the stats.")
 LOG_EVENT("commit.retried",         "7f134f1375984c91b7c2d57f4fae09c9", "Usage records were stored only at a repeated try.", "The disk of state_dir may be full or failing.")
 LOG_EVENT("commit.stalled",         "0daa14c930404f36bcf7d6c223ccf3e2", "Storing usage records takes long; calls wait.", "The disk of state_dir is slow or overloaded.")
