@@ -230,7 +230,8 @@ const struct command command_table[] = {
 	{ { "model", "targets" }, "NAME", 1, false, (LIST | FLAG_BIT(agent)) & ~FLAG_BIT(ctl),
 		cmd_model_targets, "where this host's agent sends a model's calls, and how each stands",
 		{ "aigwctl model targets gpt-4o-mini", "aigwctl model targets gpt-4o-mini -o wide" },
-		"State: ok, open, probing, rate_limited, no_credential, provider_quota or drained." },
+		"State: ok, open, probing, rate_limited, no_credential, provider_quota, drained or "
+		"at_capacity." },
 	{ { "model", "route" },
 		"NAME --project P|--key ID [--uid N] [--user U] [--header NAME=VALUE] "
 		"[--cache-key T] [--endpoint E] [--needs A,B] [--require-tags A,B] "
