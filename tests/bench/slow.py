@@ -5,15 +5,15 @@
 
 A reader asks for an answer of 512 KB and takes 256 bytes of it every few seconds; a sender gives a byte of a body of 4 KB as often. What the
 gateway ends is begun anew later. They come over some seconds, as clients do, and have stood for a while when `ready` is printed: the kernel
-probes a window that has just closed again and again (after 0.2 s, 0.4 s, 0.8 s ...), and 10,000 that close at once are 34,000 probes in
-4 seconds, which cost every process of the host, whoever holds those clients. Goes on until stdin closes; then prints a line of JSON: how
-many the gateway has ended.
+probes a window that has closed after 0.2 s, 0.4 s, 0.8 s and so on, and 10,000 that close at once are 34,000 probes in 4 seconds, which
+cost every process of the host, whoever holds those clients. So the readers come first, and the load begins between their probes after 25
+and 51 s; the senders come last, since the gateway does not wait for bodies for ever. Goes on until stdin closes; then prints a line of
+JSON: how many the gateway has ended.
 """
 import argparse
 import collections
 import json
 import os
-import random
 import select
 import socket
 import struct
@@ -24,7 +24,7 @@ ANSWER_BYTES = 1 << 19
 EVERY_S = 5.0  # between two pieces of one client
 AT_ONCE = 200  # connections that come to stand at the same time
 PER_SECOND = 500
-STAND_S = 15.0  # until the load begins; with the coming it has to stay below the gateway's patience with a body
+READERS_S, SENDERS_S = 10.0, 6.0  # until the next may come
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % ANSWER_BYTES
 ANSWER = memoryview(HEAD + b'{"x":"' + b"a" * (ANSWER_BYTES - 8) + b'"}')
 
@@ -152,19 +152,23 @@ class Slow:
       self.piece(*self.due.popleft()[1:])
     return True
 
+  def come(self, kind, count, stand_s):
+    """So many of them, until all stand; then for so long."""
+    start, todo, stood = time.monotonic(), count, self.standing + count
+    while todo or self.standing < stood:
+      late = int((time.monotonic() - start) * PER_SECOND) - (count - todo)
+      for _ in range(min(late, todo, AT_ONCE - len(self.clients) + self.standing)):
+        self.begin(kind)
+        todo -= 1
+      self.turn(0.01)
+    until = time.monotonic() + stand_s
+    while time.monotonic() < until:
+      self.turn(0.05)
+
   def run(self):
     self.poll.register(self.provider, select.EPOLLIN)
-    todo = ["reader"] * self.o.readers + ["sender"] * self.o.senders
-    random.Random(1).shuffle(todo)
-    start, count = time.monotonic(), len(todo)
-    while todo or self.standing < self.o.readers + self.o.senders:
-      late = (time.monotonic() - start) * PER_SECOND - (count - len(todo))
-      for _ in range(int(min(late, len(todo), AT_ONCE - len(self.clients) + self.standing))):
-        self.begin(todo.pop())
-      self.turn(0.01)
-    stood = time.monotonic()
-    while time.monotonic() < stood + STAND_S:
-      self.turn(0.05)
+    self.come("reader", self.o.readers, READERS_S)
+    self.come("sender", self.o.senders, SENDERS_S)
     if self.o.idle:
       os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     print("ready", flush=True)
