@@ -205,7 +205,7 @@ static bool is_broken_off(const struct request *r)
 static void say_failed(const struct request *r, const char *reason)
 {
 	log_event(LOG_WARNING, "upstream", "provider.failed",
-		"provider=" SLICE_FMT " reason=%s sent=1 answered=1",
+		"request=%s provider=" SLICE_FMT " reason=%s sent=1 answered=1", r->id,
 		SLICE_ARG(r->rules->rules->policy->doc->providers[r->provider].name), reason);
 }
 

@@ -369,7 +369,7 @@ static void on_failed(struct attempt *a, enum attempt_failure f)
 	struct request *r = a->owner;
 
 	log_event(LOG_WARNING, "upstream", "provider.failed",
-		"provider=" SLICE_FMT " reason=%s sent=%d answered=%d%s%s",
+		"request=%s provider=" SLICE_FMT " reason=%s sent=%d answered=%d%s%s", r->id,
 		SLICE_ARG(r->rules->rules->policy->doc->providers[r->provider].name),
 		attempt_failure_name(f), r->sent_us != 0, r->head_sent, a->why[0] ? " why=" : "",
 		a->why[0] ? log_quote(slice_str(a->why)) : "");

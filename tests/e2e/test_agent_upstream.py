@@ -510,7 +510,7 @@ class Places(Case):
             self.assertIn(b"POST /v1/chat/completions HTTP/1.1", b"".join(got))
             self.assertNotEqual(home.chat("plain").status, 200)  # HTTP to a TLS port
         with open(home.path("agentd.log"), encoding="utf-8") as f:
-            self.assertIn("event=provider.failed provider=foreign reason=tls", f.read())
+            self.assertRegex(f.read(), r"event=provider\.failed request=req_\w+ provider=foreign reason=tls")
 
     def test_a_certificate_file_that_is_not_there(self):
         """Refused by the agent with a sentence; the policy in force stays."""
