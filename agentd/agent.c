@@ -156,6 +156,7 @@ static void name_agent(struct agent *a)
 		(void)snprintf(a->host, sizeof(a->host), "localhost");
 	(void)snprintf(a->agent_id, sizeof(a->agent_id), "%s",
 		a->cfg.agent_id[0] ? a->cfg.agent_id : a->host);
+	a->gw.agent_id = a->agent_id;
 }
 
 int agent_new(const char *config_path, bool may_miss, struct agent **ret, struct errbuf *e)

@@ -30,6 +30,7 @@ struct gateway {
 	_Atomic uint64_t upload_bytes; /* reserved for uploads that are held whole; beside them */
 	_Atomic uint64_t project_uploads[STAT_MAX_OBJECTS];
 	_Atomic uint32_t queued[GATEWAY_WORKERS_MAX]; /* calls that wait in each worker */
+	const char *agent_id;                         /* the agent owns it */
 	unsigned n_workers;
 	_Atomic bool strict;
 	_Atomic bool draining; /* by a signal or by the control socket */

@@ -65,6 +65,15 @@ void reply_who(struct request *r, struct buf *b)
 	(void)buf_char(b, '\n');
 }
 
+static void reply_debug(struct request *r)
+{
+	char text[24];
+
+	(void)snprintf(text, sizeof(text), "%" PRIu64, r->rules->rules->policy->revision);
+	(void)reply_field(r, SLICE("x-aigw-revision"), slice_str(text));
+	(void)reply_field(r, SLICE("x-aigw-agent"), slice_str(r->env->gw->agent_id));
+}
+
 void reply_begin(struct request *r, unsigned status)
 {
 	struct buf b = buf_over(r->env->answer_head, sizeof(r->env->answer_head));
@@ -82,6 +91,8 @@ void reply_begin(struct request *r, unsigned status)
 	(void)buf_str(&b, "\r\n");
 	r->head_text = b.p;
 	r->head_text_n = (uint16_t)b.n;
+	if (r->rules && r->rules->rules->policy->doc->debug_headers)
+		reply_debug(r);
 	if (r->counted) {
 		const struct policy_doc *d = r->rules->rules->policy->doc;
 

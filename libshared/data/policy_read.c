@@ -8,14 +8,27 @@
 #define POLICY_CREDENTIAL_MAX 64
 #define POLICY_OPENAI_URL     "https://api.openai.com/v1"
 
+static void policy_read_headers(struct policy_reader *r, const struct policy_at *up)
+{
+	struct policy_at at = { .up = up, .node = tree_get(up->node, SLICE("headers")) };
+
+	if (!at.node)
+		return;
+	r->uses_routing_2 = true;
+	if (policy_check_map(r, &at, POLICY_headers))
+		policy_bool(r, &at, "debug", false, &r->doc->debug_headers);
+}
+
 void policy_read_settings(struct policy_reader *r)
 {
 	struct policy_at at = { .node = tree_get(r->root, SLICE("settings")) };
 	struct slice s = SLICE("USD");
 	const struct tree *node = NULL;
 
-	if (at.node && policy_check_map(r, &at, POLICY_settings))
+	if (at.node && policy_check_map(r, &at, POLICY_settings)) {
 		node = policy_text(r, &at, "currency", POLICY_OPTIONAL, &s);
+		policy_read_headers(r, &at);
+	}
 	if (node) {
 		bool ok = s.n == 3;
 

@@ -14,6 +14,7 @@
 enum policy_object {
 	POLICY_top,
 	POLICY_settings,
+	POLICY_headers,
 	POLICY_provider,
 	POLICY_timeouts,
 	POLICY_options,

@@ -9,6 +9,7 @@
 static const char *const policy_object_names[] = {
 	[POLICY_top] = "the policy",
 	[POLICY_settings] = "settings",
+	[POLICY_headers] = "headers",
 	[POLICY_provider] = "a provider",
 	[POLICY_timeouts] = "timeouts",
 	[POLICY_options] = "options",

@@ -159,6 +159,26 @@ static void meaning_of_a_full_policy(void **state)
 	policy_doc_free(d);
 }
 
+static void headers_of_answers(void **state)
+{
+	static const struct {
+		const char *text;
+		bool debug, needs;
+	} rows[] = { { V, false, false }, { V "settings: {headers: {debug: true}}\n", true, true },
+		{ V "settings: {headers: {debug: false}}\n", false, true },
+		{ V "settings: {headers: {}}\n", false, true } };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct policy_doc *d = build(rows[i].text);
+
+		assert_int_equal(d->debug_headers, rows[i].debug);
+		assert_int_equal(d->n_features, rows[i].needs ? 2 : 1);
+		check_text(d->features[d->n_features - 1], rows[i].needs ? "routing/2" : "core/1");
+		policy_doc_free(d);
+	}
+}
+
 static void empty_policies(void **state)
 {
 	static const char *const texts[] = { V,
@@ -670,6 +690,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(meaning_of_a_full_policy),
+		cmocka_unit_test(headers_of_answers),
 		cmocka_unit_test(empty_policies),
 		cmocka_unit_test(packed_and_unpacked),
 		cmocka_unit_test(documents_from_the_wire),

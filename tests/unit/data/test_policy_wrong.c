@@ -54,6 +54,12 @@ static const struct {
 		"f.yaml:2:12: not supported yet: 'timezone' in settings" },
 	{ V "settings: {curency: USD}\n",
 		"f.yaml:2:12: unknown key 'curency' in settings, did you mean 'currency'?" },
+	{ V "settings: {headers: true}\n",
+		"f.yaml:2:21: headers must be a map of keys and values\n" },
+	{ V "settings: {headers: {debg: true}}\n",
+		"f.yaml:2:22: unknown key 'debg' in headers, did you mean 'debug'?\n" },
+	{ V "settings: {headers: {debug: 1}}\n",
+		"f.yaml:2:29: 'debug' is '1': write true or false\n" },
 	/* Providers */
 	{ V "providers:\n  - type: openai\n", "f.yaml:3:5: 'name' is missing here; add it\n" },
 	{ V "providers:\n  - name: p\n", "f.yaml:3:5: 'type' is missing here; add it\n" },
