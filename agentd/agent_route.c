@@ -40,7 +40,7 @@ static json_t *target_json(const struct policy_doc *d, const struct policy_targe
 		"priority", (json_int_t)t->priority, "odds_permille",
 		odds == PLAN_NO_DRAW ? json_null() : json_integer(odds), "why",
 		plan_why_name((enum plan_why)v->plan->why[i]), "state", target_state_name(n->state),
-		"recover_ms",
+		"recover_in_ms",
 		n->recover_us == TARGET_NEVER ? json_null()
 					      : json_integer(n->recover_us / USEC_PER_MS));
 }

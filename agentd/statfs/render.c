@@ -348,7 +348,7 @@ static struct health_numbers numbers_of(const struct render *r, const struct pol
 }
 
 /* -1: not by waiting. */
-static int64_t recover_ms(usec recover)
+static int64_t recover_in_ms(usec recover)
 {
 	return recover == TARGET_NEVER ? -1 : recover / USEC_PER_MS;
 }
@@ -386,9 +386,9 @@ static void render_targets(const struct render *r, struct node n, struct buf *b)
 		state = health_stand(r->health, &ways, 0, r->mono_us, &recover, &way);
 		(void)buf_printf(b,
 			"%s model=%s share=%" PRIu32 "%% priority=%" PRIu32 " weight=%" PRIu32
-			" state=%s recover_ms=%" PRId64 " opened=%" PRIu64 " in_flight=%" PRIu32,
+			" state=%s recover_in_ms=%" PRId64 " opened=%" PRIu64 " in_flight=%" PRIu32,
 			provider, model, share_of(m, t), t->priority, t->weight,
-			target_state_name(state), recover_ms(recover),
+			target_state_name(state), recover_in_ms(recover),
 			health_trips(r->health, places.target), now.in_flight);
 		if (now.latency_us)
 			(void)buf_printf(b, " ttft_us=%" PRId64, now.latency_us);
@@ -416,9 +416,9 @@ static void render_credentials(const struct render *r, struct node n, struct buf
 
 		if (policy_found(p, (uint32_t)i) >> k & 1)
 			state = health_state(r->health, place, r->mono_us, &recover);
-		(void)buf_printf(b, SLICE_FMT " state=%s recover_ms=%" PRId64 "\n",
+		(void)buf_printf(b, SLICE_FMT " state=%s recover_in_ms=%" PRId64 "\n",
 			SLICE_ARG(provider->credentials[k]), target_state_name(state),
-			recover_ms(recover));
+			recover_in_ms(recover));
 	}
 }
 

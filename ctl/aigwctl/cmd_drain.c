@@ -160,7 +160,7 @@ int cmd_model_enable(struct cli *c)
 
 static int cell_recover(struct buf *b, const json_t *row, const struct listing *l)
 {
-	const char *text = json_get_str(row, "recover_ms", "0");
+	const char *text = json_get_str(row, "recover_in_ms", "0");
 	int64_t ms;
 	char span[32];
 
@@ -177,7 +177,7 @@ static const struct column target_columns[] = {
 	{ .title = "PRIORITY", .member = "priority", .right = true },
 	{ .title = "WEIGHT", .member = "weight", .right = true },
 	{ .title = "STATE", .member = "state", .color = print_color_state },
-	{ .title = "BACK IN", .member = "recover_ms", .right = true, .cell = cell_recover },
+	{ .title = "BACK IN", .member = "recover_in_ms", .right = true, .cell = cell_recover },
 	{ .title = "IN FLIGHT", .member = "in_flight", .right = true },
 	{ .title = "OPENED", .member = "opened", .right = true },
 	{ .title = "SHARE", .member = "share", .right = true, .wide = true },
@@ -306,7 +306,7 @@ static void add_drained(struct status *st, const json_t *row)
 {
 	int64_t ms = 0;
 
-	(void)text_parse_i64(slice_str(json_get_str(row, "recover_ms", "0")), &ms);
+	(void)text_parse_i64(slice_str(json_get_str(row, "recover_in_ms", "0")), &ms);
 	st->drained_ms = st->drained++ ? MIN(st->drained_ms, ms) : ms;
 }
 

@@ -429,9 +429,9 @@ static void put_place(const struct cli *c, const json_t *t, size_t place)
 	}
 	if (strcmp(state, "ok") != 0)
 		(void)buf_printf(&b, ", %s", state);
-	if (json_get_int(t, "recover_ms", 0) > 0) {
+	if (json_get_int(t, "recover_in_ms", 0) > 0) {
 		(void)buf_str(&b, ", back in ");
-		put_span(&b, json_get_int(t, "recover_ms", 0));
+		put_span(&b, json_get_int(t, "recover_in_ms", 0));
 	}
 	cli_put_text(c->out, buf_view(&b));
 	(void)fputc('\n', c->out);

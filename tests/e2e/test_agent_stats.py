@@ -197,7 +197,7 @@ class Stats(unittest.TestCase):
         self.assertEqual(self.stat("self")["requests"], 3)  # of this user, on the unix socket
         self.assertEqual(self.read("self", "project"), "playground\n")
         self.assertRegex(self.read("providers", "sim", "pool"), r"^connections open=\d+ idle=\d+ ")
-        self.assertEqual(self.read("models", "small", "targets"), "sim model=sim-small share=100% priority=1 weight=100 state=ok recover_ms=0 opened=0 in_flight=0 ttft_us=- headroom=100%\n")
+        self.assertEqual(self.read("models", "small", "targets"), "sim model=sim-small share=100% priority=1 weight=100 state=ok recover_in_ms=0 opened=0 in_flight=0 ttft_us=- headroom=100%\n")
         self.assertRegex(self.read("version"), r"^aigw-agentd \d\S* abi 1\n$")
 
     def test_tls_sessions_are_resumed(self):

@@ -196,8 +196,8 @@ class Credentials(Case):
         a = self.ask()
         self.assertEqual(a.json()["error"]["code"], "upstream_no_credential")
         self.assertIn("'nobody', nor another one for this provider", a.json()["error"]["message"])
-        self.assertEqual(self.stack.agent_stat("providers/a/credentials"), "nobody state=no_credential recover_ms=-1\nnoone state=no_credential recover_ms=-1\n")
-        self.assertIn(" state=no_credential recover_ms=-1 ", self.stack.agent_stat("models/m/targets"))
+        self.assertEqual(self.stack.agent_stat("providers/a/credentials"), "nobody state=no_credential recover_in_ms=-1\nnoone state=no_credential recover_in_ms=-1\n")
+        self.assertIn(" state=no_credential recover_in_ms=-1 ", self.stack.agent_stat("models/m/targets"))
         status = self.stack.api("GET", "/api/v1/status")
         self.assertEqual([c["name"] for c in next(p for p in status["providers"] if p["name"] == "a")["credentials"]], ["nobody", "noone"])
 

@@ -264,7 +264,7 @@ class Drains(unittest.TestCase):
         self.assertRegex(self.ctl("provider", "status", "a"), r"a +drained .* ([2-9]) of \1, back in (2h|1h) ")
         row = next(r for r in json.loads(self.ctl("model", "targets", "m", "-o", "json"))["targets"] if r["provider"] == "a")
         self.assertEqual(row["state"], "drained")
-        self.assertTrue(119 * 60000 < int(row["recover_ms"]) <= 120 * 60000, row)  # and so says when it ends
+        self.assertTrue(119 * 60000 < int(row["recover_in_ms"]) <= 120 * 60000, row)  # and so says when it ends
         self.ctl("provider", "status", "nobody", code=3)
         self.stack.apply(head("", "open_after: 1, half_open_after: 5m") + self.ROWS.splitlines()[-1] + "\n")
         self.ctl("provider", "resume", "a")

@@ -393,7 +393,7 @@ class ByHand(Case):
         conn.sock.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
         self.assertTrue(asked.wait(60))
         conn.sock.close()
-        wait_for(lambda: self.rows("providers/a/credentials")["one"]["recover_ms"] == "0", "given back, due at once")
+        wait_for(lambda: self.rows("providers/a/credentials")["one"]["recover_in_ms"] == "0", "given back, due at once")
         self.up.chatting = ANSWER
         self.assertEqual((self.ask(), self.state()), (("a", None), "ok"))
 

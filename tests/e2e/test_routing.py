@@ -331,10 +331,10 @@ class Circuit(unittest.TestCase):
         for line in ('aigw_provider_circuit_open{provider="a"} 1', 'aigw_provider_circuit_open{provider="b"} 0',
                      'aigw_retries_total{provider="a",reason="failed"} 3', 'aigw_retries_total{provider="a",reason="stale"} 0'):
             self.assertIn(line, metrics)
-        wait_for(lambda: self.targets("m")[0]["recover_ms"] == "0", "it is due")
+        wait_for(lambda: self.targets("m")[0]["recover_in_ms"] == "0", "it is due")
         self.assertEqual([self.stack.chat("m", way="unix").header("x-aigw-fallback") for _ in range(3)], ["a:503>b", None, None])  # the probe
         self.stack.script({"sim-x": None})
-        wait_for(lambda: self.targets("m")[0]["recover_ms"] == "0", "it is due again")
+        wait_for(lambda: self.targets("m")[0]["recover_in_ms"] == "0", "it is due again")
         self.assertEqual([self.stack.chat("m", way="unix").header("x-aigw-provider") for _ in range(3)], ["a"] * 3)
         self.assertEqual([(t["state"], t["opened"]) for t in self.targets("m")], [("ok", "1"), ("ok", "0")])
 
@@ -387,7 +387,7 @@ class Circuit(unittest.TestCase):
         self.stack.script({"sim-x": "fail-503"})
         for _ in range(3):
             self.stack.chat("m", way="unix")
-        wait_for(lambda: self.targets("m")[0]["recover_ms"] == "0", "it is due")
+        wait_for(lambda: self.targets("m")[0]["recover_in_ms"] == "0", "it is due")
         self.stack.script({"sim-x": "fail-hang"})
         wire = self.stack.connect("unix")
         wire.send("/v1/chat/completions", {"model": "m", "messages": [{"role": "user", "content": "x"}]})

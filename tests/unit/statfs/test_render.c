@@ -95,12 +95,12 @@ static void single_values(void **state)
 	v->r.info.server = NULL;
 	check(v, "control/server", "off\n");
 	check(v, "models/gpt-4o-mini/targets",
-		"openai model=gpt-4o-mini share=100% priority=1 weight=100 state=ok recover_ms=0 "
-		"opened=0 in_flight=0 ttft_us=- headroom=100%\n");
+		"openai model=gpt-4o-mini share=100% priority=1 weight=100 state=ok "
+		"recover_in_ms=0 opened=0 in_flight=0 ttft_us=- headroom=100%\n");
 	check(v, "models/" FIXTURE_MODEL_FILE "/targets",
-		"local model=llama3:8b share=100% priority=1 weight=100 state=ok recover_ms=0 "
-		"opened=0 in_flight=0 ttft_us=- headroom=100%\n");
-	check(v, "providers/openai/credentials", "openai state=ok recover_ms=0\n");
+		"local model=llama3:8b share=100% priority=1 weight=100 state=ok "
+		"recover_in_ms=0 opened=0 in_flight=0 ttft_us=- headroom=100%\n");
+	check(v, "providers/openai/credentials", "openai state=ok recover_in_ms=0\n");
 	check(v, "providers/local/credentials", "");
 }
 
