@@ -148,6 +148,61 @@ void reply_own_head(struct request *r)
 	r->head_text_owned = true;
 }
 
+static void add_lines(struct request *r, struct slice lines)
+{
+	struct buf b = head_buf(r);
+	char *grown;
+
+	if (!r->head_text_owned) {
+		(void)buf_slice(&b, lines);
+		r->head_text_n = (uint16_t)b.n;
+		return;
+	}
+	grown = realloc(r->head_text, r->head_text_n + lines.n);
+	if (!grown) /* the answer is worth more than what it cost */
+		return;
+	memcpy(grown + r->head_text_n, lines.p, lines.n);
+	r->head_text = grown;
+	r->head_text_n = (uint16_t)(r->head_text_n + lines.n);
+}
+
+/* "x-aigw-cost-usd", in the policy's currency. */
+static void put_currency(const struct request *r, struct buf *b)
+{
+	struct slice currency = r->rules->rules->policy->doc->currency;
+
+	for (size_t i = 0; i < currency.n; i++)
+		(void)buf_char(b, (char)(currency.p[i] | 0x20));
+}
+
+static void put_usage(const struct request *r, const struct slot_values *v, struct buf *b)
+{
+	char name[32], text[128];
+	struct buf nb = buf_over(name, sizeof(name)), tb = buf_over(text, sizeof(text));
+
+	if (v->priced) {
+		(void)buf_str(&nb, "x-aigw-cost-");
+		put_currency(r, &nb);
+		text_format_nano(v->cost_nano, 6, text);
+		(void)h1_write_field(b, buf_view(&nb), slice_str(text));
+	}
+	(void)buf_printf(&tb, "in=%" PRId64 ";cached=%" PRId64 ";out=%" PRId64 "%s",
+		v->input_tokens, v->cached_input_tokens, v->output_tokens,
+		v->estimated ? ";estimated=1" : "");
+	(void)h1_write_field(b, SLICE("x-aigw-tokens"), buf_view(&tb));
+}
+
+void reply_usage(struct request *r, const struct slot_values *v)
+{
+	char lines[256];
+	struct buf b = buf_over(lines, sizeof(lines));
+
+	if (r->head_sent || !r->head_text || r->mode != RELAY_PLAIN)
+		return;
+	put_usage(r, v, &b);
+	add_lines(r, buf_view(&b));
+}
+
 static void error_json(struct request *r, struct buf *b, enum fail f, const char *message)
 {
 	const struct fail_row *row = fail_row(f);

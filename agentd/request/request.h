@@ -265,6 +265,9 @@ void reply_begin(struct request *r,
 	unsigned status); /* reply.c: starts head_text with the status line and our own fields */
 void reply_who(struct request *r, struct buf *b); /* the same as comments in a stream */
 int reply_field(struct request *r, struct slice name, struct slice value);
+/* What the record says of cost and tokens, into the head of a plain answer that is still to come.
+ */
+void reply_usage(struct request *r, const struct slot_values *v);
 void reply_own_head(struct request *r);  /* head_text outlives this callback */
 void reply_drop_head(struct request *r); /* it is sent */
 void reply_error(struct request *r, enum fail f,

@@ -391,6 +391,8 @@ void settle_step(struct request *r)
 		s = inflight_slot(r->env->gw->inflight, r->slot);
 		values(r, s);
 		price(r, s);
+		if (admitted && r->rules->rules->policy->doc->cost_headers)
+			reply_usage(r, &s->v);
 	}
 	count(r, s);
 	if (admitted) {

@@ -161,6 +161,7 @@ struct policy_doc {
 	struct slice currency; /* "USD" */
 	int default_model;     /* index of the model for a request that names none; -1: none */
 	bool debug_headers;    /* answers say which revision and which agent */
+	bool cost_headers;     /* plain answers say what they cost, and their tokens */
 	uint32_t n_providers, n_prices, n_models, n_targets, n_customers, n_projects, n_identities,
 		n_credentials, n_features, n_tags, n_sticky_headers;
 	struct policy_provider *providers;

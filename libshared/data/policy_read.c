@@ -15,8 +15,10 @@ static void policy_read_headers(struct policy_reader *r, const struct policy_at 
 	if (!at.node)
 		return;
 	r->uses_routing_2 = true;
-	if (policy_check_map(r, &at, POLICY_headers))
-		policy_bool(r, &at, "debug", false, &r->doc->debug_headers);
+	if (!policy_check_map(r, &at, POLICY_headers))
+		return;
+	policy_bool(r, &at, "debug", false, &r->doc->debug_headers);
+	policy_bool(r, &at, "cost", false, &r->doc->cost_headers);
 }
 
 void policy_read_settings(struct policy_reader *r)

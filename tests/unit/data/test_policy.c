@@ -163,16 +163,20 @@ static void headers_of_answers(void **state)
 {
 	static const struct {
 		const char *text;
-		bool debug, needs;
-	} rows[] = { { V, false, false }, { V "settings: {headers: {debug: true}}\n", true, true },
-		{ V "settings: {headers: {debug: false}}\n", false, true },
-		{ V "settings: {headers: {}}\n", false, true } };
+		bool debug, cost, needs;
+	} rows[] = { { V, false, false, false },
+		{ V "settings: {headers: {debug: true}}\n", true, false, true },
+		{ V "settings: {headers: {debug: false}}\n", false, false, true },
+		{ V "settings: {headers: {cost: true}}\n", false, true, true },
+		{ V "settings: {headers: {cost: false, debug: true}}\n", true, false, true },
+		{ V "settings: {headers: {}}\n", false, false, true } };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		struct policy_doc *d = build(rows[i].text);
 
 		assert_int_equal(d->debug_headers, rows[i].debug);
+		assert_int_equal(d->cost_headers, rows[i].cost);
 		assert_int_equal(d->n_features, rows[i].needs ? 2 : 1);
 		check_text(d->features[d->n_features - 1], rows[i].needs ? "routing/2" : "core/1");
 		policy_doc_free(d);
