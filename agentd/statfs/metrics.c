@@ -166,6 +166,89 @@ static void metric_usage_missing(const struct writer *w)
 	each_times(w, SERIES_TIME_COUNT);
 }
 
+/* --- by target ------------------------------------------------------------------------ */
+
+/* Filled by next_target(); begins zeroed. */
+struct target_row {
+	uint32_t model, at;          /* of the next one */
+	uint32_t n;                  /* how many there were, with this one */
+	uint32_t target;             /* index in the document */
+	struct prom_label labels[4]; /* the fourth is the caller's */
+};
+
+static bool next_target(const struct writer *w, struct target_row *row)
+{
+	const struct policy_doc *d = w->r->policy ? w->r->policy->doc : NULL;
+	const struct policy_target *t;
+
+	while (d && row->model < d->n_models && row->at == d->models[row->model].n_targets) {
+		row->model++;
+		row->at = 0;
+	}
+	if (!d || row->model == d->n_models || w->b->err)
+		return false;
+	t = &d->models[row->model].targets[row->at++];
+	row->n++;
+	row->target = (uint32_t)(t - d->targets);
+	row->labels[0] = (struct prom_label){ "model", d->models[row->model].name };
+	row->labels[1] = (struct prom_label){ "provider", d->providers[t->provider].name };
+	row->labels[2] = (struct prom_label){ "target", t->model };
+	return true;
+}
+
+static uint32_t max_targets(const struct writer *w)
+{
+	return series_max(series_of(w), SERIES_TIMES);
+}
+
+/* `n`: how many targets stand so. */
+static void put_states(
+	const struct writer *w, struct prom_label *l, const uint32_t n[static TARGET_STATE_COUNT])
+{
+	for (int s = 0; s < TARGET_STATE_COUNT; s++) {
+		l[3] = (struct prom_label){ "state",
+			slice_str(target_state_name((enum target_state)s)) };
+		prom_sample(w->b, w->name, l, 4, n[s]);
+	}
+}
+
+static void metric_target_state(const struct writer *w)
+{
+	struct target_row row = { 0 };
+	struct prom_label other[4] = { { "model", SLICE("_other") },
+		{ "provider", SLICE("_other") }, { "target", SLICE("_other") } };
+	uint32_t others[TARGET_STATE_COUNT] = { 0 };
+	usec recover;
+
+	while (next_target(w, &row)) {
+		uint32_t own[TARGET_STATE_COUNT] = { 0 };
+		enum target_state s = render_target(w->r, row.target, &recover);
+
+		if (row.n > max_targets(w)) {
+			others[s]++;
+			continue;
+		}
+		own[s] = 1;
+		put_states(w, row.labels, own);
+	}
+	if (row.n > max_targets(w))
+		put_states(w, other, others);
+}
+
+static void metric_target_recover(const struct writer *w)
+{
+	struct target_row row = { 0 };
+	usec recover;
+
+	while (row.n < max_targets(w) && next_target(w, &row)) {
+		(void)render_target(w->r, row.target, &recover);
+		if (recover == TARGET_NEVER)
+			prom_sample_inf(w->b, w->name, row.labels, 3);
+		else
+			prom_sample_us(w->b, w->name, row.labels, 3, recover);
+	}
+}
+
 /* --- of one kind ---------------------------------------------------------------------- */
 
 /* Slot 0 counts what is beyond the limit of objects: shown once there is something. */
@@ -299,6 +382,35 @@ static void put_up(const struct writer *w, uint32_t slot, struct prom_label *l, 
 	prom_sample(w->b, w->name, l, 1, w->r->watch->failing_since[slot % STAT_MAX_OBJECTS] == 0);
 }
 
+/* Of its targets the one that has least left, of those whose models ask for it. */
+static void put_remaining(
+	const struct writer *w, uint32_t slot, struct prom_label *l, const int64_t *c)
+{
+	const struct policy *p = w->r->policy;
+	uint32_t left = HEALTH_LEFT_ALL;
+	bool asked = false;
+
+	(void)c;
+	for (uint32_t i = 0; p && i < p->doc->n_models; i++) {
+		const struct policy_model *m = &p->doc->models[i];
+
+		if (m->strategy != STRATEGY_headroom)
+			continue;
+		for (uint32_t k = 0; k < m->n_targets; k++) {
+			const struct policy_target *t = &m->targets[k];
+			uint32_t target = (uint32_t)(t - p->doc->targets);
+
+			if (p->provider_stat[t->provider] != slot)
+				continue;
+			asked = true;
+			left = MIN(left, render_numbers(w->r, target).left);
+		}
+	}
+	if (asked)
+		prom_sample_nano(
+			w->b, w->name, l, 1, (int64_t)left * (1000000000 / HEALTH_LEFT_ALL));
+}
+
 /* Of each of its credentials, where it is probed. */
 static void put_probes(
 	const struct writer *w, uint32_t slot, struct prom_label *l, const int64_t *c)
@@ -370,6 +482,11 @@ static void metric_circuit_open(const struct writer *w)
 static void metric_provider_up(const struct writer *w)
 {
 	each_provider(w, put_up);
+}
+
+static void metric_remaining(const struct writer *w)
+{
+	each_provider(w, put_remaining);
 }
 
 static void metric_probes(const struct writer *w)

@@ -334,17 +334,34 @@ static uint32_t share_of(const struct policy_model *m, const struct policy_targe
 	return sum ? (t->weight * 100 + sum / 2) / sum : 0;
 }
 
-/* Of several credentials' limits the one that has most left. */
-static struct health_numbers numbers_of(const struct render *r, const struct policy_places *p)
+struct health_numbers render_numbers(const struct render *r, uint32_t target)
 {
-	struct health_numbers n = health_read(r->health, p->target, r->mono_us);
+	struct policy_places p = policy_places_of(r->policy, target);
+	struct health_numbers n = health_read(r->health, p.target, r->mono_us);
 
-	for (uint32_t i = 0; p->pairs && i < p->n; i++) {
-		uint32_t left = health_read(r->health, p->pairs[i], r->mono_us).left;
+	for (uint32_t i = 0; p.pairs && i < p.n; i++) {
+		uint32_t left = health_read(r->health, p.pairs[i], r->mono_us).left;
 
 		n.left = i && left < n.left ? n.left : left;
 	}
 	return n;
+}
+
+enum target_state render_target(const struct render *r, uint32_t target, usec *ret_recover_us)
+{
+	const struct policy *p = r->policy;
+	struct policy_places places = policy_places_of(p, target);
+	struct health_ways ways = { .target = places.target,
+		.credentials = places.credentials,
+		.pairs = places.pairs,
+		.n = places.n,
+		.usable = policy_found(p, p->doc->targets[target].provider),
+		.drain = places.drain,
+		.calls = places.calls,
+		.concurrency = places.concurrency };
+	uint32_t way;
+
+	return health_stand(r->health, &ways, 0, r->mono_us, ret_recover_us, &way);
 }
 
 /* -1: not by waiting. */
@@ -366,30 +383,21 @@ static void render_targets(const struct render *r, struct node n, struct buf *b)
 	m = &p->doc->models[i];
 	for (uint32_t k = 0; k < m->n_targets; k++) {
 		const struct policy_target *t = &m->targets[k];
-		struct policy_places places = policy_places_of(p, (uint32_t)(t - p->doc->targets));
-		struct health_numbers now = numbers_of(r, &places);
-		struct health_ways ways = { .target = places.target,
-			.credentials = places.credentials,
-			.pairs = places.pairs,
-			.n = places.n,
-			.usable = policy_found(p, t->provider),
-			.drain = places.drain,
-			.calls = places.calls,
-			.concurrency = places.concurrency };
+		uint32_t target = (uint32_t)(t - p->doc->targets);
+		struct health_numbers now = render_numbers(r, target);
 		enum target_state state;
-		uint32_t way;
 		usec recover;
 
 		if (!node_encode_name(p->doc->providers[t->provider].name, provider) ||
 			!node_encode_name(t->model, model))
 			continue;
-		state = health_stand(r->health, &ways, 0, r->mono_us, &recover, &way);
+		state = render_target(r, target, &recover);
 		(void)buf_printf(b,
 			"%s model=%s share=%" PRIu32 "%% priority=%" PRIu32 " weight=%" PRIu32
 			" state=%s recover_in_ms=%" PRId64 " opened=%" PRIu64 " in_flight=%" PRIu32,
 			provider, model, share_of(m, t), t->priority, t->weight,
 			target_state_name(state), recover_in_ms(recover),
-			health_trips(r->health, places.target), now.in_flight);
+			health_trips(r->health, p->target_place[target]), now.in_flight);
 		if (now.latency_us)
 			(void)buf_printf(b, " ttft_us=%" PRId64, now.latency_us);
 		else

@@ -29,6 +29,11 @@ int render_node(const struct render *r, struct node n, struct buf *b);
 void render_summary(const struct render *r, struct node n, struct buf *b);
 void render_inflight(const struct render *r, struct node n, struct buf *b);
 
+/* A target of the policy, by its index in the document: how it stands, and its numbers; of several
+ * credentials' limits the one that has most left. */
+enum target_state render_target(const struct render *r, uint32_t target, usec *ret_recover_us);
+struct health_numbers render_numbers(const struct render *r, uint32_t target);
+
 usec render_spool_age(const struct render *r); /* of the oldest record; 0: none */
 /* "12s", "4m10s", "3h05m", "1d00h" */
 void render_age(usec d, char out[static 32]);

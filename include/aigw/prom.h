@@ -46,6 +46,8 @@ void prom_sample_us(struct buf *b, const char *name, const struct prom_label *l,
 	usec value); /* as seconds, all six decimals */
 void prom_sample_nano(struct buf *b, const char *name, const struct prom_label *l, unsigned n,
 	int64_t value); /* in units, all nine decimals */
+void prom_sample_inf(
+	struct buf *b, const char *name, const struct prom_label *l, unsigned n); /* +Inf */
 void prom_histogram(struct buf *b, const char *name, const struct prom_label *l, unsigned n,
 	const struct bucket_bounds *bounds, const struct bucket_sums *sums);
 /* process_*: what client libraries say of their own process (prometheus.io/docs/instrumenting/

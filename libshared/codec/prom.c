@@ -128,6 +128,13 @@ static size_t format_bound(usec us, char out[static 32])
 
 #define LABELS_MAX 7
 
+void prom_sample_inf(struct buf *b, const char *name, const struct prom_label *l, unsigned n)
+{
+	(void)buf_str(b, name);
+	put_labels(b, l, n);
+	(void)buf_str(b, "+Inf\n");
+}
+
 void prom_histogram(struct buf *b, const char *name, const struct prom_label *l, unsigned n,
 	const struct bucket_bounds *bounds, const struct bucket_sums *sums)
 {

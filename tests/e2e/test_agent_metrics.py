@@ -39,6 +39,7 @@ models:
   - {name: broken, targets: [{provider: sim, model: sim+fail-500}]}
   - {name: limited, targets: [{provider: sim, model: sim+fail-429}]}
   - {name: mute, targets: [{provider: sim, model: sim+no-usage}]}
+  - {name: roomy, strategy: headroom, targets: [{provider: sim, model: sim-small}, {provider: sim, model: sim-roomy}]}
 customers:
   - name: acme
     projects: [{name: search}, {name: playground, models: [small]}]
@@ -91,6 +92,8 @@ class Metrics(unittest.TestCase):
         self.assertIsNone(got.get("aigw_requests_total", model="idle", provider="sim", project="playground", code="2xx"))
         self.assertEqual(got.get("aigw_provider_up", provider="unused"), 1)
         self.assertEqual(got.get("aigw_requests_in_flight", model="a/{b}=c,%2F"), 0)
+        self.assertEqual(got.get("aigw_provider_ratelimit_remaining_ratio", provider="sim"), 1)
+        self.assertIsNone(got.get("aigw_provider_ratelimit_remaining_ratio", provider="unused"))  # no model asks
 
     def test_nobody_sees_more_than_he_may(self):
         stack = self.stack()
@@ -230,6 +233,47 @@ class Metrics(unittest.TestCase):
         said = [(e["event"], e["provider"]) for e in lines if e["event"] in ("provider.down", "provider.up")]
         self.assertEqual(said, [("provider.down", "sim"), ("provider.up", "sim")])
 
+    def test_how_targets_stand(self):
+        """The state that routing goes by, one of them 1, as models/NAME/targets has it; and until when."""
+        targets = {"ok": "sim sim-small", "open": "frail sim-1+fail-503", "probing": "shaky sim-2", "rate_limited": "sim sim-3+fail-429+retry-after-60",
+                   "no_credential": "locked sim-4", "provider_quota": "poor sim-5+fail-402", "drained": "sim sim-6", "at_capacity": "narrow sim+tokens-3+hold-open"}
+        more = {"frail": "credential: sim, health: {open_after: 1, half_open_after: 1h}", "shaky": "credential: sim, health: {open_after: 1, half_open_after: 1s}",
+                "locked": "credential: nobody", "poor": "credential: sim", "narrow": "credential: sim, limits: {concurrency: 1}"}
+        policy = POLICY[:POLICY.index("models:")].replace("prices:", "".join(
+            f"  - {{name: {name}, type: openai-compatible, base_url: $SIM, {what}}}\n" for name, what in more.items()) + "prices:")
+        policy += "models:\n" + "".join("  - {{name: {}, targets: [{{provider: {}, model: {}}}], retry: {{attempts: 1}}}}\n".format(name, *t.split()) for name, t in targets.items())
+        stack = self.stack(policy + POLICY[POLICY.index("customers:"):].replace("[small]", '["*"]'), expected=["event=provider.quota"])
+
+        def now(name, model, **labels):
+            provider, target = targets[model].split()
+            return self.fetch(stack, "tcp").get(name, model=model, provider=provider, target=target, **labels)
+        drained = subprocess.run([os.path.join(BUILD, "ctl/aigwctl/aigwctl"), "--agent", stack.path("control.sock"), "model", "disable", "drained", "--for", "2h"],
+                                 capture_output=True, text=True, timeout=60, check=False)
+        self.assertEqual(drained.returncode, 0, drained)
+        stack.script({"sim-2": "fail-503"})
+        for model in "open", "probing", "rate_limited", "provider_quota":
+            self.assertNotEqual(stack.chat(model, way="unix").status, 200)
+        self.assertEqual(now("aigw_target_state", "probing", state="open"), 1)
+        wait_for(lambda: now("aigw_target_recover_seconds", "probing") == 0, "it may be tried")
+        stack.script({"sim-2": "fail-hang"})
+        with stack.connect("unix") as probe, stack.connect("unix") as held:
+            probe.send(CHAT, {"model": "probing", "messages": []})
+            wait_for(lambda: now("aigw_target_state", "probing", state="probing") == 1, "a call tries it")
+            held.send(CHAT, {"model": "at_capacity", "stream": True, "messages": []})
+            self.assertEqual(held.head().status, 200)
+            got = self.fetch(stack, "tcp")
+            for model, target in targets.items():
+                labels = {"model": model, "provider": target.split()[0], "target": target.split()[1]}
+                with self.subTest(model):
+                    self.assertIn(f" state={model} ", stack.agent_stat(f"models/{model}/targets"))
+                    self.assertEqual({s: got.get("aigw_target_state", state=s, **labels) for s in targets}, {s: int(s == model) for s in targets})
+                    recover = got.get("aigw_target_recover_seconds", **labels)
+                    low, high = {"ok": (0, 0), "open": (3000, 3600), "rate_limited": (1, 60), "no_credential": (float("inf"),) * 2, "provider_quota": (1000, 1800),
+                                 "drained": (7000, 7200)}.get(model, (0, 3600))
+                    self.assertTrue(low <= recover <= high, recover)
+            probe.reset()
+            held.reset()
+
     def test_a_line_for_each_call_where_asked_for(self):
         stack = Stack(BUILD, POLICY, agent={"log": "error"})
         stack.agent_options = ["--log-requests"]
@@ -275,7 +319,9 @@ class Metrics(unittest.TestCase):
         got = wait_for(lambda: (t := self.fetch(stack, "control")).sum("aigw_requests_total", code="2xx") == 20 and t, "all are counted")
         self.assertEqual(got.get("aigw_requests_total", model="_other", provider="_other", project="_other", code="2xx"), 4)
         self.assertEqual(sum(1 for (n, have) in got.samples if n == "aigw_requests_total" and ("code", "2xx") in have), 17)
-        # two places for histograms
+        # two places for histograms, and for targets: of nine
+        self.assertEqual((got.sum("aigw_target_state"), got.sum("aigw_target_state", state="ok", model="_other", provider="_other", target="_other")), (9, 7))
+        self.assertEqual(sum(1 for n, _ in got.samples if n == "aigw_target_recover_seconds"), 2)
         self.assertLessEqual(sum(1 for n, _ in got.samples if n == "aigw_request_duration_seconds_count"), 3)
         self.assertEqual(got.sum("aigw_request_duration_seconds_count"), 20)
         self.assertEqual(self.fetch(stack, "tcp").sum("aigw_requests_total", code="2xx"), 20)

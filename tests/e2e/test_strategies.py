@@ -168,6 +168,9 @@ class Headroom(unittest.TestCase):
     def check(self, kind, other):
         self.fields = {"p": self.limit(kind, 100, "1m0s") + self.limit(other, 990, "1m0s"), "q": self.limit(kind, 600, "1m0s")}
         wait_for(lambda: self.served(4) and [t["headroom"] for t in targets_of(self.stack, "m").values()] == ["10%", "60%"], "both have told")
+        metrics = self.stack.agent_stat("metrics").splitlines()
+        self.assertIn('aigw_provider_ratelimit_remaining_ratio{provider="p"} 0.100000000', metrics)
+        self.assertIn('aigw_provider_ratelimit_remaining_ratio{provider="q"} 0.600000000', metrics)
         self.assertEqual(self.served(), {"q": 30})
         self.fields["q"] = self.limit(kind, 50, "1m0s")
         self.served(1)

@@ -19,5 +19,5 @@ CONFIG(SIZE,     body_memory,    "256MiB", 65536, 1099511627776, "", true, "Requ
 CONFIG(DURATION, drain_timeout,  "80s", 0, 86400000000, "", true, "After SIGTERM streams may go on so long.")
 CONFIG(STR,      proxy,          "off", 0, 0, "", false, "Way to providers with an https address: http://HOST:PORT of a proxy that knows CONNECT. User and password are the credential named proxy; off: none.")
 CONFIG(STR,      no_proxy,       "", 0, 0, "", false, "Hosts that are asked straight, by comma: a name, .DOMAIN with all below it, or *. Loopback addresses always are.")
-CONFIG(INT,      metrics_max_series, "2000", 16, 3999, "", false, "Combinations of model, provider and project with metrics of their own, and an eighth as many of model and provider with histograms and of two providers with fallbacks; later ones are counted together as _other.")
+CONFIG(INT,      metrics_max_series, "2000", 16, 3999, "", false, "Combinations of model, provider and project with metrics of their own, and an eighth as many of model and provider with histograms, of two providers with fallbacks and of targets; later ones are counted together as _other.")
 CONFIG(ENUM,     log,            "info", 0, 0, "error|warning|info|debug", true, "Log level.")

@@ -35,6 +35,8 @@ static void families_and_samples(void **state)
 	expect(&b, "x -1.000000001\n");
 	prom_sample_nano(&b, "x", NULL, 0, INT64_MIN);
 	expect(&b, "x -9223372036.854775808\n");
+	prom_sample_inf(&b, "x", l, 1);
+	expect(&b, "x{model=\"a\"} +Inf\n");
 	buf_fini(&b);
 }
 
