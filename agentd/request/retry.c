@@ -221,7 +221,7 @@ static bool find_next(struct request *r, enum error_class c, uint8_t *ret_at)
 			continue;
 		if (r->cont && !continue_at(r, r->plan.target[at]))
 			continue;
-		if (target_is_callable(s, recover) || plan_keeps(&r->plan, r->plan.target[at], s)) {
+		if (plan_may_follow(&r->plan, r->plan.target[at], s, recover)) {
 			*ret_at = at;
 			return true;
 		}
@@ -251,12 +251,8 @@ static bool find_again(struct request *r, enum error_class c, uint8_t *ret_at, u
 	for (uint8_t at = 0; at < r->plan.n; at++) {
 		enum target_state s = stand_of(r, at, now, &recover);
 
-		/* Nobody waits for a circuit: either it is open, or all are and one is tried. */
-		if ((s == TARGET_OPEN && r->plan.degraded) ||
-			plan_keeps(&r->plan, r->plan.target[at], s))
-			recover = 0;
-		else if (s == TARGET_OPEN || (s != TARGET_RATE_LIMITED && s != TARGET_AT_CAPACITY &&
-						     !target_is_callable(s, recover)))
+		recover = plan_again_us(&r->plan, r->plan.target[at], s, recover);
+		if (recover == TARGET_NEVER)
 			continue;
 		if (r->cont && !continue_at(r, r->plan.target[at]))
 			continue;

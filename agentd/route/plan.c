@@ -288,6 +288,15 @@ void plan_make(const struct policy_model *m, const struct target_now *now,
 		none_is_well(m, now, ret);
 }
 
+usec plan_again_us(const struct plan *p, uint8_t target, enum target_state s, usec recover_us)
+{
+	if ((s == TARGET_OPEN && p->degraded) || plan_keeps(p, target, s))
+		return 0;
+	if (s == TARGET_RATE_LIMITED || s == TARGET_AT_CAPACITY)
+		return recover_us;
+	return s != TARGET_OPEN && target_is_callable(s, recover_us) ? recover_us : TARGET_NEVER;
+}
+
 /* What a target puts into the draw with the one that came first of its priority; 0: it is in none
  * with it. */
 static uint64_t lot_of(const struct policy_model *m, const struct target_now *now, uint8_t first,

@@ -76,6 +76,17 @@ static inline bool plan_keeps(const struct plan *p, uint8_t target, enum target_
 	return p->kept >> target & 1 && (s == TARGET_OPEN || s == TARGET_PROBING);
 }
 
+/* After a try elsewhere that came to nothing: may this one be tried next? */
+static inline bool plan_may_follow(
+	const struct plan *p, uint8_t target, enum target_state s, usec recover_us)
+{
+	return target_is_callable(s, recover_us) || plan_keeps(p, target, s);
+}
+
+/* All have been tried: in how long this one may be tried again. TARGET_NEVER: by other calls only.
+ * Nobody waits for a circuit: either it is open, or all are and one is tried. */
+usec plan_again_us(const struct plan *p, uint8_t target, enum target_state s, usec recover_us);
+
 /* `now`: of each target. Where every target that may serve is too small by our estimate, the
  * provider has the last word: none is left out for it. */
 void plan_make(const struct policy_model *m, const struct target_now *now,

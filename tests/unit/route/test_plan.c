@@ -1,5 +1,5 @@
 /* Plans: which targets, in which order, and why not the others; 10^5 random models never give a
- * call to one that may not have it. */
+ * call to one that may not have it: not at first, not after failures, not by other rules. */
 #include <stdarg.h>
 #include <setjmp.h>
 #include <stddef.h>
@@ -296,8 +296,18 @@ static bool is_well(uint32_t i)
 			       now[i].state == TARGET_PROVIDER_QUOTA));
 }
 
-static void random_targets(void)
+static void random_state_of(uint32_t i, enum target_state s)
 {
+	now[i].state = s;
+	now[i].recover_us = s == TARGET_OK ? 0 : (usec)chance(3);
+}
+
+static void random_rules(void)
+{
+	model.strategy = (enum policy_strategy)chance(6);
+	model.sticky = (enum policy_sticky)chance(5);
+	model.keeps_some = chance(2);
+	model.try_best = chance(2);
 	for (uint32_t i = 0; i < model.n_targets; i++) {
 		targets[i].priority = 1 + chance(3);
 		targets[i].weight = chance(3) ? chance(1000) : 0;
@@ -306,9 +316,15 @@ static void random_targets(void)
 		targets[i].context_window = chance(3);
 		targets[i].max_output = chance(3);
 		targets[i].max_ejected = chance(2) ? 100 : chance(100);
-		now[i].state =
-			chance(2) ? TARGET_OK : (enum target_state)chance(TARGET_DRAINED + 1);
-		now[i].recover_us = now[i].state == TARGET_OK ? 0 : (usec)chance(3);
+	}
+}
+
+static void random_targets(void)
+{
+	random_rules();
+	for (uint32_t i = 0; i < model.n_targets; i++) {
+		random_state_of(
+			i, chance(2) ? TARGET_OK : (enum target_state)chance(TARGET_STATE_COUNT));
 		now[i].price = chance(5);
 		now[i].numbers =
 			(struct health_numbers){ chance(3), (usec)chance(3) * chance(1u << 30),
@@ -339,11 +355,142 @@ static void check_ejected(const struct plan_ask *ask, bool fitting)
 	}
 }
 
+static void check_plan(const struct plan_ask *ask)
+{
+	unsigned able = 0, seen = 0, fitting = 0;
+
+	for (uint32_t i = 0; i < model.n_targets; i++)
+		fitting += is_eligible(i, ask) && fits(i, ask);
+	for (uint32_t i = 0; i < model.n_targets; i++)
+		able += is_eligible(i, ask) && (!fitting || fits(i, ask)) && is_well(i);
+	plan_make(&model, now, ask, &plan);
+	able += (unsigned)__builtin_popcount(plan.kept);
+	check_ejected(ask, fitting > 0);
+	assert_true(plan.n == able || (plan.n == 1 && !able && plan.degraded && model.try_best));
+	for (unsigned i = 0; i < plan.n; i++) {
+		uint8_t t = plan.target[i];
+
+		assert_false(seen & 1u << t);
+		seen |= 1u << t;
+		assert_true(is_eligible(t, ask));
+		assert_true(plan.degraded || is_well(t) || plan_keeps(&plan, t, now[t].state));
+		assert_true(!fitting || fits(t, ask));
+		assert_true(plan.why[t] < PLAN_WEIGHT_0);
+		assert_int_not_equal(now[t].state, TARGET_DRAINED); /* not even the last */
+		assert_int_not_equal(now[t].state, TARGET_AT_CAPACITY);
+		if (i > 0)
+			assert_true(targets[plan.target[i - 1]].priority <= targets[t].priority);
+	}
+	for (uint32_t i = 0; i < model.n_targets; i++)
+		if (!(seen & 1u << i))
+			assert_true(plan.why[i] >= PLAN_WEIGHT_0);
+}
+
+/* --- all calls of a request, whatever happens meanwhile -------------------------------- */
+
+static unsigned calls, followed, repeated, planned_anew;
+
+static bool is_free(uint8_t t)
+{
+	return now[t].state != TARGET_DRAINED && now[t].state != TARGET_AT_CAPACITY;
+}
+
+/* From there on the first that may be called by now, as send.c looks for it. -1: none. */
+static int take(int at)
+{
+	for (; at >= 0 && at < plan.n; at++) {
+		uint8_t t = plan.target[at];
+
+		if (is_free(t) && (plan.degraded || plan_may_follow(&plan, t, now[t].state,
+							    now[t].recover_us)))
+			return at;
+	}
+	return -1;
+}
+
+/* After a failure, as retry.c: the next of the plan, or one that has been tried. -1: it is over. */
+static int find_next(int failed)
+{
+	usec best = TARGET_NEVER;
+	int ret = -1;
+
+	for (int at = failed + (int)chance(2); at < plan.n; at++) { /* other credentials, or none */
+		uint8_t t = plan.target[at];
+
+		if (plan_may_follow(&plan, t, now[t].state, now[t].recover_us)) {
+			assert_true(is_free(t));
+			followed++;
+			return at;
+		}
+	}
+	for (int at = 0; at < plan.n; at++) {
+		uint8_t t = plan.target[at];
+		usec us = plan_again_us(&plan, t, now[t].state, now[t].recover_us);
+
+		assert_true(us == TARGET_NEVER || now[t].state != TARGET_DRAINED);
+		if (us < best) {
+			best = us;
+			ret = at;
+		}
+	}
+	if (ret >= 0 && chance(2)) /* it has waited */
+		random_state_of(plan.target[ret], TARGET_OK);
+	repeated += ret >= 0;
+	return ret;
+}
+
+/* What it comes to, and what others' calls do meanwhile; an operator, too. */
+static void call(uint8_t t, const struct plan_ask *ask)
+{
+	assert_true(is_eligible(t, ask));
+	assert_true(is_free(t));
+	calls++;
+	random_state_of(t, (enum target_state)chance(TARGET_STATE_COUNT));
+	t = (uint8_t)chance(model.n_targets);
+	random_state_of(t, (enum target_state)chance(TARGET_STATE_COUNT));
+}
+
+/* All of them fail. Returns where the next try would go. */
+static int call_on(const struct plan_ask *ask, int at, unsigned tries)
+{
+	for (; tries > 0 && at >= 0; tries--) {
+		at = take(at);
+		if (at < 0) { /* all have fallen since */
+			plan_make(&model, now, ask, &plan);
+			at = take(0);
+			planned_anew += at >= 0;
+		}
+		if (at < 0)
+			break;
+		call(plan.target[at], ask);
+		at = find_next(at);
+	}
+	return at;
+}
+
+/* Other rules come between two tries: that call goes on by its own, and a new one by these. */
+static void check_calls(const struct plan_ask *ask)
+{
+	struct policy_target targets_before[POLICY_TARGETS_MAX];
+	struct policy_model model_before = model;
+	int at = call_on(ask, plan.n ? 0 : -1, 1 + chance(4));
+	struct plan plan_before = plan;
+
+	memcpy(targets_before, targets, sizeof(targets));
+	random_rules();
+	check_plan(ask);
+	(void)call_on(ask, plan.n ? 0 : -1, 4);
+	memcpy(targets, targets_before, sizeof(targets));
+	model = model_before;
+	plan = plan_before;
+	(void)call_on(ask, at, 4);
+}
+
 static void random_models(void **state)
 {
 	(void)state;
+	calls = followed = repeated = planned_anew = 0;
 	for (int round = 0; round < 100000; round++) {
-		unsigned able = 0, seen = 0, fitting = 0;
 		struct plan_ask ask = { .seed = (uint64_t)round * UINT64_C(0x9e3779b97f4a7c15),
 			.tags = chance(2) ? chance(8) : 0,
 			.needs = chance(2) ? chance(8) : 0,
@@ -351,40 +498,16 @@ static void random_models(void **state)
 			.output_tokens = chance(3) };
 
 		model = (struct policy_model){ .targets = targets,
-			.n_targets = 1 + chance(POLICY_TARGETS_MAX),
-			.strategy = (enum policy_strategy)chance(6),
-			.sticky = (enum policy_sticky)chance(5),
-			.keeps_some = chance(2),
-			.try_best = chance(2) };
+			.n_targets = 1 + chance(POLICY_TARGETS_MAX) };
 		random_targets();
-		for (uint32_t i = 0; i < model.n_targets; i++)
-			fitting += is_eligible(i, &ask) && fits(i, &ask);
-		for (uint32_t i = 0; i < model.n_targets; i++)
-			able += is_eligible(i, &ask) && (!fitting || fits(i, &ask)) && is_well(i);
-		plan_make(&model, now, &ask, &plan);
-		able += (unsigned)__builtin_popcount(plan.kept);
-		check_ejected(&ask, fitting > 0);
-		assert_true(plan.n == able ||
-			    (plan.n == 1 && !able && plan.degraded && model.try_best));
-		for (unsigned i = 0; i < plan.n; i++) {
-			uint8_t t = plan.target[i];
-
-			assert_false(seen & 1u << t);
-			seen |= 1u << t;
-			assert_true(is_eligible(t, &ask));
-			assert_true(
-				plan.degraded || is_well(t) || plan_keeps(&plan, t, now[t].state));
-			assert_true(!fitting || fits(t, &ask));
-			assert_true(plan.why[t] < PLAN_WEIGHT_0);
-			assert_int_not_equal(now[t].state, TARGET_DRAINED); /* not even the last */
-			if (i > 0)
-				assert_true(targets[plan.target[i - 1]].priority <=
-					    targets[t].priority);
-		}
-		for (uint32_t i = 0; i < model.n_targets; i++)
-			if (!(seen & 1u << i))
-				assert_true(plan.why[i] >= PLAN_WEIGHT_0);
+		check_plan(&ask);
+		check_calls(&ask);
 	}
+	/* It has been where it was to go. */
+	assert_in_range(calls, 100000, UINT32_MAX);
+	assert_in_range(followed, 20000, UINT32_MAX);
+	assert_in_range(repeated, 20000, UINT32_MAX);
+	assert_in_range(planned_anew, 2000, UINT32_MAX);
 }
 
 /* What is said about a draw is what many draws show. */
