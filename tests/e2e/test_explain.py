@@ -2,6 +2,7 @@
 
 Usage: test_explain.py [BUILD_ROOT] [unittest arguments]
 """
+import collections
 import json
 import os
 import random
@@ -14,6 +15,7 @@ import urllib.parse
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../lib"))
 from harness import Stack, build_root, wait_for  # noqa: E402
+from provider import CHAT, Provider, answer_bytes  # noqa: E402
 from wire import Wire  # noqa: E402
 
 BUILD = build_root()
@@ -328,35 +330,71 @@ class Routes(unittest.TestCase):
     """explain route says what would be decided, by the very function that decides."""
     maxDiff = None
     PAIRS = int(os.environ.get("AIGW_PAIRS", "10000"))
-    PROVIDERS = "abcdefgh"
-    MODELS = 60
+    PROVIDERS = "abcdefghijklm"
+    # How some of them stand, all the time: busy, its circuit open, rate limited, drained, with little of its limit left, at its capacity.
+    STANDS = {"a": "timeouts: {idle: 10m}", "i": "health: {open_after: 1, half_open_after: 1h}", "j": "", "k": "", "l": "",
+              "m": "timeouts: {idle: 10m}, limits: {concurrency: 1}"}
+    WAYS = ["strategy: priority", "strategy: cheapest", "sticky: user", "sticky: cache_key", "sticky: key", "sticky: header:x-session", "sticky: header:x-tenant",
+            "strategy: weighted", "strategy: least_busy", "strategy: headroom", "strategy: fastest"]
+    MODELS = 110
 
     @staticmethod
     def random_policy(chance):
-        rows = [f'  - {{name: {p}, type: openai-compatible, base_url: $SIM, credential: {chance.choice(["sim", "sim", "sim", "nobody"])}}}' for p in Routes.PROVIDERS]
+        """Its text, and (model, provider) of all targets."""
+        rows, keyless = [], chance.choice("bcdefgh")
+        for p in Routes.PROVIDERS:
+            credential = "nobody" if p == keyless else "sim"
+            more = f", {Routes.STANDS[p]}" if Routes.STANDS.get(p) else ""
+            rows.append(f'  - {{name: {p}, type: openai-compatible, base_url: {"$L" if p == "l" else "$SIM"}, credential: {credential}{more}}}')
         prices = [f'  - {{provider: {p}, model: "*", from: 2020-01-01, input: {chance.randint(1, 9)}, output: {chance.randint(1, 9)}}}' for p in Routes.PROVIDERS]
-        models = []
+        models = [f"  - {{name: only-{p}, targets: [{{provider: {p}, model: sim-{p}}}], strategy: headroom, retry: {{attempts: 1}}}}" for p in Routes.STANDS]
+        places = []
         for m in range(Routes.MODELS):
-            way = chance.choice(["strategy: priority", "strategy: cheapest", "sticky: user", "sticky: cache_key", "sticky: key", "sticky: header:x-session", "sticky: header:x-tenant"])
+            way = Routes.WAYS[m % len(Routes.WAYS)]
             targets = []
-            for p in chance.sample(Routes.PROVIDERS, chance.randint(1, 6)):
-                more = [f"priority: {chance.randint(1, 3)}"]
-                if way.startswith("sticky"):
-                    more.append(f"weight: {chance.choice([0, 1, 50, 100])}")
-                if chance.random() < 0.5:
+            # The busy one, and the one with little left, where that matters.
+            always = {"strategy: least_busy": ["a"], "strategy: headroom": ["l"]}.get(way, [])
+            for p in dict.fromkeys(always + chance.sample(Routes.PROVIDERS, chance.choice([1, 2, 4, 6, 8, 10]))):
+                more = [f"priority: {1 if p in always else chance.choice([1, 1, 1, 1, 2, 3])}"]
+                if way.startswith("sticky") or way in ("strategy: weighted", "strategy: least_busy"):
+                    more.append(f"weight: {chance.choice([0, 1, 50, 50, 100, 100])}")
+                if chance.random() < 0.6:
                     more.append("tags: [" + ", ".join(chance.sample(["eu", "us", "baa"], chance.randint(1, 3))) + "]")
-                if chance.random() < 0.4:
-                    more.append("capabilities: [" + ", ".join(chance.sample(["tools", "vision", "json_schema", "reasoning", "audio", "prefill"], chance.randint(1, 5))) + "]")
-                if chance.random() < 0.3:
+                if chance.random() < 0.2:
+                    more.append("capabilities: [" + ", ".join(chance.choice([[], ["chat"], ["chat"], ["chat"]]) + chance.sample(["tools", "vision", "json_schema", "reasoning", "audio", "prefill"], chance.randint(1, 5))) + "]")
+                if chance.random() < 0.15:
                     more.append(f"context_window: {chance.choice([20, 60, 200])}")
-                if chance.random() < 0.3:
+                if chance.random() < 0.15:
                     more.append(f"max_output_tokens: {chance.choice([10, 50])}")
                 targets.append(f'{{provider: {p}, model: sim-{p}, {", ".join(more)}}}')
+                places.append((f"m{m}", p))
             if "weight: " in targets[0] and all("weight: 0" in t for t in targets):
                 targets[0] = targets[0].replace("weight: 0", "weight: 7")
-            models.append(f'  - {{name: m{m}, targets: [{", ".join(targets)}], {way}' + (", require_tags: [eu]" if chance.random() < 0.2 else "") + "}")
+            more = f", when_all_out: {chance.choice(['refuse', 'refuse', 'try_best'])}" + (", require_tags: [eu]" if chance.random() < 0.15 else "")
+            models.append(f'  - {{name: m{m}, targets: [{", ".join(targets)}], {way}, retry: {{attempts: 1}}{more}}}')
         return "\n".join(["apiVersion: aigw/v1", "providers:", *rows, "prices:", *prices, "models:", *models, "customers:", "  - name: acme",
-                          "    projects: [{name: search}]", "identities:", "  - {uid: $UID, project: search}", ""])
+                          "    projects: [{name: search}]", "identities:", "  - {uid: $UID, project: search}", ""]), places
+
+    def begin(self, chance):
+        """An agent whose targets stand as STANDS says; some are disabled in one model."""
+        def serve(conn):
+            conn.request()
+            conn.send(answer_bytes(CHAT, headers=[("x-ratelimit-limit-requests", "1000"), ("x-ratelimit-remaining-requests", "50"), ("x-ratelimit-reset-requests", "1h0m0s")]))
+        policy, places = self.random_policy(chance)
+        with Provider(serve) as told:
+            stack = self.enterContext(Stack(BUILD, policy.replace("$L", f"http://127.0.0.1:{told.port}/v1")))
+            self.assertEqual(stack.chat("only-l", way="unix").status, 200)
+        stack.apply(policy.replace("$L", "$SIM"))
+        stack.script({"sim-i": "fail-503", "sim-j": "fail-429+retry-after-3600"})
+        self.assertEqual([stack.chat(f"only-{p}", way="unix").status for p in "ij"], [503, 429])
+        for p in "am":
+            held = self.enterContext(stack.connect("unix"))
+            held.send("/v1/chat/completions", {"model": f"only-{p}", "stream": True, "sim": "tokens-3+hold-open", "messages": []})
+            self.assertEqual(held.head().status, 200)
+        for args in (["provider", "drain", "k"], ["model", "disable", "m1"], *(["model", "disable", m, "--target", f"{p}/sim-{p}"] for m, p in chance.sample(places, 16))):
+            r = subprocess.run([AIGWCTL, "--agent", stack.path("control.sock"), *args], capture_output=True, text=True, timeout=60)
+            self.assertEqual(r.returncode, 0, r)
+        return stack
 
     @staticmethod
     def random_request(chance):
@@ -374,41 +412,58 @@ class Routes(unittest.TestCase):
         if chance.random() < 0.3:
             body["prompt_cache_key"] = f"k-{chance.randrange(50)}"
         header = chance.choice(["x-session", "x-tenant", "X-Session"]), f"v {chance.randrange(50)}"
-        return body, chance.choice(["", "", "eu", "us,baa", "moon"]), header, chance.choice(["uid", "one", "two"])
+        return body, chance.choice(["", "", "", "", "eu", "us,baa", "moon"]), header, chance.choice(["uid", "uid", "one", "one", "two"])
+
+    @staticmethod
+    def lots(said):
+        """{provider: odds} of those that may come first, by what was said."""
+        first = said["plan"][0]
+        if said["drawn_by"] == "chance" and first["odds_permille"] is not None:
+            return {t["provider"]: t["odds_permille"] / 1000 for t in said["plan"] if t["priority"] == first["priority"] and t["odds_permille"] is not None}
+        return {first["provider"]: 1}
 
     def test_the_same_decision(self):
         seed = int(os.environ.get("AIGW_SEED", random.randrange(1 << 30)))
         chance = random.Random(seed)
-        with Stack(BUILD, self.random_policy(chance)) as stack, stack.connect("unix") as api, Wire(stack.path("control.sock"), timeout=60) as control:
-            served = refused = 0
+        stack = self.begin(chance)
+        drawn, seen, count = collections.defaultdict(lambda: [0, 0, 0]), collections.Counter(), collections.Counter()
+        with stack.connect("unix") as api, Wire(stack.path("control.sock"), timeout=60) as control:
             keys = {"one": stack.make_key("search", name="one"), "two": stack.make_key("search", name="two", require_tags="us")}
             ids = {k["name"]: k["id"] for k in stack.api("GET", "/api/v1/keys")["keys"]}
             wait_for(lambda: all(control.call(f"/v1/route?key={i}", {"model": "m0"}).status == 200 for i in ids.values()), "the agent's list has them")
+            sent = sum(line["event"] == "recv" for line in stack.sim_log())
             for _ in range(self.PAIRS):
                 body, tags, header, caller = self.random_request(chance)
                 who = f"uid={os.getuid()}&project=search" if caller == "uid" else f"key={ids[caller]}"
-                said = control.call(f"/v1/route?{who}&tags={tags}&header={header[0]}={urllib.parse.quote(header[1])}", body)
-                if said.status == 400 and "sticky by a header" in said.json()["error"]["message"]:  # no model is, by chance
-                    said = control.call(f"/v1/route?{who}&tags={tags}", body)
-                said = said.json()
                 more = [("x-aigw-require-tags", tags)] if tags else []
                 more += [("authorization", "Bearer " + keys[caller])] if caller in keys else []
-                sticky_by_nothing = said.get("drawn_by") == "chance"  # a header that was not sent
-                answer = api.call("/v1/chat/completions", body, [header, *more])
+                for again in 1, 0:
+                    said = control.call(f"/v1/route?{who}&tags={tags}&header={header[0]}={urllib.parse.quote(header[1])}", body).json()
+                    answer = api.call("/v1/chat/completions", body, [header, *more])
+                    count["served" if said["plan"] else "refused"] += 1
+                    provider, lots = answer.header("x-aigw-provider"), self.lots(said) if said["plan"] else {}
+                    # Who has got the last byte of the call before may be quicker than its end is counted.
+                    if not (again and lots and said["plan"][0]["why"] == "least_busy" and provider not in lots):
+                        break
                 with self.subTest(seed=seed, body=body, tags=tags, header=header, caller=caller, said=said):
-                    if not said["plan"]:
-                        self.assertEqual(answer.json()["error"]["code"], said["refused"])
-                        refused += 1
-                    elif sticky_by_nothing:
-                        first = said["plan"][0]["priority"]
-                        self.assertIn((answer.status, answer.header("x-aigw-provider")), [(200, t["provider"]) for t in said["plan"] if t["priority"] == first])
-                        served += 1
+                    if lots:
+                        self.assertIn(provider, lots)
+                        self.assertEqual(answer.status, {"i": 503, "j": 429}.get(provider, 200))
                     else:
-                        self.assertEqual((answer.status, answer.header("x-aigw-provider")), (200, said["plan"][0]["provider"]))
-                        served += 1
-            self.assertGreater(served, self.PAIRS / 4)
-            self.assertGreater(refused, self.PAIRS / 20)
-            self.assertEqual(sum(line["event"] == "recv" for line in stack.sim_log()), served)  # nothing but the calls was sent
+                        self.assertEqual(answer.json()["error"]["code"], said["refused"])
+                for p, odds in lots.items():
+                    sums = drawn[said["plan"][0]["why"], p]
+                    sums[:] = sums[0] + (p == provider) - odds, sums[1] + odds * (1 - odds), sums[2] + 1
+                seen.update([t["why"] for t in said["plan"][:1]] + [t["state"] for t in said["left_out"] if t["why"] == "out"] + [f"drawn by {said['drawn_by']}"])
+            for (why, p), (more_than_said, variance, n) in drawn.items():
+                with self.subTest(seed=seed, why=why, provider=p, n=n):
+                    self.assertLessEqual(abs(more_than_said), 5 * variance ** 0.5 + n / 1000 + 2)
+            for what in ("weight", "sticky", "order", "cheapest", "fastest", "least_busy", "headroom", "alone", "back_soonest", "open", "rate_limited", "drained", "at_capacity",
+                         "drawn by chance", "drawn by user", "drawn by caller", "drawn by header", "drawn by cache_key"):
+                self.assertGreater(seen[what], 0, (seed, what, seen))
+            self.assertGreater(count["served"], self.PAIRS / 4)
+            self.assertGreater(count["refused"], self.PAIRS / 20)
+            self.assertEqual(sum(line["event"] == "recv" for line in stack.sim_log()) - sent, count["served"])  # nothing but the calls was sent
 
     def test_what_is_drawn_and_by_what(self):
         """Odds, what the draw went by, and the same for the same."""
