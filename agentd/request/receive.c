@@ -213,11 +213,42 @@ static void note_field(struct request *r, const struct h1_field *f)
 		r->asks_once = r->is_api;
 }
 
+static bool is_traceparent(const struct h1_field *f)
+{
+	return f->name.n == 11 && (f->name.p[0] | 0x20) == 't' &&
+	       slice_eq_nocase(f->name, SLICE("traceparent"));
+}
+
+/* n digits of lower case; `some`: not all of them 0. */
+static bool is_hex(const char *p, size_t n, bool some)
+{
+	bool zero = true;
+
+	for (size_t i = 0; i < n; i++) {
+		if (!((p[i] >= '0' && p[i] <= '9') || (p[i] >= 'a' && p[i] <= 'f')))
+			return false;
+		zero &= p[i] == '0';
+	}
+	return !some || !zero;
+}
+
+/* version-traceid-parentid-flags. A second one makes both invalid. */
+static void note_trace(struct request *r, struct slice s, unsigned n)
+{
+	r->has_trace = n == 1 && s.n == TRACEPARENT_LEN && s.p[2] == '-' && s.p[35] == '-' &&
+		       s.p[52] == '-' && is_hex(s.p, 2, false) && memcmp(s.p, "ff", 2) != 0 &&
+		       is_hex(s.p + 3, 32, true) && is_hex(s.p + 36, 16, true) &&
+		       is_hex(s.p + 53, 2, false);
+	if (r->has_trace)
+		memcpy(r->traceparent, s.p, TRACEPARENT_LEN);
+}
+
 /* One pass: what is refused, what goes upstream (re-written, never copied as a block). */
 static enum fail read_fields(struct request *r, const struct h1_head *h, struct errbuf *why)
 {
 	struct buf scratch = buf_over(r->env->answer_head, sizeof(r->env->answer_head));
 	struct buf *out = &scratch;
+	unsigned traces = 0;
 	bool typed = false;
 
 	for (unsigned i = 0; i < h->n_fields; i++) {
@@ -236,6 +267,8 @@ static enum fail read_fields(struct request *r, const struct h1_head *h, struct 
 				return bad;
 			typed = true;
 		}
+		if (is_traceparent(f))
+			note_trace(r, f->value, ++traces);
 		if (h1_write_field(out, f->name, f->value) || out->n > FORWARD_MAX_BYTES) {
 			(void)err_set(why, 0,
 				"The headers that go on to the provider are larger than %d bytes "

@@ -65,6 +65,46 @@ void reply_who(struct request *r, struct buf *b)
 	(void)buf_char(b, '\n');
 }
 
+static char *put_text(char *p, struct slice s)
+{
+	memcpy(p, s.p, s.n);
+	return p + s.n;
+}
+
+static char *put_ms(char *p, usec us)
+{
+	uint64_t ms = us > 0 ? (uint64_t)(us / USEC_PER_MS) : 0;
+	char *end = p + 1;
+
+	for (uint64_t rest = ms; rest >= 10; rest /= 10)
+		end++;
+	for (p = end; ms >= 10; ms /= 10)
+		*--p = (char)('0' + ms % 10);
+	*--p = (char)('0' + ms);
+	return end;
+}
+
+/* As far as it is known now: our own part to hundredths, what waits for others in whole
+ * milliseconds. */
+static void put_timing(const struct request *r, struct buf *b)
+{
+	usec now = loop_now(r->env->loop);
+	usec queued = r->queued_us + (r->in_queue ? now - r->queued_at_us : 0);
+	usec own = r->sent_us ? r->own_us : now - r->began_us - queued;
+	unsigned rest = own > 0 ? (unsigned)(own % USEC_PER_MS) / 10 : 0;
+	char text[128], *p = put_text(text, SLICE("gw;dur="));
+
+	p = put_ms(p, own);
+	*p++ = '.';
+	*p++ = (char)('0' + rest / 10);
+	*p++ = (char)('0' + rest % 10);
+	p = put_text(p, SLICE(", queue;dur="));
+	p = put_ms(p, queued);
+	p = put_text(p, SLICE(", upstream;dur="));
+	p = put_ms(p, r->on_wire ? now - r->last_sent_us : 0);
+	(void)buf_append(b, text, (size_t)(p - text));
+}
+
 static void reply_debug(struct request *r)
 {
 	char text[24];
@@ -77,6 +117,7 @@ static void reply_debug(struct request *r)
 void reply_begin(struct request *r, unsigned status)
 {
 	struct buf b = buf_over(r->env->answer_head, sizeof(r->env->answer_head));
+	const struct policy_doc *d = r->rules ? r->rules->rules->policy->doc : NULL;
 
 	if (r->head_text_owned)
 		free(r->head_text);
@@ -88,14 +129,19 @@ void reply_begin(struct request *r, unsigned status)
 	(void)buf_str(&b, h1_reason(status));
 	(void)buf_str(&b, "\r\nx-request-id: ");
 	(void)buf_append(&b, r->id, REQUEST_ID_LEN);
+	if (r->began_us && !r->is_probe) {
+		(void)buf_str(&b, "\r\nserver-timing: ");
+		put_timing(r, &b);
+	}
 	(void)buf_str(&b, "\r\n");
 	r->head_text = b.p;
 	r->head_text_n = (uint16_t)b.n;
-	if (r->rules && r->rules->rules->policy->doc->debug_headers)
+	if (r->has_trace)
+		(void)reply_field(
+			r, SLICE("traceparent"), slice_of(r->traceparent, TRACEPARENT_LEN));
+	if (d && d->debug_headers)
 		reply_debug(r);
-	if (r->counted) {
-		const struct policy_doc *d = r->rules->rules->policy->doc;
-
+	if (d && r->counted) {
 		(void)reply_field(r, SLICE("x-aigw-model"), d->models[r->model].name);
 		if (r->head_early) /* who it will be is not known: reply_who() */
 			return;

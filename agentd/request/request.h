@@ -24,6 +24,7 @@
 #define ANSWER_WHOLE_BYTES   (64u << 10) /* a plain answer up to this is sent in one write */
 #define REQUESTS_KEPT        256
 #define FORWARD_INLINE_BYTES 96 /* forwarded header lines that need no memory of their own */
+#define TRACEPARENT_LEN      55 /* of W3C Trace Context */
 #define EVENT_MAX_BYTES                                                                            \
 	(4u << 20) /* an SSE event above this is relayed without being looked at                   \
 		    */
@@ -146,7 +147,9 @@ struct request {
 	usec hint_us;   /* what the provider's answer says to wait; 0: nothing */
 	usec way_lease; /* this call tries a credential that was held; 0: none */
 	usec began_us, wall_us, sent_us, first_us;
-	usec try_at_us; /* with awaits_content: when it was sent */
+	usec own_us;       /* from its head to sent_us, without the queue */
+	usec last_sent_us; /* as sent_us, of the last try that was sent */
+	usec try_at_us;    /* with awaits_content: when it was sent */
 	uint64_t ticket;
 	uint64_t answer_length; /* RELAY_PLAIN with has_length */
 	uint64_t answer_n;      /* content bytes from the provider so far */
@@ -171,6 +174,7 @@ struct request {
 	char id[REQUEST_ID_LEN + 1]; /* op_id as the client sees it */
 	char key_id[VKEY_ID_LEN];
 	char forward_here[FORWARD_INLINE_BYTES];
+	char traceparent[TRACEPARENT_LEN]; /* with has_trace: as it goes upstream */
 	bool head_only : 1, keep_alive : 1, is_api : 1, has_key : 1, has_uid : 1, expect_more : 1,
 		discard_body : 1, head_sent : 1, down_chunked : 1, has_length : 1, hide_usage : 1,
 		asks_upstream : 1, usage_seen : 1, paused : 1, settled : 1, terminal_seen : 1,
@@ -179,7 +183,7 @@ struct request {
 		no_body : 1, eager : 1, is_probe : 1, asks_ready : 1, asks_metrics : 1,
 		committed : 1 /* content has been seen: no other try */,
 		holds_probe : 1 /* of its target's circuit */, judged : 1, sdk_retries : 1,
-		asks_tags : 1, asks_once : 1, spent : 1 /* no try is left */,
+		asks_tags : 1, asks_once : 1, has_trace : 1, spent : 1 /* no try is left */,
 		repeats : 1 /* this try is at the target of the last one */,
 		finish_seen : 1 /* the answer says that it is through */,
 		error_seen : 1 /* and that it is not */,

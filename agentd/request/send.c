@@ -174,8 +174,10 @@ static void mark_sent(struct request *r)
 	s->v.attempts = r->attempts;
 	if (!r->sent_us) {
 		r->sent_us = loop_now_anew(r->env->loop);
-		s->v.overhead_us = r->sent_us - r->began_us - r->queued_us;
+		r->own_us = r->sent_us - r->began_us - r->queued_us;
+		s->v.overhead_us = r->own_us;
 	}
+	r->last_sent_us = loop_now(r->env->loop);
 	/* What a crash would book until more is known. */
 	meter_input(r, &u);
 	continue_sum(r, &u);

@@ -226,7 +226,7 @@ class Headers(Case):
         stack.script({"sim-small": {"header": "x-node:7"}})
         a = stack.chat("small", key=key)
         stack.script({"sim-small": None})
-        self.assertEqual([n for n, _ in a.headers], ["x-request-id", "x-aigw-model", "x-aigw-provider", "content-type", "x-aigw-upstream-request-id",
+        self.assertEqual([n for n, _ in a.headers], ["x-request-id", "server-timing", "x-aigw-model", "x-aigw-provider", "content-type", "x-aigw-upstream-request-id",
                                                       "content-length"])
         self.assertEqual((a.header("x-aigw-model"), a.header("x-aigw-provider")), ("small", "sim"))
         stack.script({"sim-small": "fail-429+retry-after-7+retry-after-ms-6500+header-x-should-retry:true"})

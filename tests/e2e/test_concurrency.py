@@ -106,6 +106,10 @@ models:
 {models}{more}"""
 
 
+def queued_ms(a):
+    return int(re.search(r"queue;dur=(\d+)", a.header("server-timing"))[1])
+
+
 M = "  - {name: m, targets: [{provider: p, model: x}]}\n"
 SIM = "  - {name: sim, targets: [{provider: q, model: sim-small}]}\n"
 
@@ -289,6 +293,7 @@ class Queue(Case):
         self.assertGreater(max(r["duration_us"] for r in records), 300000)
         self.assertLess(max(r["overhead_us"] for r in records), 300000)
         story = aigwctl(self.stack, "explain", "request", calls[4].answer.header("x-request-id"))
+        self.assertGreaterEqual(queued_ms(calls[4].answer), 299)
         self.assertRegex(story.stdout, r"queue +waited (\d{3} ms|\d\.\d+ s) for a target", story.stderr)
 
     def test_full(self):
@@ -315,6 +320,7 @@ class Queue(Case):
         self.assertEqual(self.code(second.result()), (503, "queue_timeout"))
         self.assertIn("within the 300 ms", second.answer.json()["error"]["message"])
         self.assertGreaterEqual(second.took, 0.3)
+        self.assertGreaterEqual(queued_ms(second.answer), 299)
         self.assertEqual(self.stat("stat", "queued"), 0)
         self.held.open()
         self.assertEqual(first.result().status, 200)

@@ -465,12 +465,14 @@ class Answers(Hostile):
 
     def test_headers_are_an_allow_list(self):
         fields = [b"set-cookie: a=b", b"access-control-allow-origin: *", b"location: http://evil.example", b"x-aigw-provider: forged",
-                  b"x-request-id: req_forged", b"server: x", b"connection: x", b"keep-alive: timeout=1", b"trailer: y", b"retry-after: 7"]
+                  b"x-request-id: req_forged", b"server: x", b"connection: x", b"keep-alive: timeout=1", b"trailer: y", b"retry-after: 7", b"server-timing: forged",
+                  b"traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"]
         a = self.call(answer(fields=fields))
         self.assertEqual(a.status, 200)
         names = {n for n, _ in a.headers}
         self.assertEqual(names - {"content-type", "content-length", "retry-after", "x-request-id", "x-aigw-upstream-request-id", "x-aigw-model",
-                                  "x-aigw-provider"}, set())
+                                  "x-aigw-provider", "server-timing"}, set())
+        self.assertRegex(a.header("server-timing"), "^gw;dur=[0-9.]+, queue;dur=0, upstream;dur=[0-9]+$")
         self.assertEqual(a.header("x-aigw-provider"), "raw")
         self.assertNotEqual(a.header("x-request-id"), "req_forged")
         self.assertEqual(a.header("x-aigw-upstream-request-id"), "req_forged")

@@ -214,7 +214,7 @@ class Curl(unittest.TestCase):
         a = self.chat(way)
         self.assertEqual(a.status, 200)
         self.assertEqual(a.json()["usage"]["prompt_tokens"], 5)
-        self.assertEqual(set(a.fields), {"x-request-id", "x-aigw-model", "x-aigw-provider", "x-aigw-upstream-request-id",
+        self.assertEqual(set(a.fields), {"x-request-id", "server-timing", "x-aigw-model", "x-aigw-provider", "x-aigw-upstream-request-id",
                                          "content-type", "content-length"})
 
     @both_ways
@@ -312,7 +312,7 @@ class Curl(unittest.TestCase):
         a = self.chat("tcp", model="smal")
         self.assertEqual(set(a.json()["error"]), {"message", "type", "param", "code"})
         self.assertEqual(a.json()["request_id"], a.fields["x-request-id"])
-        self.assertEqual(set(a.fields), {"x-request-id", "content-type", "content-length", "x-should-retry"})
+        self.assertEqual(set(a.fields), {"x-request-id", "server-timing", "content-type", "content-length", "x-should-retry"})
         self.assertIn("'small'", a.json()["error"]["message"])
         self.assertEqual(curl("tcp", "/v1/chat/completions").fields["allow"], "POST")
 

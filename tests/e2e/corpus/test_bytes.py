@@ -335,7 +335,7 @@ class Answers(unittest.TestCase):
         keep = [e for e in split_events(text) if ask or not jsontext.nothing_but_usage(e)]
         self.assertEqual(answer.body, b"".join(keep))
         self.assertTrue(answer.whole)
-        self.assertEqual({n for n, _ in answer.headers}, {"x-request-id", "x-aigw-model", "x-aigw-provider", "content-type",
+        self.assertEqual({n for n, _ in answer.headers}, {"x-request-id", "server-timing", "x-aigw-model", "x-aigw-provider", "content-type",
                                                           "x-aigw-upstream-request-id", "transfer-encoding"})
         return answer.header("x-request-id"), (7, 3, 0, 0)
 

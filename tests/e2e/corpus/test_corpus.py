@@ -27,7 +27,7 @@ BUILD = build_root()
 ENDPOINTS = {"openai-chat": "chat/completions", "openai-completions": "completions", "openai-embeddings": "embeddings",
              "openai-responses": "responses", "openai-moderations": "moderations"}
 NAME_MAX = 127
-OWN_FIELDS = {"x-request-id", "x-aigw-upstream-request-id", "x-aigw-model", "x-aigw-provider"}
+OWN_FIELDS = {"x-request-id", "server-timing", "x-aigw-upstream-request-id", "x-aigw-model", "x-aigw-provider"}
 RELAYED_FIELDS = ("content-type", "content-encoding", "retry-after", "retry-after-ms", "x-should-retry")
 FRAMING_FIELDS = {"content-length", "transfer-encoding", "connection"}
 FORWARDED_FIELDS = {"content-type", "accept", "openai-beta", "traceparent"}
