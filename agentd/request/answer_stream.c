@@ -303,10 +303,50 @@ static bool is_our_own(struct request *r, const struct cut *c)
 	return relay_refuse_shown(r, (enum error_class)r->error_class);
 }
 
+/* The end mark waits: for the record, or for what stands before it. */
+static bool holds_end(const struct request *r)
+{
+	return relay_is_strict(r) || r->tells_at_end;
+}
+
+/* What the latest event lacks of its end, where something of ours follows it. */
+static struct slice missing_end(const struct request *r, const struct cut *c)
+{
+	const char *end = c->base + c->out;
+	bool follows = r->tells_at_end || (r->finish_seen && !r->terminal_seen);
+
+	if (!follows || !c->out || c->hold_from < c->out)
+		return SLICE_EMPTY;
+	if (c->out > 1 && end[-2] == end[-1] && (end[-1] == '\n' || end[-1] == '\r'))
+		return SLICE_EMPTY;
+	if (c->out > 2 && end[-3] == '\n' && end[-2] == '\r' && end[-1] == '\n')
+		return SLICE_EMPTY;
+	return end[-1] == '\n' ? SLICE("\n") : SLICE("\n\n");
+}
+
+/* Goes out now, or with the answer's end. */
+static void deliver(struct request *r, const struct cut *c, bool last)
+{
+	struct slice missing = last ? missing_end(r, c) : SLICE_EMPTY;
+	size_t n = c->out;
+
+	if (last && !holds_end(r)) {
+		r->whole = slice_of(c->base, n); /* all that is left, in one write with the end */
+		if (buf_slice(&r->tail, missing))
+			r->reset = true;
+		return;
+	}
+	if (holds_end(r))
+		n = MIN(n, c->hold_from);
+	if (n)
+		(void)relay_write(r, slice_of(c->base, n), missing, false);
+	if (c->out > n && buf_append(&r->tail, c->base + n, c->out - n))
+		r->reset = true;
+}
+
 /* joined: p..n is r->held. */
 static void relay_events_of(struct request *r, char *p, size_t n, bool joined, bool last)
 {
-	struct slice visible;
 	struct cut c;
 
 	c = cut_events(r, p, n, joined ? r->scanned : 0, last);
@@ -322,17 +362,7 @@ static void relay_events_of(struct request *r, char *p, size_t n, bool joined, b
 		break_off(r, &c);
 		return;
 	}
-	visible = slice_of(c.base, relay_is_strict(r) || last ? MIN(c.out, c.hold_from) : c.out);
-	if (!last || relay_is_strict(r)) {
-		if (visible.n)
-			(void)relay_write(r, visible, SLICE_EMPTY, false);
-		if (c.out > visible.n &&
-			buf_append(&r->tail, c.base + visible.n, c.out - visible.n))
-			r->reset = true;
-	} else {
-		r->whole =
-			slice_of(c.base, c.out); /* all that is left, in one write with the end */
-	}
+	deliver(r, &c, last);
 	if (last) {
 		relay_stream_ended(r);
 		return;

@@ -186,15 +186,35 @@ static bool is_require_tags(const struct h1_field *f)
 	return f->name.n == 19 && slice_eq_nocase(f->name, SLICE("x-aigw-require-tags"));
 }
 
-static enum fail check_field(const struct h1_field *f, struct errbuf *why)
+static bool is_usage(const struct h1_field *f)
 {
-	if (f->name.n > 7 && (f->name.p[0] | 0x20) == 'x' &&
-		slice_eq_nocase(slice_of(f->name.p, 7), SLICE("x-aigw-")) && !is_require_tags(f)) {
+	return f->name.n == 12 && slice_eq_nocase(f->name, SLICE("x-aigw-usage"));
+}
+
+/* One of ours. */
+static enum fail check_own(const struct h1_field *f, struct errbuf *why)
+{
+	if (is_require_tags(f))
+		return FAIL_none;
+	if (!is_usage(f)) {
 		(void)err_set(why, 0,
 			"The header " SLICE_FMT " is not supported by this version. Remove it.",
 			(int)MIN(f->name.n, (size_t)64), f->name.p);
 		return FAIL_unsupported_header;
 	}
+	if (slice_eq(f->value, SLICE("0")) || slice_eq(f->value, SLICE("1")))
+		return FAIL_none;
+	(void)err_set(why, 0,
+		"The header x-aigw-usage is 1, for an answer that says what the call costs, or 0; "
+		"send one of them.");
+	return FAIL_unsupported_header;
+}
+
+static enum fail check_field(const struct h1_field *f, struct errbuf *why)
+{
+	if (f->name.n > 7 && (f->name.p[0] | 0x20) == 'x' &&
+		slice_eq_nocase(slice_of(f->name.p, 7), SLICE("x-aigw-")))
+		return check_own(f, why);
 	if (f->name.n == 6 && slice_eq_nocase(f->name, SLICE("expect")) &&
 		!slice_eq_nocase(f->value, SLICE("100-continue")))
 		return FAIL_expectation_failed;
@@ -209,6 +229,8 @@ static void note_field(struct request *r, const struct h1_field *f)
 		r->sdk_retries |= f->value.n && !slice_eq(f->value, SLICE("0"));
 	else if (is_require_tags(f))
 		r->asks_tags = true;
+	else if (is_usage(f))
+		r->asks_usage = slice_eq(f->value, SLICE("1")) ? ASKS_USAGE : ASKS_NO_USAGE;
 	else if (once_is_field(f))
 		r->asks_once = r->is_api;
 }
@@ -311,6 +333,11 @@ static void read_wishes(struct request *r, const struct h1_head *h)
 {
 	const struct policy_doc *d = r->rules->rules->policy->doc;
 
+	if (d->cost_headers || r->asks_usage) {
+		r->tells_usage = r->asks_usage != ASKS_NO_USAGE;
+		r->tells_at_end = r->asks_usage == ASKS_USAGE ||
+				  (r->tells_usage && d->cost_headers == COST_HEADERS_STREAM);
+	}
 	if (!r->asks_tags && !d->n_sticky_headers)
 		return;
 	for (unsigned i = 0; i < h->n_fields; i++) {

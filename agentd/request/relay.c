@@ -66,6 +66,8 @@ static struct slice end_of_head(struct request *r, enum framing how, uint64_t le
 	} else if (how == FRAME_STREAM && r->http_minor >= 1) {
 		(void)buf_str(b, "transfer-encoding: chunked\r\n");
 		r->down_chunked = true;
+		if (r->tells_at_end)
+			reply_trailers(r, b);
 	} else if (how == FRAME_STREAM) {
 		close_it = true;
 	}
@@ -97,12 +99,12 @@ static struct slice chunk_line(char p[static CHUNK_LINE_BYTES], size_t n)
 }
 
 /* Content in the client's framing: the head before it if that is still to come, the end behind it
- * if `last`. At most 6 slices. */
+ * if `last`. At most 8 slices. */
 int relay_write(struct request *r, struct slice a, struct slice b, bool last)
 {
 	char frame[160], size[CHUNK_LINE_BYTES];
 	struct buf fb = buf_over(frame, sizeof(frame));
-	struct slice v[7];
+	struct slice v[8];
 	unsigned n = 0;
 	bool content = a.n + b.n > 0;
 
@@ -122,7 +124,11 @@ int relay_write(struct request *r, struct slice a, struct slice b, bool last)
 		r->out_n += a.n + b.n;
 		r->wrote_us = loop_now(r->env->loop);
 	}
-	if (r->down_chunked && content)
+	if (r->down_chunked && last && r->trailer_n) {
+		v[n++] = content ? SLICE("\r\n0\r\n") : SLICE("0\r\n");
+		v[n++] = slice_of(r->held.p + r->held.n - r->trailer_n, r->trailer_n);
+		v[n++] = SLICE("\r\n");
+	} else if (r->down_chunked && content)
 		v[n++] = last ? SLICE("\r\n0\r\n\r\n") : SLICE("\r\n");
 	else if (r->down_chunked && last)
 		v[n++] = SLICE("0\r\n\r\n");

@@ -238,15 +238,61 @@ static void put_usage(const struct request *r, const struct slot_values *v, stru
 	(void)h1_write_field(b, SLICE("x-aigw-tokens"), buf_view(&tb));
 }
 
-void reply_usage(struct request *r, const struct slot_values *v)
+/* Of all its content no more is held than the end mark. */
+static void end_stream(struct request *r, struct slot_values *v)
+{
+	struct buf *b = &r->held;
+	char cost[32];
+	size_t n;
+
+	if (r->mid_event || r->reset)
+		return;
+	buf_reset(b);
+	(void)buf_str(b, ": aigw");
+	if (v->priced) {
+		text_format_nano(v->cost_nano, 9, cost);
+		(void)buf_str(b, " cost_");
+		put_currency(r, b);
+		(void)buf_printf(b, "=%s", cost);
+	}
+	(void)buf_printf(b, " in=%" PRId64 " out=%" PRId64 "%s\n\n", v->input_tokens,
+		v->output_tokens, v->estimated ? " estimated=1" : "");
+	n = b->n;
+	if (r->has_trailers)
+		put_usage(r, v, b);
+	if (b->err)
+		return;
+	r->whole = slice_of(b->p, n);
+	r->trailer_n = (uint16_t)(b->n - n);
+	v->bytes_out += (int64_t)n;
+}
+
+void reply_usage(struct request *r, struct slot_values *v)
 {
 	char lines[256];
 	struct buf b = buf_over(lines, sizeof(lines));
 
-	if (r->head_sent || !r->head_text || r->mode != RELAY_PLAIN)
+	if (r->sse_sent || r->mode == RELAY_SSE) {
+		if (r->tells_at_end)
+			end_stream(r, v);
+	} else if (!r->head_sent && r->head_text) {
+		put_usage(r, v, &b);
+		add_lines(r, buf_view(&b));
+	}
+}
+
+void reply_trailers(struct request *r, struct buf *b)
+{
+	char text[64];
+	struct buf names = buf_over(text, sizeof(text));
+
+	if (r->mode != RELAY_SSE && !r->head_early)
 		return;
-	put_usage(r, v, &b);
-	add_lines(r, buf_view(&b));
+	(void)buf_str(&names, "x-aigw-cost-");
+	put_currency(r, &names);
+	(void)buf_str(&names, ", x-aigw-tokens");
+	(void)h1_write_field(b, SLICE("trailer"), buf_view(&names));
+	r->has_trailers = true;
 }
 
 static void error_json(struct request *r, struct buf *b, enum fail f, const char *message)

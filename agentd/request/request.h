@@ -103,6 +103,7 @@ enum request_step {
 	STEP_END
 };
 enum hold_kind { HOLD_PROJECT, HOLD_IDENTITY, HOLD_PROVIDER, HOLD_KINDS };
+enum { ASKS_USAGE = 1, ASKS_NO_USAGE }; /* by x-aigw-usage */
 enum relay_mode { RELAY_NONE, RELAY_PLAIN, RELAY_SSE };
 
 struct request {
@@ -161,6 +162,7 @@ struct request {
 	uint32_t target;         /* of the policy's; with it model and provider */
 	uint32_t retry_after_ms; /* of our own refusal; 0: as the fail's row has it */
 	uint16_t forward_n, head_text_n;
+	uint16_t trailer_n;   /* of held, its end: the answer's trailers; 0: none */
 	uint16_t identity;    /* 1 + index of the policy's; 0: none */
 	uint16_t status;      /* to the client, as it stands */
 	uint16_t head_status; /* in the head that was sent; 0: none */
@@ -170,6 +172,7 @@ struct request {
 	uint8_t resent;                     /* of these, over again on a new connection */
 	uint8_t fail, outcome;              /* enum fail, enum usage_outcome (0: not ended) */
 	uint8_t error_class;                /* of the error in the stream */
+	uint8_t asks_usage;                 /* ASKS_; 0: says nothing of it */
 	uint8_t op_id[16];
 	char id[REQUEST_ID_LEN + 1]; /* op_id as the client sees it */
 	char key_id[VKEY_ID_LEN];
@@ -193,7 +196,10 @@ struct request {
 		mid_event : 1 /* what the client has got is not whole */,
 		on_target : 1 /* counted as in flight there */, in_queue : 1,
 		identity_full : 1 /* refused for its identity's limit, not its project's */,
-		awaits_content : 1 /* its latency is yet to be told */;
+		awaits_content : 1 /* its latency is yet to be told */,
+		tells_usage : 1 /* the answer says what it costs */,
+		tells_at_end : 1 /* a stream does so behind its content */,
+		has_trailers : 1 /* its head has announced them */;
 };
 
 /* A head was parsed into env->head. Never NULL unless out of memory. If request_wants_body() then
@@ -269,11 +275,12 @@ void reply_begin(struct request *r,
 	unsigned status); /* reply.c: starts head_text with the status line and our own fields */
 void reply_who(struct request *r, struct buf *b); /* the same as comments in a stream */
 int reply_field(struct request *r, struct slice name, struct slice value);
-/* What the record says of cost and tokens, into the head of a plain answer that is still to come.
- */
-void reply_usage(struct request *r, const struct slot_values *v);
-void reply_own_head(struct request *r);  /* head_text outlives this callback */
-void reply_drop_head(struct request *r); /* it is sent */
+/* What the record says of cost and tokens, into what is still to come: the head of a plain answer,
+ * or before a stream's end mark and into its trailers. */
+void reply_usage(struct request *r, struct slot_values *v);
+void reply_trailers(struct request *r, struct buf *b); /* announces them in a stream's head */
+void reply_own_head(struct request *r);                /* head_text outlives this callback */
+void reply_drop_head(struct request *r);               /* it is sent */
 void reply_error(struct request *r, enum fail f,
 	const char *message); /* makes the answer; relay_end() sends it */
 void reply_provider_error(struct request *r, unsigned status,

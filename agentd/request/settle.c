@@ -391,7 +391,7 @@ void settle_step(struct request *r)
 		s = inflight_slot(r->env->gw->inflight, r->slot);
 		values(r, s);
 		price(r, s);
-		if (admitted && r->rules->rules->policy->doc->cost_headers)
+		if (admitted && r->tells_usage)
 			reply_usage(r, &s->v);
 	}
 	count(r, s);

@@ -156,12 +156,14 @@ struct policy_identity {
 	uint32_t concurrency; /* calls at once of all that it matches; 0: any number */
 };
 
+enum policy_cost { COST_HEADERS_OFF, COST_HEADERS_PLAIN, COST_HEADERS_STREAM };
+
 struct policy_doc {
 	struct arena arena;
 	struct slice currency; /* "USD" */
 	int default_model;     /* index of the model for a request that names none; -1: none */
 	bool debug_headers;    /* answers say which revision and which agent */
-	bool cost_headers;     /* plain answers say what they cost, and their tokens */
+	unsigned cost_headers; /* enum policy_cost: answers say what they cost, and their tokens */
 	uint32_t n_providers, n_prices, n_models, n_targets, n_customers, n_projects, n_identities,
 		n_credentials, n_features, n_tags, n_sticky_headers;
 	struct policy_provider *providers;

@@ -10,6 +10,10 @@
 
 static void policy_read_headers(struct policy_reader *r, const struct policy_at *up)
 {
+	static const char *const costs[] = { [COST_HEADERS_OFF] = "false",
+		[COST_HEADERS_PLAIN] = "true",
+		[COST_HEADERS_STREAM] = "stream",
+		NULL };
 	struct policy_at at = { .up = up, .node = tree_get(up->node, SLICE("headers")) };
 
 	if (!at.node)
@@ -18,7 +22,7 @@ static void policy_read_headers(struct policy_reader *r, const struct policy_at 
 	if (!policy_check_map(r, &at, POLICY_headers))
 		return;
 	policy_bool(r, &at, "debug", false, &r->doc->debug_headers);
-	policy_bool(r, &at, "cost", false, &r->doc->cost_headers);
+	policy_choice(r, &at, "cost", costs, COST_HEADERS_OFF, &r->doc->cost_headers);
 }
 
 void policy_read_settings(struct policy_reader *r)

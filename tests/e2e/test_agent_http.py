@@ -201,7 +201,7 @@ class Bodies(Case):
 
 class Headers(Case):
     def test_ours_that_are_not_supported(self):
-        for name in ("x-aigw-usage", "X-AIGW-Project", "x-aigw-anything-at-all"):
+        for name in ("x-aigw-cost", "X-AIGW-Project", "x-aigw-anything-at-all"):
             expect(self, stack.chat("small", key=key, headers=[(name, "1")]), "unsupported_header", name)
         expect(self, stack.call("/v1/models", key=key, headers=[("x-aigw-no-log", "1")]), "unsupported_header", "x-aigw-no-log")
 

@@ -10,6 +10,7 @@ import struct
 class Answer:
     def __init__(self, status, reason, headers):
         self.status, self.reason, self.headers = status, reason, headers  # headers: [(name in lower case, value)]
+        self.trailers = []  # likewise, behind a chunked body
         self.pieces, self.whole, self.close = [], False, False  # pieces: as the chunks came
 
     @property
@@ -76,7 +77,7 @@ class Wire:
         else:
             self.sock = socket.create_connection(where, timeout=timeout)
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.rest = b""
+        self.rest, self.trailers = b"", []
 
     def __enter__(self):
         return self
@@ -145,13 +146,23 @@ class Wire:
         size = self.until(b"\r\n")
         if size is None:
             return None
+        if int(size, 16) == 0:
+            return self.end_of_chunks()
         data = self.exactly(int(size, 16))
         if len(data) < int(size, 16) or self.exactly(2) != b"\r\n":
             return None
         return data
 
+    def end_of_chunks(self):
+        """What stands behind the last chunk."""
+        while line := self.until(b"\r\n"):
+            name, value = line.decode("latin-1").split(":", 1)
+            self.trailers.append((name.lower(), value.strip()))
+        return line
+
     def finish(self, a, head_only=False):
         """The body that belongs to the head."""
+        self.trailers = []
         length, coding = a.header("content-length"), a.header("transfer-encoding")
         a.close = (a.header("connection") or "").lower() == "close"
         if length is not None and coding is not None:
@@ -164,7 +175,7 @@ class Wire:
         elif coding == "chunked":
             while data := self.chunk():
                 a.pieces.append(data)
-            a.whole = data == b""
+            a.whole, a.trailers = data == b"", self.trailers
         else:
             while data := self.exactly(65536):
                 a.pieces.append(data)

@@ -21,7 +21,7 @@ POLICY_FIELD(settings, headers,      "What answers tell beside the usual; omitte
 POLICY_LATER(settings, locked)
 POLICY_LATER(settings, keys)
 POLICY_FIELD(headers,  debug,        "true: x-aigw-revision, the revision of the policy that the call was answered by, and x-aigw-agent, the agent's name (its setting agent_id); on every answer below /v1 once the policy is known. Default false.")
-POLICY_FIELD(headers,  cost,         "true: x-aigw-cost-usd, what the call costs as its record has it (left out where no price is known; the name ends in the policy's currency: x-aigw-cost-eur), and x-aigw-tokens; on answers that are no stream and have up to 64 KiB. Default false.")
+POLICY_FIELD(headers,  cost,         "true: x-aigw-cost-usd, what the call costs as its record has it (left out where no price is known; the name ends in the policy's currency: x-aigw-cost-eur), and x-aigw-tokens; on answers that are no stream and have up to 64 KiB. stream: streams say it, too, in a last comment before the end mark and in HTTP trailers. A request's header x-aigw-usage decides for itself: 1 as stream, 0 as false. Default false.")
 POLICY_FIELD(provider, name,         "1 to 63 of A-Z a-z 0-9 . _ -")
 POLICY_FIELD(provider, type,         "openai or openai-compatible.")
 POLICY_FIELD(provider, base_url,     "http or https; default for openai: https://api.openai.com/v1.")

@@ -163,13 +163,17 @@ static void headers_of_answers(void **state)
 {
 	static const struct {
 		const char *text;
-		bool debug, cost, needs;
-	} rows[] = { { V, false, false, false },
-		{ V "settings: {headers: {debug: true}}\n", true, false, true },
-		{ V "settings: {headers: {debug: false}}\n", false, false, true },
-		{ V "settings: {headers: {cost: true}}\n", false, true, true },
-		{ V "settings: {headers: {cost: false, debug: true}}\n", true, false, true },
-		{ V "settings: {headers: {}}\n", false, false, true } };
+		bool debug;
+		enum policy_cost cost;
+		bool needs;
+	} rows[] = { { V, false, COST_HEADERS_OFF, false },
+		{ V "settings: {headers: {debug: true}}\n", true, COST_HEADERS_OFF, true },
+		{ V "settings: {headers: {debug: false}}\n", false, COST_HEADERS_OFF, true },
+		{ V "settings: {headers: {cost: true}}\n", false, COST_HEADERS_PLAIN, true },
+		{ V "settings: {headers: {cost: stream}}\n", false, COST_HEADERS_STREAM, true },
+		{ V "settings: {headers: {cost: false, debug: true}}\n", true, COST_HEADERS_OFF,
+			true },
+		{ V "settings: {headers: {}}\n", false, COST_HEADERS_OFF, true } };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {

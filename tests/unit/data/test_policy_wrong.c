@@ -61,7 +61,7 @@ static const struct {
 	{ V "settings: {headers: {debug: 1}}\n",
 		"f.yaml:2:29: 'debug' is '1': write true or false\n" },
 	{ V "settings: {headers: {cost: usd}}\n",
-		"f.yaml:2:28: 'cost' is 'usd': write true or false\n" },
+		"f.yaml:2:28: 'cost' is 'usd': write false, true or stream\n" },
 	/* Providers */
 	{ V "providers:\n  - type: openai\n", "f.yaml:3:5: 'name' is missing here; add it\n" },
 	{ V "providers:\n  - name: p\n", "f.yaml:3:5: 'type' is missing here; add it\n" },
