@@ -216,7 +216,8 @@ static void policy_sticky_header(struct policy_reader *r, const struct policy_at
 		!slice_eq_nocase(name, SLICE("x-aigw-require-tags"))) {
 		policy_error(r, at, node,
 			"'sticky' is 'header:" PLACE_FMT
-			"', and a request with this header is refused; use one of your own",
+			"': headers x-aigw-... are for the gateway and tell no callers apart; use "
+			"one of your own",
 			PLACE_ARG(name));
 		return;
 	}

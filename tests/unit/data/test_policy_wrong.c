@@ -313,8 +313,9 @@ static const struct {
 	{ P "models: [{name: x, sticky: 'header:a b', " TARGET "}]\n",
 		"f.yaml:5:28: 'sticky' is 'header:a b': write the name of a header behind it" },
 	{ P "models: [{name: x, sticky: 'header:X-Aigw-Session', " TARGET "}]\n",
-		"f.yaml:5:28: 'sticky' is 'header:X-Aigw-Session', and a request with this header "
-		"is refused; use one of your own\n" },
+		"f.yaml:5:28: 'sticky' is 'header:X-Aigw-Session': headers x-aigw-... are for the "
+		"gateway and "
+		"tell no callers apart; use one of your own\n" },
 	{ P "models: [{name: x, queue: {max: 0}, " TARGET "}]\n",
 		"f.yaml:5:33: 'max' is '0': write a whole number from 1 to 100000\n" },
 	{ P "models: [{name: x, queue: {wait: 5}, " TARGET "}]\n",
