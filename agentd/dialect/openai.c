@@ -266,25 +266,31 @@ enum place {
 
 static const struct usage_name {
 	struct slice name;
-	uint8_t place, at;
+	uint8_t at;
 } counts[] = {
-#define COUNT(name, place, field)                                                                  \
+#define COUNT(name, field)                                                                         \
 	{                                                                                          \
-		SLICE_INIT(name), PLACE_##place, offsetof(struct usage_scan, field)                \
+		SLICE_INIT(name), offsetof(struct usage_scan, field)                               \
 	}
-	COUNT("prompt_tokens", USAGE, u.input),
-	COUNT("completion_tokens", USAGE, u.output),
-	COUNT("total_tokens", USAGE, total),
-	COUNT("input_tokens", USAGE, u.input),
-	COUNT("output_tokens", USAGE, u.output),
-	COUNT("prompt_cache_hit_tokens", USAGE, cache_hit),
-	COUNT("cached_tokens", INPUT, u.cached_input),
-	COUNT("cache_write_tokens", INPUT, u.cache_write),
-	COUNT("audio_tokens", INPUT, u.audio_in),
-	COUNT("reasoning_tokens", OUTPUT, u.reasoning),
-	COUNT("audio_tokens", OUTPUT, u.audio_out),
+	COUNT("prompt_tokens", u.input),
+	COUNT("completion_tokens", u.output),
+	COUNT("total_tokens", total),
+	COUNT("input_tokens", u.input),
+	COUNT("output_tokens", u.output),
+	COUNT("prompt_cache_hit_tokens", cache_hit),
+	COUNT("cached_tokens", u.cached_input),
+	COUNT("cache_write_tokens", u.cache_write),
+	COUNT("audio_tokens", u.audio_in),
+	COUNT("reasoning_tokens", u.reasoning),
+	COUNT("audio_tokens", u.audio_out),
 #undef COUNT
 };
+
+/* By place: where in counts its names begin; they end where the next one's do. */
+static const uint8_t counts_of[] = { [PLACE_USAGE] = 0,
+	[PLACE_INPUT] = 6,
+	[PLACE_OUTPUT] = 9,
+	[PLACE_OUTPUT + 1] = ARRAY_LEN(counts) };
 
 /* A length in seconds as milliseconds, up to the next one. More than a month is none. */
 static bool milliseconds_of(const struct jscan_member *m, int64_t *ret)
@@ -303,8 +309,8 @@ static void note_count(struct usage_scan *s, enum place place, const struct jsca
 {
 	int64_t v;
 
-	for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
-		if (counts[i].place != place || !jscan_key_is(m, counts[i].name))
+	for (size_t i = counts_of[place]; i < counts_of[place + 1]; i++) {
+		if (!jscan_key_is(m, counts[i].name))
 			continue;
 		if (jscan_int(m, &v) || v < 0)
 			return;

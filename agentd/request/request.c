@@ -95,7 +95,7 @@ static void request_recycle(struct request_env *env, struct request *r)
 	list_push_front(&env->free_requests, &r->node);
 }
 
-/* Zeroed, but for the attempt's memory. */
+/* Zeroed up to traceparent, but for the attempt's memory. */
 static struct request *request_new(struct request_env *env)
 {
 	struct attempt *memory;
@@ -114,7 +114,7 @@ static struct request *request_new(struct request_env *env)
 	list_remove(&r->node);
 	env->n_free_requests--;
 	memory = r->attempt_memory;
-	memset(r, 0, sizeof(*r));
+	memset(r, 0, offsetof(struct request, traceparent));
 	r->attempt_memory = memory;
 	return r;
 }

@@ -176,8 +176,6 @@ struct request {
 	uint8_t op_id[16];
 	char id[REQUEST_ID_LEN + 1]; /* op_id as the client sees it */
 	char key_id[VKEY_ID_LEN];
-	char forward_here[FORWARD_INLINE_BYTES];
-	char traceparent[TRACEPARENT_LEN]; /* with has_trace: as it goes upstream */
 	bool head_only : 1, keep_alive : 1, is_api : 1, has_key : 1, has_uid : 1, expect_more : 1,
 		discard_body : 1, head_sent : 1, down_chunked : 1, has_length : 1, hide_usage : 1,
 		asks_upstream : 1, usage_seen : 1, paused : 1, settled : 1, terminal_seen : 1,
@@ -200,6 +198,9 @@ struct request {
 		tells_usage : 1 /* the answer says what it costs */,
 		tells_at_end : 1 /* a stream does so behind its content */,
 		has_trailers : 1 /* its head has announced them */;
+	/* From here on not zeroed for the next call. */
+	char traceparent[TRACEPARENT_LEN];       /* with has_trace: as it goes upstream */
+	char forward_here[FORWARD_INLINE_BYTES]; /* `forward` may point here */
 };
 
 /* A head was parsed into env->head. Never NULL unless out of memory. If request_wants_body() then
@@ -229,12 +230,12 @@ void requests_durable(struct request_env *env, uint64_t watermark);
 /* The metrics' text, or why there is none. */
 void requests_metrics(struct request_env *env, struct slice text, int err);
 /* Drain is over: ends every live request in-band. */
-void requests_end_all(struct request_env *env);
+COLD void requests_end_all(struct request_env *env);
 
 /* --- between the files of request/
  * --------------------------------------------------------------------- */
 void request_resume(struct request *r);
-void request_fail(struct request *r, enum fail f, const char *fmt, ...)
+COLD void request_fail(struct request *r, enum fail f, const char *fmt, ...)
 	PRINTF_LIKE(3, 4);           /* answers if nothing was sent; then settles */
 void request_run(struct request *r); /* the head, and what it needs of the body, is there */
 void request_drop_forward(struct request *r);
@@ -246,17 +247,17 @@ enum fail identify_caller(
 uint64_t receive_tags(const struct policy_doc *d, struct slice list);
 enum fail receive_head(
 	struct request *r, const struct h1_head *h, struct errbuf *why); /* receive.c */
-void route_not_found(struct request *r, struct slice asked);             /* 404 with near names */
+COLD void route_not_found(struct request *r, struct slice asked);        /* 404 with near names */
 void route_step(struct request *r);                                      /* route.c */
 uint64_t route_caller(const struct request *r); /* a hash of who asks; 0: not known */
-bool route_plan(struct request *r);    /* how targets stand now -> r->plan; false: it has failed */
-void relay_late(struct request *r);    /* it said its end, and the rest has not come */
-void relay_forget(struct request *r);  /* relay.c: the answer so far, of which nothing was sent */
-void admit_step(struct request *r);    /* admit.c */
-void admit_target(struct request *r);  /* the slot says who serves it now, and at what price */
-bool admit_refused(struct request *r); /* takes a slot for a short record */
-void send_step(struct request *r);     /* send.c */
-void measure_begin(struct request *r); /* measure.c: a try goes to r->target */
+bool route_plan(struct request *r); /* how targets stand now -> r->plan; false: it has failed */
+COLD void relay_late(struct request *r); /* it said its end, and the rest has not come */
+void relay_forget(struct request *r);    /* relay.c: the answer so far, of which nothing was sent */
+void admit_step(struct request *r);      /* admit.c */
+void admit_target(struct request *r);    /* the slot says who serves it now, and at what price */
+COLD bool admit_refused(struct request *r); /* takes a slot for a short record */
+void send_step(struct request *r);          /* send.c */
+void measure_begin(struct request *r);      /* measure.c: a try goes to r->target */
 void measure_head(struct request *r, const struct h1_head *h);
 void measure_content(struct request *r);         /* its first content is there; idempotent */
 void measure_end(struct request *r);             /* it is over, however; idempotent */
@@ -264,13 +265,13 @@ extern const struct attempt_events relay_events; /* relay.c */
 unsigned send_bytes_of(struct attempt *a, struct slice *out); /* send.c */
 void relay_end(
 	struct request *r); /* settled (and durable, if it has to be): the held end goes out */
-void relay_end_in_band(
+COLD void relay_end_in_band(
 	struct request *r, enum fail f, const char *why); /* error event, no [DONE] */
 void relay_drained(struct request *r);
-void relay_error_now(struct request *r);
+COLD void relay_error_now(struct request *r);
 void settle_step(struct request *r);    /* settle.c */
 int64_t settle_part(struct request *r); /* a part of the answer has ended: counted; its cost */
-void body_refuse(struct request *r, enum fail f, const char *text); /* receive.c */
+COLD void body_refuse(struct request *r, enum fail f, const char *text); /* receive.c */
 void reply_begin(struct request *r,
 	unsigned status); /* reply.c: starts head_text with the status line and our own fields */
 void reply_who(struct request *r, struct buf *b); /* the same as comments in a stream */
@@ -281,16 +282,16 @@ void reply_usage(struct request *r, struct slot_values *v);
 void reply_trailers(struct request *r, struct buf *b); /* announces them in a stream's head */
 void reply_own_head(struct request *r);                /* head_text outlives this callback */
 void reply_drop_head(struct request *r);               /* it is sent */
-void reply_error(struct request *r, enum fail f,
+COLD void reply_error(struct request *r, enum fail f,
 	const char *message); /* makes the answer; relay_end() sends it */
-void reply_provider_error(struct request *r, unsigned status,
+COLD void reply_provider_error(struct request *r, unsigned status,
 	struct slice error); /* its own words under that status */
 /* The policy's tries are spent: an SDK need not try for itself. */
 bool reply_is_worn_out(const struct request *r);
-void reply_error_event(struct request *r, enum fail f, const char *message);
-void reply_models(struct request *r);
-void reply_health(struct request *r);
-void reply_metrics(struct request *r, struct slice text, int err);
+COLD void reply_error_event(struct request *r, enum fail f, const char *message);
+COLD void reply_models(struct request *r);
+COLD void reply_health(struct request *r);
+COLD void reply_metrics(struct request *r, struct slice text, int err);
 int client_write(struct request *r, const struct slice *v,
 	unsigned n); /* 0, 1: queued, negative: the client is gone */
 

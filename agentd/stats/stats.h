@@ -64,7 +64,7 @@ void stats_add(
 void stats_time(
 	struct stats_block *b, enum stat_kind kind, uint32_t slot, enum stat_hist h, usec d);
 
-void stats_error(struct stats_block *b, uint32_t provider_slot, enum provider_error e,
+COLD void stats_error(struct stats_block *b, uint32_t provider_slot, enum provider_error e,
 	usec wall_us); /* wall: now */
 
 /* Several counters of one object: its row once, then plain moves. Valid as long as the block. */

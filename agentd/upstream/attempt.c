@@ -51,7 +51,7 @@ static void finish(struct attempt *a)
 	http_call_fini(&a->call);
 }
 
-static void fail(struct attempt *a, enum attempt_failure f)
+COLD static void fail(struct attempt *a, enum attempt_failure f)
 {
 	let_go(a, false);
 	a->state = ATTEMPT_FAILED;

@@ -30,8 +30,8 @@ void buf_fini(struct buf *b);  /* frees; the buf is empty and usable again */
 void buf_reset(struct buf *b); /* n = 0, err = 0; keeps the memory */
 
 /* Out of line: what does not fit as it is. */
-int buf_reserve_slow(struct buf *b, size_t more);
-int buf_append_slow(struct buf *b, const void *p, size_t n);
+COLD int buf_reserve_slow(struct buf *b, size_t more);
+COLD int buf_append_slow(struct buf *b, const void *p, size_t n);
 
 /* Do `more` bytes fit without a look at the memory? */
 static inline bool buf_has_room(const struct buf *b, size_t more)

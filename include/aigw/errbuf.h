@@ -10,7 +10,7 @@ struct errbuf {
 };
 
 /* Replaces the text. `e` may be NULL. */
-void err_write(struct errbuf *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
+void err_write(struct errbuf *e, const char *fmt, ...) PRINTF_LIKE(2, 3) COLD;
 
 /* The same as an expression that is `code` (0 or negative), so that `return err_set(e, -EINVAL,
  * ...)` reads well. A macro, so that compilers and analyzers see the code. */

@@ -46,7 +46,7 @@ int jscan_deep(struct slice text, jscan_deep_fn *fn, void *arg, size_t *ret_offs
 int jscan_array(struct slice text, jscan_member_fn *fn, void *arg, size_t *ret_offset);
 
 /* Compares the decoded key: "mod\u0065l" is "model". */
-bool jscan_escaped_key_is(const struct jscan_member *m, struct slice name);
+COLD bool jscan_escaped_key_is(const struct jscan_member *m, struct slice name);
 static inline bool jscan_key_is(const struct jscan_member *m, struct slice name)
 {
 	return LIKELY(!m->key_escaped) ? slice_eq(m->key, name) : jscan_escaped_key_is(m, name);

@@ -23,11 +23,12 @@ void log_set_tap(void (*tap)(struct slice line));
 /* `fmt` prints key=value pairs; values that may hold spaces go through LOGQ ("%s" with
  * log_quote()). */
 void log_event(enum log_level level, const char *area, const char *event, const char *fmt, ...)
-	PRINTF_LIKE(4, 5);
+	PRINTF_LIKE(4, 5) COLD;
 
 /* Of each call, at level info whatever the level is: without the limit on repetition, and not for
  * the tap. Only where somebody asked for it. */
-void log_event_each(const char *area, const char *event, const char *fmt, ...) PRINTF_LIKE(3, 4);
+void log_event_each(const char *area, const char *event, const char *fmt, ...)
+	PRINTF_LIKE(3, 4) COLD;
 
 /* A value made safe for logfmt (quoted and escaped where needed); per-thread ring of 8 buffers of
  * 512 bytes. */

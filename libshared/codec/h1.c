@@ -231,7 +231,7 @@ ssize_t h1_head_end(const char *p, size_t n, size_t *scanned)
 	return n >= H1_MAX_HEAD_BYTES ? (ssize_t)H1_BAD_HEAD_SIZE : 0;
 }
 
-static enum h1_error error_of(const struct h1 *h, llhttp_errno_t e, enum h1_error otherwise)
+COLD static enum h1_error error_of(const struct h1 *h, llhttp_errno_t e, enum h1_error otherwise)
 {
 	if (h->error)
 		return h->error;

@@ -13,7 +13,7 @@ struct scan {
 	bool escaped; /* the last string held a backslash */
 };
 
-static const char *fail(struct scan *s, const char *p)
+COLD static const char *fail(struct scan *s, const char *p)
 {
 	s->wrong = p;
 	return NULL;
