@@ -274,5 +274,25 @@ class Programs(unittest.TestCase):
       self.assertEqual(done.returncode, 2, to)
 
 
+class Training(unittest.TestCase):
+  """What ./dev release lets a build do between its two halves."""
+
+  def train(self, *argv):
+    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "train.py")
+    return subprocess.run([sys.executable, script, *argv], capture_output=True, text=True, check=False)
+
+  def test_each_shape_by_each_way(self):
+    done = self.train(BUILD, "0.1")
+    self.assertEqual((done.returncode, len(done.stderr.splitlines())), (0, 3 * 4), done.stderr)
+    for line in done.stderr.splitlines():
+      self.assertRegex(line, r"^# aigw(-unix|-tls)?, .*: [1-9][0-9]* calls/s$")
+
+  def test_a_build_that_does_not_serve(self):
+    with tempfile.TemporaryDirectory() as empty:
+      done = self.train(empty)
+    self.assertEqual(done.returncode, 2)
+    self.assertIn("bench-upstream: not built in", done.stderr)
+
+
 if __name__ == "__main__":
   unittest.main()
