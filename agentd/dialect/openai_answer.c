@@ -509,7 +509,30 @@ struct slice openai_last_error(const char *p, size_t n, size_t *ret_at)
 	return found;
 }
 
-bool openai_is_answer(struct slice body)
+static int on_answer_member(void *arg, const struct jscan_member *m)
 {
-	return jscan_object(body, NULL, NULL, NULL) == 0;
+	static const struct slice given[] = {
+		SLICE_INIT("choices"),
+		SLICE_INIT("output"),
+		SLICE_INIT("data"),
+		SLICE_INIT("results"),
+	};
+	struct content_scan *s = arg;
+
+	if (is_empty(m))
+		return 0;
+	if (jscan_key_is(m, SLICE("error")))
+		s->error = m->value;
+	for (size_t i = 0; i < ARRAY_LEN(given); i++)
+		s->found |= jscan_key_is(m, given[i]);
+	return 0;
+}
+
+bool openai_is_answer(struct slice body, struct slice *ret_error)
+{
+	struct content_scan s = { 0 };
+	bool is_object = jscan_object(body, on_answer_member, &s, NULL) == 0;
+
+	*ret_error = is_object && !s.found ? s.error : SLICE_EMPTY;
+	return is_object;
 }

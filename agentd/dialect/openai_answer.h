@@ -58,7 +58,8 @@ bool openai_ends_in_error(const char *p, size_t n);
  * there is none. */
 struct slice openai_last_error(const char *p, size_t n, size_t *ret_at);
 
-/* Is a whole plain answer one JSON object? */
-bool openai_is_answer(struct slice body);
+/* Is a whole plain answer one JSON object? *ret_error: the value of `error`, in place, where it
+ * says that and gives nothing (some providers answer so with 200); else empty. */
+bool openai_is_answer(struct slice body, struct slice *ret_error);
 
 #endif

@@ -373,8 +373,7 @@ static void relay_events_of(struct request *r, char *p, size_t n, bool joined, b
 	hold_rest(r, joined, c.used, slice_of(p + c.used, n - c.used));
 }
 
-/* An error in place of the first content: as if it had come with its status. */
-static void error_first(struct request *r, struct slice error)
+void relay_error_first(struct request *r, struct slice error)
 {
 	enum error_class c = relay_class_in_band(r, error);
 	unsigned status = error_class_status(c);
@@ -421,7 +420,7 @@ static bool content_begins(struct request *r, char *p, size_t n, bool last)
 	while (at < n && (m = sse_event_end(p + at, n - at, &scanned, last)) != 0) {
 		switch (openai_content_of(slice_of(p + at, m), r->endpoint, &error)) {
 		case OPENAI_CONTENT_SOME: return true;
-		case OPENAI_CONTENT_ERROR: error_first(r, error); return false;
+		case OPENAI_CONTENT_ERROR: relay_error_first(r, error); return false;
 		case OPENAI_CONTENT_MALFORMED: no_content(r, true); return false;
 		case OPENAI_CONTENT_END: is_empty_end = true; break;
 		case OPENAI_CONTENT_NONE: break;

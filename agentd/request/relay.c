@@ -277,12 +277,19 @@ void relay_commit(struct request *r)
 		wait_say_who(r);
 }
 
-/* Usage that was read to the end of the body proves it well. */
-static bool is_decodable(struct request *r, struct slice body)
+/* Usage that was read to the end of the body proves it well. False: it goes no further. */
+static bool is_answer(struct request *r, struct slice body)
 {
+	struct slice error;
+
 	if (r->upstream_error || r->usage_seen || r->compressed || r->no_body || r->head_only ||
-		r->endpoint > ENDPOINT_moderations || openai_is_answer(body))
+		r->endpoint > ENDPOINT_moderations)
 		return true;
+	if (openai_is_answer(body, &error)) {
+		if (error.n)
+			relay_error_first(r, error);
+		return !error.n;
+	}
 	relay_count_error(r, ERROR_undecodable);
 	if (retry_follows(r, CLASS_transient, ATTEMPT_OK, r->status))
 		return false;
@@ -316,7 +323,7 @@ static void plain_body(struct request *r, char *p, size_t n, bool last)
 			return;
 		r->whole = piece;
 		meter_plain(r, piece);
-		if (!is_decodable(r, piece))
+		if (!is_answer(r, piece))
 			return;
 		relay_answer_ended(r);
 	} else if (piece.n > ANSWER_WHOLE_BYTES || r->eager) {

@@ -42,5 +42,8 @@ void wait_error(struct request *r, struct slice error); /* in the provider's wor
 /* answer_stream.c */
 void relay_stream_body(struct request *r, char *p, size_t n, bool last);
 void relay_stream_ended(struct request *r); /* it has told its end, whatever comes behind it */
+/* An error in place of the first content, or of a plain answer: as if it had come with its status.
+ */
+void relay_error_first(struct request *r, struct slice error);
 
 #endif

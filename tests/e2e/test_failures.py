@@ -114,6 +114,24 @@ class Errors(Case):
             a = self.ask("n")
             self.assertEqual((a.status, a.header("x-aigw-fallback")), (200, None))  # held already
 
+    def test_an_error_in_place_of_a_plain_answer(self):
+        """A 200 that holds nothing but an error is none: it goes to the next target, and where there is none has its real status."""
+        for body, status, code in ((b'{"error": {"message": "slow down", "code": "rate_limit_exceeded"}}', 429, "rate_limit_exceeded"),
+                                   (b'{"error": "overloaded", "choices": []}', 502, None),
+                                   (b'{"error": {"message": "CANARY", "code": "invalid_api_key"}}', 502, "upstream_auth_failed")):
+            with Provider(self.refusing(200, body)) as p, self.subTest(body=body):
+                self.stack.apply(HEAD.replace("$SIM, $A", f'"http://127.0.0.1:{p.port}/v1", credential: sim') + model("m", f"a x-{status}-{code}", "b sim-b") + model("alone", f"a y-{status}-{code}"))
+                self.stack.wait_ready()
+                a = self.ask()
+                self.assertEqual((a.status, a.header("x-aigw-provider"), a.header("x-aigw-fallback")), (200, "b", f"a:{status}>b"))
+                a = self.ask("alone")
+                self.assertEqual((a.status, b"CANARY" in a.body), (status, False), a.body)
+                if code:
+                    self.assertEqual(a.json()["error"]["code"], code)
+                record = wait_for(lambda: next((r for r in self.stack.records() if r["request_id"] == a.header("x-request-id")), None), "its record")
+                self.assertEqual(record["outcome"], "failed")
+                self.assertIn(record["cost"], (None, "0.000000000"))
+
     def test_a_transient_one_counts_against_the_target(self):
         self.apply(model("m", "a sim-t+fail-400+code-odd", "b sim-b"), provider="credential: sim, errors: {odd: transient}")
         self.stack.apply((HEAD + model("m", "a sim-t+fail-400+code-odd", "b sim-b")).replace("$A", "credential: sim, errors: {odd: transient}").replace("open_after: 1000", "open_after: 2"))

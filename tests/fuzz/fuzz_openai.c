@@ -80,8 +80,8 @@ static void check_judgement(struct slice s)
 	}
 	if (s.n)
 		(void)openai_may_be_json(s);
-	if (openai_is_answer(s))
-		ASSERT(jscan_object(s, NULL, NULL, NULL) == 0);
+	ASSERT(openai_is_answer(s, &error) == (jscan_object(s, NULL, NULL, NULL) == 0));
+	ASSERT(!error.n || lies_in(error, s));
 }
 
 /* An event that was read is written anew as one that reads the same. */

@@ -488,12 +488,33 @@ static void words_of_errors(void **state)
 
 static void whole_answers(void **state)
 {
+	static const struct {
+		const char *body;
+		bool is_object;
+		const char *error; /* what it says in place of an answer */
+	} rows[] = {
+		{ " {\"a\":[1,2]}\n", true, "" },
+		{ "{\"a\":[1,2]", false, "" },
+		{ "[1]", false, "" },
+		{ "<html></html>", false, "" },
+		{ "", false, "" },
+		{ "{\"error\":{\"code\":429}}", true, "{\"code\":429}" },
+		{ "{\"id\":\"x\",\"error\":\"no\",\"choices\":[ ]}", true, "\"no\"" },
+		{ "{\"error\":{\"code\":1},\"choices\":[{}]}", true, "" },
+		{ "{\"error\":{\"code\":1},\"output\":[{}]}", true, "" },
+		{ "{\"error\":null,\"data\":[]}", true, "" },
+		{ "{\"error\":{},\"choices\":[]}", true, "" },
+		{ "{\"error\":{\"code\":1}", false, "" },
+	};
+
 	(void)state;
-	assert_true(openai_is_answer(SLICE(" {\"a\":[1,2]}\n")));
-	assert_false(openai_is_answer(SLICE("{\"a\":[1,2]")));
-	assert_false(openai_is_answer(SLICE("[1]")));
-	assert_false(openai_is_answer(SLICE("<html></html>")));
-	assert_false(openai_is_answer(SLICE_EMPTY));
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct slice error;
+
+		assert_int_equal(
+			openai_is_answer(slice_str(rows[i].body), &error), rows[i].is_object);
+		assert_true(slice_eq(error, slice_str(rows[i].error)));
+	}
 }
 
 int main(void)
