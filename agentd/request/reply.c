@@ -317,16 +317,46 @@ static void reply_when(struct request *r)
 	(void)reply_field(r, SLICE("retry-after-ms"), slice_str(text));
 }
 
-/* Which limit of the policy it was. */
-static void reply_limit(struct request *r)
+/* The first of the model's that has no place: as it was planned, or has turned out a moment later.
+ */
+static struct slice full_provider(const struct request *r)
 {
-	char text[POLICY_NAME_MAX + 32];
+	const struct policy *p = r->rules->rules->policy;
+	const struct policy_model *m = &p->doc->models[r->model];
+	uint32_t at = r->plan.n ? r->plan.target[0] : 0;
 
-	if (r->identity_full)
-		(void)snprintf(text, sizeof(text), "identity/concurrency");
-	else
-		(void)snprintf(text, sizeof(text), "project:" SLICE_FMT "/concurrency",
-			SLICE_ARG(r->rules->rules->policy->doc->projects[r->project].name));
+	for (uint32_t i = m->n_targets; i-- > 0;)
+		if (r->plan.state[i] == TARGET_AT_CAPACITY)
+			at = i;
+	return p->doc->providers[m->targets[at].provider].name;
+}
+
+/* Which limit of the policy it was. */
+static void reply_limit(struct request *r, enum fail f)
+{
+	const struct policy_doc *d;
+	const char *of = "project", *limit = "concurrency";
+	struct slice name = SLICE_EMPTY;
+	char text[POLICY_MODEL_NAME_MAX + 32];
+
+	if (f != FAIL_concurrency_limit && f != FAIL_provider_at_capacity && f != FAIL_queue_full &&
+		f != FAIL_queue_timeout)
+		return; /* it may have come before there were rules */
+	d = r->rules->rules->policy->doc;
+	if (f == FAIL_concurrency_limit && !r->identity_full) {
+		name = d->projects[r->project].name;
+	} else if (f == FAIL_concurrency_limit) {
+		of = "identity";
+	} else if (f == FAIL_provider_at_capacity) {
+		of = "provider";
+		name = full_provider(r);
+	} else {
+		of = "model";
+		name = d->models[r->model].name;
+		limit = "queue";
+	}
+	(void)snprintf(text, sizeof(text), "%s%s" SLICE_FMT "/%s", of, name.n ? ":" : "",
+		SLICE_ARG(name), limit);
 	(void)reply_field(r, SLICE("x-aigw-limit"), slice_str(text));
 }
 
@@ -357,8 +387,7 @@ void reply_error(struct request *r, enum fail f, const char *message)
 									      : SLICE("false"));
 	if (row->retry == FAIL_RETRY_YES && (row->status == 503 || row->status == 429))
 		reply_when(r);
-	if (f == FAIL_concurrency_limit)
-		reply_limit(r);
+	reply_limit(r, f);
 	if (f == FAIL_method_not_allowed)
 		(void)reply_field(
 			r, SLICE("allow"), r->endpoint ? SLICE("POST") : SLICE("GET, HEAD"));
