@@ -63,12 +63,10 @@ static inline void bytes_copy(void *to, const void *from, size_t n)
 
 bool bytes_eq_nocase(const char *a, const char *b, size_t n);
 
-/* ASCII case-insensitive: header names, schemes. Of names as long as each other most differ in the
- * first byte, which is looked at in line. */
+/* ASCII case-insensitive: header names, schemes. */
 static inline bool slice_eq_nocase(struct slice a, struct slice b)
 {
-	return a.n == b.n &&
-	       (a.n == 0 || (((a.p[0] ^ b.p[0]) & ~0x20) == 0 && bytes_eq_nocase(a.p, b.p, a.n)));
+	return a.n == b.n && bytes_eq_nocase(a.p, b.p, a.n);
 }
 
 static inline bool slice_starts(struct slice s, struct slice prefix)
