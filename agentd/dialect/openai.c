@@ -264,33 +264,42 @@ enum place {
 	PLACE_OUTPUT
 };
 
-static const struct usage_name {
+struct usage_name {
 	struct slice name;
 	uint8_t at;
-} counts[] = {
+};
+
 #define COUNT(name, field)                                                                         \
 	{                                                                                          \
 		SLICE_INIT(name), offsetof(struct usage_scan, field)                               \
 	}
+static const struct usage_name usage_counts[] = {
 	COUNT("prompt_tokens", u.input),
 	COUNT("completion_tokens", u.output),
 	COUNT("total_tokens", total),
 	COUNT("input_tokens", u.input),
 	COUNT("output_tokens", u.output),
 	COUNT("prompt_cache_hit_tokens", cache_hit),
+};
+static const struct usage_name input_counts[] = {
 	COUNT("cached_tokens", u.cached_input),
 	COUNT("cache_write_tokens", u.cache_write),
 	COUNT("audio_tokens", u.audio_in),
+};
+static const struct usage_name output_counts[] = {
 	COUNT("reasoning_tokens", u.reasoning),
 	COUNT("audio_tokens", u.audio_out),
-#undef COUNT
 };
+#undef COUNT
 
-/* By place: where in counts its names begin; they end where the next one's do. */
-static const uint8_t counts_of[] = { [PLACE_USAGE] = 0,
-	[PLACE_INPUT] = 6,
-	[PLACE_OUTPUT] = 9,
-	[PLACE_OUTPUT + 1] = ARRAY_LEN(counts) };
+static const struct {
+	const struct usage_name *names;
+	size_t n;
+} counts_at[] = {
+	[PLACE_USAGE] = { usage_counts, ARRAY_LEN(usage_counts) },
+	[PLACE_INPUT] = { input_counts, ARRAY_LEN(input_counts) },
+	[PLACE_OUTPUT] = { output_counts, ARRAY_LEN(output_counts) },
+};
 
 /* A length in seconds as milliseconds, up to the next one. More than a month is none. */
 static bool milliseconds_of(const struct jscan_member *m, int64_t *ret)
@@ -309,13 +318,15 @@ static void note_count(struct usage_scan *s, enum place place, const struct jsca
 {
 	int64_t v;
 
-	for (size_t i = counts_of[place]; i < counts_of[place + 1]; i++) {
-		if (!jscan_key_is(m, counts[i].name))
+	for (size_t i = 0; i < counts_at[place].n; i++) {
+		const struct usage_name *u = &counts_at[place].names[i];
+
+		if (!jscan_key_is(m, u->name))
 			continue;
 		if (jscan_int(m, &v) || v < 0)
 			return;
 		s->wrong |= v > TOKENS_MAX;
-		*(int64_t *)(void *)((char *)s + counts[i].at) = v;
+		*(int64_t *)(void *)((char *)s + u->at) = v;
 		return;
 	}
 	if (place == PLACE_USAGE &&
