@@ -7,7 +7,6 @@ import json
 import os
 import re
 import sys
-import time
 import unittest
 from decimal import Decimal
 
@@ -58,20 +57,14 @@ class Case(unittest.TestCase):
     maxDiff = None
 
     def start(self, settings=ON, **agent):
-        self.script = []  # steps of the own provider: bytes, or a function that it calls
+        self.script = []  # parts of the own provider's answer, each a read of its own
         self.provider = self.enterContext(Provider(serve=self.serve))
         self.stack = self.enterContext(Stack(BUILD, None, agent=agent))
         self.apply(settings)
 
     def serve(self, conn):
         while conn.request():
-            for step in self.script:
-                step() if callable(step) else conn.send(step)
-
-    @staticmethod
-    def pause():
-        """Long enough for a read of its own, mostly; the outcome is the same without."""
-        time.sleep(0.05)
+            conn.send_apart(self.script)
 
     def apply(self, settings):
         self.stack.apply(POLICY.replace("$SETTINGS", settings).replace("$OWN", str(self.provider.port)))
@@ -188,7 +181,7 @@ class Plain(Case):
                 body = json.dumps({**CHAT, "padding": "x" * 30000}).encode()
                 whole = answer_bytes(body)
                 cuts = [whole[:-29000], whole[-29000:-10], whole[-10:]]
-                self.script = [step for piece in cuts for step in (piece, self.pause)]
+                self.script = cuts
                 with self.stack.connect("unix") as wire:
                     for _ in range(3):
                         a = wire.call(PATH, {"model": "own", "messages": []})
@@ -279,7 +272,7 @@ class Stream(Case):
         """With each durability; all at once or event by event."""
         for durability in ("strict", "relaxed"):
             self.start(durability=durability)
-            for script in (self.script, [b"".join(self.script)], [b"".join(self.script[:-1]), self.pause, self.script[-1]]):
+            for script in (self.script, [b"".join(self.script)], [b"".join(self.script[:-1]), self.script[-1]]):
                 self.script = script
                 a = self.ask("own")
                 r, rest = self.check_note(a)

@@ -6,14 +6,13 @@ has read the one before from its socket, as the kernel shows in /proc/net/tcp.
 Usage: test_cuts.py [BUILD_ROOT] [unittest arguments]
 """
 import os
-import socket
 import sys
-import threading
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../../lib"))
-from harness import Stack, build_root, wait_for  # noqa: E402
+from harness import Stack, build_root  # noqa: E402
+from provider import Provider  # noqa: E402
 
 BUILD = build_root()
 USAGE = '"usage":{"prompt_tokens":7,"completion_tokens":3}'
@@ -45,54 +44,6 @@ ANSWERS["chunks"] = (chunked(b"HTTP/1.1 200 OK\r\ncontent-type: application/json
 STREAMS = ("lf", "crlf", "cr")
 
 
-class Provider:
-    """Answers each request on its connections with the parts that stand in `parts`."""
-
-    def __init__(self):
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        self.parts = []
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            try:
-                conn, peer = self.listener.accept()
-            except OSError:
-                return
-            conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            threading.Thread(target=self.serve, args=(conn, peer[1]), daemon=True).start()
-
-    def serve(self, conn, port):
-        data = b""
-        with conn:
-            while True:
-                while b"\r\n\r\n" not in data:
-                    got = conn.recv(65536)
-                    if not got:
-                        return
-                    data += got
-                head, data = data.split(b"\r\n\r\n", 1)
-                length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
-                while len(data) < length:
-                    data += conn.recv(65536)
-                data = data[length:]
-                for i, part in enumerate(self.parts):
-                    if i:
-                        wait_for(lambda: self.was_read(port), "the agent has read", pause=0.0002)
-                    conn.sendall(part)
-
-    def was_read(self, port):
-        """Nothing waits in the receive queue of the agent's end."""
-        with open("/proc/net/tcp") as f:
-            next(f)
-            for line in f:
-                _, local, remote, _, queues = line.split()[:5]
-                if int(local[-4:], 16) == port and int(remote[-4:], 16) == self.port:
-                    return int(queues.split(":")[1], 16) == 0
-        return True  # the connection is gone, and the call will tell
-
-
 def policy(port):
     return f"""\
 apiVersion: aigw/v1
@@ -109,14 +60,17 @@ identities:
 
 class Cuts(unittest.TestCase):
     def run_all(self, durability, names):
-        provider = Provider()
-        with Stack(BUILD, policy(provider.port), agent={"durability": durability, "workers": 1}) as stack, stack.connect("unix") as wire:
+        parts = []
+
+        def serve(conn):
+            while conn.request():
+                conn.send_apart(parts)
+        with Provider(serve) as provider, Stack(BUILD, policy(provider.port), agent={"durability": durability, "workers": 1}) as stack, stack.connect("unix") as wire:
             expected = 0
             for name in names:
                 raw, visible = ANSWERS[name]
                 cuts = [[raw[:k], raw[k:]] for k in range(1, len(raw))] + [[raw[i:i + 1] for i in range(len(raw))], [raw]]
                 for parts in cuts:
-                    provider.parts = parts
                     body = {"model": "m", "messages": [], "stream": name in STREAMS}
                     answer = wire.call("/v1/chat/completions", body)
                     expected += 1
@@ -124,7 +78,6 @@ class Cuts(unittest.TestCase):
                                      (name, len(parts), len(parts[0])))
             for r in stack.wait_records(expected):
                 self.assertEqual((r["outcome"], r["input_tokens"], r["output_tokens"], r["usage_seen"]), ("ok", 7, 3, True))
-        provider.listener.close()
 
     def test_strict(self):
         self.run_all("strict", ANSWERS)
