@@ -6,7 +6,8 @@ rotation, and figures are medians over the rotations. CPU per call is the CPU ti
 process tree over a run divided by the calls that the upstream answered in it: the steadiest figure.
 Compare ratios; absolute numbers of two machines do not compare.
 
-Measures (--only): calls, latency, held, tls, strict, readers, slow, against. Targets: direct, relay, nginx, aigw.
+Measures (--only): calls, latency, held, tls, strict, readers, slow, against. Targets: direct, relay, nginx, aigw
+(nginx brings nginx-kept along, aigw its unix socket).
 Exit code: 0 every floor holds (always with --quick), 1 one does not, 2 the benchmark could not run.
 """
 import argparse

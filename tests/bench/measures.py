@@ -8,7 +8,7 @@ import time
 
 from figures import core_share, cpu_us_per_call, percentile
 from procs import Child, Failed, machine_busy_seconds, process_cpu_seconds, sync_us, wait_quiet
-from targets import Aigw, AigwTls, AigwUnix, Direct, Nginx, Relay
+from targets import Aigw, AigwTls, AigwUnix, Direct, Nginx, NginxKept, Relay
 
 OTHERS_LIMIT = 0.2  # of one core, used by programs that are not ours: the run is repeated
 TRIES = 3
@@ -18,6 +18,7 @@ SHAPES = {  # of a call: arguments of bench-load
   "256 KB": ["--size", "262144"],
   "50-event stream": ["--size", "1024", "--stream"],
 }
+SHAPES_OF = {"aigw-unix": ["1 KB"], "nginx-kept": ["1 KB", "32 KB", "256 KB"]}  # of targets that do not take all
 RATE = 2000
 STRICT_RATE = 1000
 PROMPT_BYTES = 65536
@@ -99,7 +100,7 @@ def load_once(bench, target, args):
   """What the load says, and what the call cost on the target's side."""
   def snapshot():
     return (target.cpu_seconds(), process_cpu_seconds(bench.upstream.child.pid), machine_busy_seconds(),
-            children_seconds(), time.monotonic(), bench.upstream.stats())
+            children_seconds(), time.monotonic(), target.minor_faults(), bench.upstream.stats())
 
   before = snapshot()
   load = load_start(bench, target, args)
@@ -111,17 +112,18 @@ def load_once(bench, target, args):
     load.stop()
   after = snapshot()
   got = load_result(bench, target, text, load.popen.returncode)
-  cpu, feed, busy, own, wall = (b - a for a, b in zip(before[:5], after[:5]))
-  calls = after[5]["requests"] - before[5]["requests"]
+  cpu, feed, busy, own, wall, faults = (b - a for a, b in zip(before[:6], after[:6]))
+  calls = after[6]["requests"] - before[6]["requests"]
   return {
     "calls_per_s": got["calls_per_s"],
     "cpu_us": cpu_us_per_call(cpu, calls) if target.child else None,
     "core": core_share(cpu, got["wall_s"]) if target.child else None,
+    "faults": faults / calls if target.child and calls else None,
     "p50": got["latency"]["p50"], "p90": got["latency"]["p90"], "p99": got["latency"]["p99"],
     "p999": got["latency"]["p999"],
     "hold_p50": got["end_hold"]["p50"], "hold_p99": got["end_hold"]["p99"],
     "first_p50": got["first_event"]["p50"], "first_p99": got["first_event"]["p99"],
-    "opened": after[5]["accepted"] - before[5]["accepted"],
+    "opened": after[6]["accepted"] - before[6]["accepted"],
     "failures": failures(got), "status": got["first_bad_status"],
     "others": max(0.0, busy - cpu - feed - own) / wall,
   }
@@ -152,10 +154,11 @@ def measure_calls(bench):
     # aigw anew each time: nobody takes its usage records away, and their store must not fill up
     targets = bench.targets("direct", "relay", "nginx", "aigw")
     targets += [AigwUnix(t) for t in targets if t.name == "aigw"]
+    targets += [NginxKept("nginx-kept", bench.place, bench.upstream) for t in targets if t.name == "nginx"]
     with Started(targets):
       for shape, args in SHAPES.items():
         for t in rotated(targets, rep):
-          if t.name == "aigw-unix" and shape != "1 KB":
+          if shape not in SHAPES_OF.get(t.name, SHAPES):
             continue
           bench.add("calls", target=t.name, shape=shape, rep=rep, **load_run(bench, t, [*args, *times(bench)]))
 

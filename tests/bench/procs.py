@@ -66,6 +66,11 @@ def stat_cpu_seconds(text, hz=HZ):
   return (int(fields[11]) + int(fields[12])) / hz
 
 
+def stat_minor_faults(text):
+  """Page faults that needed no disk."""
+  return int(stat_fields(text)[7])
+
+
 def family(pid, parents):
   """pid and all its descendants; parents maps a pid to its parent."""
   members = {pid}
@@ -117,6 +122,16 @@ def process_cpu_seconds(pid):
 
 def cpu_seconds(pid):
   return sum(process_cpu_seconds(p) for p in tree(pid))
+
+
+def minor_faults(pid):
+  total = 0
+  for p in tree(pid):
+    try:
+      total += stat_minor_faults(slurp(f"/proc/{p}/stat"))
+    except OSError:
+      continue
+  return total
 
 
 def anonymous_kib(pid):

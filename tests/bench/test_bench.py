@@ -89,6 +89,13 @@ class Accounting(unittest.TestCase):
     self.assertEqual(procs.stat_parent(self.STAT), 7)
     self.assertAlmostEqual(procs.stat_cpu_seconds(self.STAT, hz=100), 2.0)
 
+  def test_page_faults(self):
+    self.assertEqual(procs.stat_minor_faults(self.STAT), 1)
+    before = procs.minor_faults(os.getpid())
+    kept = bytearray(os.urandom(1 << 20)) * 32
+    self.assertGreater(procs.minor_faults(os.getpid()), before)
+    del kept
+
   def test_rollup(self):
     text = "55d0-7ffe ---p 0 00:00 0 [rollup]\nRss:  900 kB\nAnonymous:       123 kB\nLazyFree:  5 kB\n"
     self.assertEqual(procs.rollup_kib(text, "Anonymous"), 123)
@@ -123,7 +130,7 @@ class Accounting(unittest.TestCase):
 
 def good_run():
   """Records in which every floor holds, some only just."""
-  calls = [dict(target=t, shape=s, rep=r, cpu_us=cpu, calls_per_s=5e4, core=0.99, p50=1.0, p99=2.0, opened=0,
+  calls = [dict(target=t, shape=s, rep=r, cpu_us=cpu, calls_per_s=5e4, core=0.99, faults=0.0, p50=1.0, p99=2.0, opened=0,
                 failures=0, others=0.0)
            for r in range(3)
            for s, costs in {"1 KB": (10.0, 10.0), "32 KB": (20.0, 14.0), "50-event stream": (40.0, 20.0)}.items()
