@@ -19,7 +19,10 @@ struct request_env;
 #define BODY_KEEP         64 /* free blocks kept of each class */
 #define BODY_TRIM_US      USEC_PER_S
 
-#define BODY_FIRST_BYTES (64u << 10) /* taken at once of a longer body */
+/* A body is read straight to its place where so much of it fits; less comes by way of the loop's
+ * memory, which takes more in one read. */
+#define BODY_DIRECT_BYTES (16u << 10)
+#define BODY_LARGE_BYTES  (64u << 10) /* a block that grows before it is full, for direct reads */
 
 /* A body of so many bytes that came whole in one read keeps the memory that it was read into, and
  * the loop reads into another block: cheaper than to copy it. */

@@ -376,10 +376,7 @@ static enum fail prepare_body(struct request *r, const struct h1_head *h, struct
 	r->body_length = (size_t)h->length;
 	/* Memory goes to what has arrived. What can't be held anyway is refused before it is sent.
 	 */
-	return (r->body_length <= BODY_FIRST_BYTES || body_would_fit(r, r->body_length)) &&
-			       body_room(r, body_step(r, BODY_FIRST_BYTES, r->body_length))
-		       ? FAIL_none
-		       : FAIL_gateway_overloaded;
+	return body_would_fit(r, r->body_length) ? FAIL_none : FAIL_gateway_overloaded;
 }
 
 enum fail receive_head(struct request *r, const struct h1_head *h, struct errbuf *why)
@@ -413,15 +410,19 @@ enum fail receive_head(struct request *r, const struct h1_head *h, struct errbuf
 
 size_t request_body_room(struct request *r, char **ret)
 {
-	if (r->discard_body || !r->body.bytes || !r->is_api || r->upload ||
-		r->body.n >= r->body_length)
+	size_t length = r->body_length, left;
+
+	if (r->discard_body || !r->body.bytes || !r->is_api || r->upload || r->body.n >= length)
 		return 0;
-	if (r->body.n == r->body.cap &&
-		!body_room(r, body_step(r, r->body.cap * (size_t)2, r->body_length)))
-		return 0; /* refused when the next byte is there */
+	left = MIN(length, r->body.cap) - r->body.n;
+	if (left < BODY_DIRECT_BYTES && r->body.n + left < length) {
+		if (r->body.cap < BODY_LARGE_BYTES ||
+			!body_room(r, body_step(r, r->body.cap * (size_t)2, length)))
+			return 0; /* no room at all: refused when the next byte is there */
+		left = MIN(length, r->body.cap) - r->body.n;
+	}
 	*ret = r->body.bytes + r->body.n;
-	/* Not one byte of what follows the message. */
-	return MIN(r->body_length, r->body.cap) - r->body.n;
+	return left; /* not one byte of what follows the message */
 }
 
 void body_refuse(struct request *r, enum fail f, const char *text)
@@ -455,8 +456,9 @@ void request_body_bytes(struct request *r, char *p, size_t n, bool read_ends)
 	}
 	if (!have && n == r->body_length && read_ends && body_adopt(r, p, n))
 		return;
-	/* Blocks come in powers of two, so a chunked body doubles. */
-	if (have + n > r->body.cap && !body_room(r, have + n)) {
+	/* Blocks come in powers of two, so that a body that comes in parts doubles. */
+	if (have + n > r->body.cap &&
+		!body_room(r, body_step(r, have + n, MAX(have + n, r->body_length)))) {
 		body_refuse(r, FAIL_gateway_overloaded, fail_row(FAIL_gateway_overloaded)->text);
 		return;
 	}

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import select
 import signal
 import socket
 import stat
@@ -350,10 +351,11 @@ class Limits(Case):
         stack = self.stack(body_memory="4MiB", max_body="3MiB", workers=2)
         key = stack.make_key("search")
         with contextlib.ExitStack() as idle:
-            for _ in range(16):  # 48 MB announced, nothing sent
-                wire = idle.enter_context(stack.connect("unix"))
-                wire.sock.sendall(request_bytes(CHAT, b"", [("Content-Length", "3000000")]) + b"{")
-            self.assertEqual(stack.chat("small").status, 200)
+            slow = [idle.enter_context(stack.connect("unix")) for _ in range(200)]  # 20 MB announced, next to nothing sent
+            for wire in slow:
+                wire.sock.sendall(request_bytes(CHAT, b"", [("Content-Length", "100000")]) + b"{")
+            self.assertEqual(stack.chat("small", "x" * 30000).status, 200)
+            self.assertEqual(select.select([w.sock for w in slow], [], [], 0)[0], [])  # none is refused
         # most of a body has come: a block of 1 MiB
         first = self.enterContext(stack.connect("unix"))
         first.sock.sendall(request_bytes(CHAT, b"", [("Content-Length", "1040000")]) + b" " * 1000000)

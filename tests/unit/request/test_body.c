@@ -226,18 +226,18 @@ static void test_a_free_block_is_taken_whole(void **state)
 	struct request r = request_made();
 
 	(void)state;
-	assert_int_equal(body_step(&r, BODY_FIRST_BYTES, 250000), BODY_FIRST_BYTES);
-	assert_int_equal(body_step(&r, BODY_FIRST_BYTES, 20000), 20000);
-	assert_true(body_room(&r, BODY_FIRST_BYTES));
-	r.body.n = BODY_FIRST_BYTES;
+	assert_int_equal(body_step(&r, BODY_LARGE_BYTES, 250000), BODY_LARGE_BYTES);
+	assert_int_equal(body_step(&r, BODY_LARGE_BYTES, 20000), 20000);
+	assert_true(body_room(&r, BODY_LARGE_BYTES));
+	r.body.n = BODY_LARGE_BYTES;
 	pattern_fill(r.body.bytes, 0, r.body.n);
 	assert_true(body_room(&r, 250000));
 	assert_int_equal(kept(), 0); /* it grew */
 	body_free(&r);
-	assert_int_equal(body_step(&r, BODY_FIRST_BYTES, 250000), 250000);
+	assert_int_equal(body_step(&r, BODY_LARGE_BYTES, 250000), 250000);
 	/* Growing into a free one leaves the smaller one free. */
-	assert_true(body_room(&r, BODY_FIRST_BYTES));
-	r.body.n = BODY_FIRST_BYTES;
+	assert_true(body_room(&r, BODY_LARGE_BYTES));
+	r.body.n = BODY_LARGE_BYTES;
 	pattern_fill(r.body.bytes, 0, r.body.n);
 	assert_true(body_room(&r, 250000));
 	assert_true(pattern_is(r.body.bytes, 0, r.body.n));
