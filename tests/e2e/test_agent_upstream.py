@@ -20,8 +20,8 @@ import unittest
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../lib"))
 from fails import expect  # noqa: E402
-from harness import Stack, build_root, free_port, wait_for  # noqa: E402
-from provider import ANSWER, CHAT as CHAT_ANSWER, SSE_HEAD, Provider, answer_bytes, answer_each, chunk, event  # noqa: E402
+from harness import Stack, bearer, build_root, free_port, wait_for  # noqa: E402
+from provider import ANSWER, CHAT as CHAT_ANSWER, SSE_HEAD, Provider, answer_bytes, answer_each, chunk, event, send_apart  # noqa: E402
 from wire import request_bytes  # noqa: E402
 
 BUILD = build_root()
@@ -520,6 +520,51 @@ class Places(Case):
             bad=("https://localhost:1/v1", "options: {ca_file: /nowhere/ca.pem}")))}], "wait": True, "timeout_ms": 60000})
         self.assertEqual([(a["state"], "/nowhere/ca.pem" in a["reason"]) for a in answer["agents"]], [("refused", True)])
         self.assertEqual(self.stack.chat("none").status, 503)
+
+
+class Pieces(Case):
+    """However a body comes, the provider gets it as it was sent, and what stands behind it is the next request."""
+
+    SIZES = (100, 1025, 16384, 17000, 40000, 65536, 70000, 140000, 262144, 400000)
+    FIRST = (0, 1, 1024, 17000, 60000, 65536)  # of the body, in one read with the head
+    REST = (4096, 30000, 65536, 200000)
+
+    @classmethod
+    def setUpClass(cls):
+        cls.bodies = []
+        cls.provider = cls.enterClassContext(Provider(serve=cls.serve))
+        cls.stack = cls.stack_of(raw=f"http://127.0.0.1:{cls.provider.port}/v1")
+        cls.key = cls.stack.make_key("search")
+
+    @classmethod
+    def serve(cls, conn):
+        while request := conn.request():
+            cls.bodies.append(request.body)
+            conn.send(ANSWER)
+
+    def body(self, size):
+        made = json.dumps(ask("raw")).encode()[:-1] + b', "x": "'
+        return made + b"".join(b"%07d " % i for i in range(size // 8 + 1))[:size - len(made) - 2] + b'"}'
+
+    def check(self, wire, size, first, step):
+        body = self.body(size)
+        whole = request_bytes(CHAT, body, bearer(self.key))
+        at = len(whole) - size + min(first, size)
+        parts = [whole[:at], *(whole[i:i + step] for i in range(at, len(whole), step))]
+        parts[-1] += request_bytes(CHAT, self.body(200), bearer(self.key))
+        self.bodies.clear()
+        send_apart(wire.sock, parts)
+        self.assertEqual([wire.answer().status for _ in range(2)], [200, 200])
+        self.assertEqual(self.bodies, [b.replace(b'"raw"', b'"up-raw"') for b in (body, self.body(200))])
+
+    def test_bodies_in_pieces(self):
+        """Twice: with memory that is new, and with what the first round has left free."""
+        with self.stack.connect("tcp") as wire:
+            for size in self.SIZES * 2:
+                for first in self.FIRST:
+                    for step in self.REST:
+                        with self.subTest(size=size, first=first, step=step):
+                            self.check(wire, size, first, step)
 
 
 class Pressure(Case):

@@ -46,6 +46,26 @@ class Request:
         return next((v for n, v in self.headers if n == name), None)
 
 
+def send_apart(sock, parts):
+    """Each part when the gateway has read the one before: a read of its own. Over IPv4."""
+    for i, part in enumerate(parts):
+        if i:
+            wait_for(lambda: _was_read(sock), "the gateway has read", pause=0.0002)
+        sock.sendall(part)
+
+
+def _was_read(sock):
+    """Nothing waits in the receive queue of the gateway's end, as the kernel shows it."""
+    ours, its = sock.getsockname()[1], sock.getpeername()[1]
+    with open("/proc/net/tcp") as f:
+        next(f)
+        for line in f:
+            _, local, remote, _, queues = line.split()[:5]
+            if int(local[-4:], 16) == its and int(remote[-4:], 16) == ours:
+                return int(queues.split(":")[1], 16) == 0
+    return True  # the connection is gone, and the call will tell
+
+
 class Conn:
     def __init__(self, sock):
         self.sock, self.rest = sock, b""
@@ -84,22 +104,7 @@ class Conn:
         self.sock.sendall(data)
 
     def send_apart(self, parts):
-        """Each part when the gateway has read the one before: a read of its own. Over IPv4."""
-        for i, part in enumerate(parts):
-            if i:
-                wait_for(self._was_read, "the gateway has read", pause=0.0002)
-            self.send(part)
-
-    def _was_read(self):
-        """Nothing waits in the receive queue of the gateway's end, as the kernel shows it."""
-        ours, its = self.sock.getsockname()[1], self.sock.getpeername()[1]
-        with open("/proc/net/tcp") as f:
-            next(f)
-            for line in f:
-                _, local, remote, _, queues = line.split()[:5]
-                if int(local[-4:], 16) == its and int(remote[-4:], 16) == ours:
-                    return int(queues.split(":")[1], 16) == 0
-        return True  # the connection is gone, and the call will tell
+        send_apart(self.sock, parts)
 
     def gone(self):
         """Waits until the gateway has closed; what it still sent."""
