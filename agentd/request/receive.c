@@ -418,7 +418,7 @@ size_t request_body_room(struct request *r, char **ret)
 	if (left < BODY_DIRECT_BYTES && r->body.n + left < length) {
 		if (r->body.cap < BODY_LARGE_BYTES ||
 			!body_room(r, body_step(r, r->body.cap * (size_t)2, length)))
-			return 0; /* no room at all: refused when the next byte is there */
+			return 0; /* by the loop's memory; what finds no room is refused then */
 		left = MIN(length, r->body.cap) - r->body.n;
 	}
 	*ret = r->body.bytes + r->body.n;

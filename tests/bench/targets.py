@@ -180,7 +180,7 @@ class Nginx(Target):
 
   What nginx pays for a large call depends on what it served before: after small calls nothing lies above
   a body at the end of its heap, so glibc gives the body's pages back with each call and takes them anew
-  with the next: eight page faults for 32 KB, half of the call's cost. See the faults beside the ratio."""
+  with the next: up to eight page faults for 32 KB, half of the call's cost. See the faults beside the ratio."""
 
   files = 30000
   env = {}

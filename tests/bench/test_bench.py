@@ -214,6 +214,16 @@ class Verdicts(unittest.TestCase):
     rows = [line for line in report.render(run).splitlines() if line.startswith(("| nginx | 10.00", "| aigw | 10.00"))]
     self.assertEqual([r.split(" | ")[6] for r in rows], ["no", "yes"])
 
+  def test_report_shows_page_faults_and_every_shape(self):
+    run = spoil(good_run(), "calls", {"faults": lambda v: v + 8.23}, target="nginx", shape="32 KB")
+    run["calls"] += [dict(r, shape="256 KB", target="nginx-kept") for r in report.pick(run["calls"], target="nginx", shape="1 KB")]
+    text = report.render({"meta": {}, "results": run})
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| nginx")]
+    self.assertEqual([(r[0], r[7]) for r in rows if len(r) == 13],
+                     [("| nginx", "0.00"), ("| nginx", "8.23"), ("| nginx", "0.00"), ("| nginx-kept", "0.00")])
+    self.assertIn("### 256 KB: closed loop", text)
+    self.assertEqual(len(report.floors(run)), 19)  # a shape without a floor has none
+
   def test_all_rotations_are_printed(self):
     text = report.render({"meta": {}, "results": good_run()})
     self.assertEqual(sum(line.startswith(f"| {n} | {n + 99} |") for n in range(1, 10) for line in text.splitlines()), 9)
